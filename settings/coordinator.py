@@ -1,0 +1,58 @@
+"""`coordinator`: the front door of the service, as the guide writes it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from settings.base import Otherwise, Section
+from settings.formats import LabelKey
+from settings.quantities import Between, ByteSize, Cpu, Duration, KubernetesSize
+from settings.shard import ResourceList, Resources
+
+Connections = Annotated[int, Field(ge=1, le=1_000_000), Otherwise("a process can hold one to a million connections")]
+Buffer = Annotated[
+    ByteSize, Between("1KB", "64MB", "each connection holds two such buffers: the coordinator would stall or run out of memory")
+]
+
+
+class DynamicBatching(Section):
+    """Requests that arrive close together run as one batch."""
+
+    enabled: bool = True
+    max_batch_size: Annotated[int, Field(ge=1, le=4096), Otherwise("no GPU holds a batch of that size")] = 32
+    batch_timeout: Annotated[Duration, Between("0ms", "60s", "every request would wait that long for company")] = Duration("10ms")
+    adaptive_batching: bool = True
+    """Batch by request size."""
+    priority_batching: bool = True
+
+
+class CoordinatorConfig(Section):
+    max_connections: Connections = 2000
+    connection_pool_size: Connections = 500
+    keep_alive_timeout: Annotated[Duration, Between("1s", "1h", "idle connections would close at once, or never")] = Duration("60s")
+    read_buffer_size: Buffer = ByteSize("64KB")
+    write_buffer_size: Buffer = ByteSize("64KB")
+    load_balancing_strategy: Literal["least_connections", "round_robin", "random"] = "least_connections"
+    health_check_interval: Annotated[
+        Duration, Between("100ms", "5m", "the shards would do nothing but answer checks, or a dead one would keep its traffic for minutes")
+    ] = Duration("5s")
+    request_routing: Literal["round_robin_weighted", "round_robin", "least_loaded"] = "round_robin_weighted"
+    dynamic_batching: DynamicBatching = DynamicBatching()
+
+
+class CoordinatorService(Section):
+    type: Literal["LoadBalancer", "ClusterIP"] = "LoadBalancer"
+    annotations: dict[LabelKey, str] = Field(default_factory=dict)
+
+
+class Coordinator(Section):
+    """The front door: connections, batching, and the Service in front of it."""
+
+    config: CoordinatorConfig = CoordinatorConfig()
+    service: CoordinatorService = CoordinatorService()
+    replicas: Annotated[int, Field(ge=1, le=100), Otherwise("nothing would answer, or far more than the shards can feed")] = 2
+    resources: Resources = Resources(
+        requests=ResourceList(cpu=Cpu("2"), memory=KubernetesSize("12Gi")),
+        limits=ResourceList(memory=KubernetesSize("12Gi")),
+    )
+    """The first-level cache (`caching.l1Cache.size`) lives in this memory."""

@@ -1,0 +1,152 @@
+"""Text with a form of its own: CIDRs, zones, image references and what else Azure and Kubernetes spell their own way."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
+
+from settings.quantities import told
+
+
+@dataclass(frozen=True)
+class Form:
+    """A regular expression that the whole text must match, what would come of other text, and what to write."""
+
+    pattern: str
+    otherwise: str
+    fix: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        compiled = re.compile(self.pattern)
+
+        def check(text: str) -> str:
+            if not compiled.fullmatch(text):
+                raise told(self.otherwise, self.fix)
+            return text
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"pattern": f"^(?:{self.pattern})$"}
+
+
+class WholeNumberOrText:
+    """Either of the two, with one error instead of one for each."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.union_schema(
+            [core_schema.int_schema(strict=True), core_schema.str_schema(strict=True)],
+            custom_error_type="told",
+            custom_error_message="{consequence}; {fix}",
+            custom_error_context={"consequence": "is neither a whole number nor text", "fix": "a whole number"},
+        )
+
+
+# Set aside for examples in documents (RFC 5737): nobody's address.
+_DOCUMENTATION = tuple(map(ipaddress.IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
+
+
+def _cidr(text: str) -> str:
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError as error:
+        fix = 'an IPv4 range such as "10.64.0.0/16"'
+        if "host bits" in str(error):
+            fix = f'did you mean "{ipaddress.IPv4Network(text, strict=False)}"?'
+        raise told(f"is not an address range: {error}", fix) from None
+    if "/" not in text:
+        raise told("is one address, not a range", f'"{text}/32"')
+    return text
+
+
+def _caller(text: str) -> str:
+    network = ipaddress.IPv4Network(text)
+    if network.prefixlen == 0:
+        raise told("lets the whole internet in", "the ranges that your callers really come from")
+    if any(network.overlaps(example) for example in _DOCUMENTATION):
+        raise told("is a range for examples in documents (RFC 5737): nobody could connect", "the ranges that your callers really come from")
+    return text
+
+
+Cidr = Annotated[str, AfterValidator(_cidr)]
+"""An IPv4 range without host bits: `10.64.0.0/16`."""
+
+CallerCidr = Annotated[Cidr, AfterValidator(_caller)]
+"""Whom to let in: a range that somebody can have."""
+
+Zone = Annotated[str, Form("[123]", "Azure's availability zones are 1, 2 and 3", '"1", "2" or "3" in quotes')]
+
+VmSize = Annotated[
+    str,
+    Form(r"Standard_[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*", "is not the name of an Azure VM size", 'a name such as "Standard_NC24ads_A100_v4"'),
+]
+
+Location = Annotated[
+    str, Form(r"[a-z]+[a-z0-9]*", "is not how Azure's API names a region", 'a name from `az account list-locations`, such as "eastus"')
+]
+
+Guid = Annotated[
+    str,
+    Form(
+        r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+        "is not an Entra object id, so it would give nobody any rights",
+        "the id that `az ad group show --query id` prints",
+    ),
+]
+
+Email = Annotated[
+    str,
+    Form(r"[^@\s]+@[^@\s]+\.[^@\s]+", "is not an e-mail address, so no alert would arrive", 'an address such as "ops@your-company.com"'),
+]
+
+ImageReference = Annotated[
+    str,
+    Form(
+        r"(?!.*:latest$)[a-z0-9][a-zA-Z0-9._:/-]*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})",
+        "is not an image with a fixed version: two pods could run different code under one name",
+        'a reference with a tag other than latest, or with a digest, such as "zig-ai/shard:1.0.0"',
+    ),
+]
+
+LabelKey = Annotated[
+    str,
+    Form(
+        r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
+        "is not a label key, so Kubernetes would refuse the pod",
+        "letters, digits, '-', '_' and '.', at most 63, after an optional DNS prefix and '/'",
+    ),
+]
+
+LabelValue = Annotated[
+    str,
+    Form(
+        r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?",
+        "is not a label value, so Kubernetes would refuse the pod",
+        "at most 63 letters, digits, '-', '_' and '.'",
+    ),
+]
+
+EnvName = Annotated[
+    str,
+    Form(
+        r"[A-Za-z_][A-Za-z0-9_]*",
+        "is not an environment variable's name: a shell could not read it",
+        "letters, digits and '_', not starting with a digit",
+    ),
+]
+
+DnsName = Annotated[
+    str,
+    Form(
+        r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?",
+        "is not a Kubernetes name, so there can be no such object",
+        "lower-case letters, digits, '-' and '.'",
+    ),
+]

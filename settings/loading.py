@@ -1,0 +1,216 @@
+"""From the stack's sections as text to checked settings, with every problem of every section at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from settings import pod_rules
+from settings.base import Section
+from settings.explaining import Path, closest, explain, field_named, key_text, keys_of, kind_text, places_of, value_text
+from settings.problems import Problem, SettingsError
+from settings.rules import broken_rules
+from settings.secrets import HIDDEN
+from settings.stack import StackSettings
+
+# The engine hands the whole configuration, texts in JSON, to the program in one environment variable; Linux allows 128 KiB for one.
+MOST_BYTES = 120 * 1024
+MOST_LEVELS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    settings: StackSettings | None
+    """None when there are problems or encrypted values."""
+    problems: tuple[Problem, ...]
+    encrypted: tuple[str, ...] = ()
+    """Keys that hold a value which only the engine can decrypt; their sections are checked as far as they can be read."""
+
+
+def load(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collection[str] = ()) -> StackSettings:
+    """The settings of one stack, as the engine hands them to a program.
+
+    `raw` has one text a section: JSON for blocks, the bare text for scalars. `stack` is the stack's name, part of the names
+    that Azure limits. No message repeats a value of an `encrypted` section. Raises SettingsError with all problems.
+    """
+    result = check(raw, stack=stack, encrypted=encrypted)
+    if result.problems:
+        raise SettingsError(result.problems)
+    assert result.settings, f"not decrypted: {result.encrypted}"
+    return result.settings
+
+
+def check(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collection[str] = ()) -> Result:
+    """As `load`, with the problems beside the settings, and for files too, in which secrets are still encrypted."""
+    if problem := _too_large(raw):
+        return Result(settings=None, problems=(problem,))
+    problems: list[Problem] = []
+    document = {}
+    for name, text in raw.items():
+        section, problem = _read(name, text)
+        if problem:
+            problems.append(problem)
+        else:
+            document[name] = section
+    ciphertexts = list(_ciphertexts(document))
+    problems += [_encrypted_variable(path) for path in ciphertexts if path[:2] == ("shard", "env")]
+    settings, invalid = _validate(document, ciphertexts, problems)
+    unusable = invalid | {name for name in raw if name not in document}
+    problems += broken_rules(settings, unusable=unusable, document=document, stack=stack)
+    order = {name: position for position, name in enumerate(keys_of(StackSettings))}
+    problems.sort(key=lambda problem: order.get(_section(problem), -1))
+    return Result(
+        settings=None if problems or ciphertexts else settings,
+        problems=tuple(_hide(problem) if _section(problem) in encrypted else problem for problem in problems),
+        encrypted=tuple(map(key_text, ciphertexts)),
+    )
+
+
+def _ciphertexts(value: Any, path: Path = ()) -> Iterator[Path]:
+    """Where a file holds `secure: ...`, which the engine alone can read."""
+    if isinstance(value, dict) and list(value) == ["secure"] and isinstance(value["secure"], str):
+        yield path
+    elif isinstance(value, dict | list):
+        for part, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _ciphertexts(child, (*path, part))
+
+
+def _encrypted_variable(path: Path) -> Problem:
+    return Problem(
+        key=key_text(path),
+        value="an encrypted value",
+        consequence="would stand decrypted in the pod and in the cluster's store, readable to anyone who may look at pods",
+        fix=pod_rules.SECRET_FIX,
+    )
+
+
+def _section(problem: Problem) -> str:
+    return problem.key.split(".")[0].split("[")[0]
+
+
+def _hide(problem: Problem) -> Problem:
+    """Without the value, which an encrypted section's message must not repeat."""
+
+    def without(text: str) -> str:
+        return text.replace(problem.value.strip('"'), HIDDEN) if problem.value else text
+
+    return replace(problem, value=HIDDEN, consequence=without(problem.consequence), fix=without(problem.fix))
+
+
+def _too_large(raw: Mapping[str, str]) -> Problem | None:
+    sizes = {name: len(json.dumps(text)) for name, text in raw.items()}
+    if sum(sizes.values()) <= MOST_BYTES:
+        return None
+    largest = max(sizes, key=lambda name: sizes[name])
+    return Problem(
+        key=key_text((largest,)),
+        value=f"{sizes[largest]:,} bytes".replace(",", " "),
+        consequence=f"the settings are {sum(sizes.values()) // 1024} KiB; the engine hands them over in one environment variable, "
+        "which Linux limits to 128 KiB",
+        fix=f"at most {MOST_BYTES // 1024} KiB in all; data belongs in a file of the image or in storage",
+    )
+
+
+def _read(name: str, text: str) -> tuple[Any, Problem | None]:
+    """One section's content, or why it cannot be read."""
+    field = field_named(StackSettings, name)
+    if field is None:
+        return None, _unknown_section(name, text)
+    if not _is_section(field.annotation):
+        return text, None
+    try:
+        content = json.loads(text, object_pairs_hook=_without_duplicates)
+    except _DuplicateKeyError as error:
+        return None, Problem(
+            key=name, value="", consequence=f"gives {key_text((str(error),))} twice: only one of the two would count", fix="one of the two"
+        )
+    except (ValueError, RecursionError):
+        # The engine hands over a section without content as empty text.
+        content = text or None
+    if isinstance(content, dict):
+        return (content, None) if (problem := _unreadable(name, content)) is None else (None, problem)
+    known = keys_of(field.annotation)
+    return None, Problem(
+        key=name,
+        value=value_text((name,), content),
+        consequence=f"is {kind_text(content)} where a block of keys belongs",
+        fix=f"keys below it ({', '.join(known[:6])}{' ...' if len(known) > 6 else ''}), or no {name} at all to get the defaults",
+    )
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+class _DuplicateKeyError(Exception):
+    pass
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DuplicateKeyError(next(name for name in names if names.count(name) > 1))
+    return content
+
+
+def _unreadable(name: str, content: dict[str, Any]) -> Problem | None:
+    """What the validator itself would stumble over: nesting without end, text that is not Unicode."""
+    level: list[tuple[tuple[int | str, ...], Any]] = [((name,), content)]
+    for _ in range(MOST_LEVELS):
+        deeper: list[tuple[tuple[int | str, ...], Any]] = []
+        for path, value in level:
+            children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+            deeper += [((*path, part), child) for part, child in children]
+            for text in (value, path[-1]):
+                if isinstance(text, str) and not _is_unicode(text):
+                    return Problem(key=key_text(path), value="", consequence="is not valid Unicode text", fix="the same text typed again")
+        level = deeper
+    if not level:
+        return None
+    return Problem(
+        key=key_text(level[0][0][:4]), value="...", consequence=f"is nested more than {MOST_LEVELS} levels deep: no setting is", fix="less"
+    )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unknown_section(name: str, text: str) -> Problem:
+    known = keys_of(StackSettings)
+    places = [key_text(place) for place in places_of(name, StackSettings)]
+    near = closest(name, known)
+    section, _, inner = name.partition(".")
+    if inner and section in known:
+        # `pulumi config set gpuPool.vmSize x` without --path makes one key of the whole name.
+        fix = f"write {inner.split('.')[-1]} below {section}: (pulumi config set --path '{name[:60]}')"
+    elif near:
+        fix = f"did you mean {near}?"
+    elif places:
+        fix = f"it belongs at {' or '.join(places[:3])}"
+    else:
+        fix = f"one of {', '.join(known)}"
+    value = "{...}" if text.startswith(("{", "[")) else value_text((name,), text).strip('"')
+    return Problem(key=key_text((name,)), value=value, consequence="there is no such section: it would change nothing", fix=fix)
+
+
+def _validate(document: dict[str, Any], ciphertexts: list[Path], problems: list[Problem]) -> tuple[StackSettings, set[str]]:
+    """Settings of the sections that are right by themselves (defaults for the others), and the names of the others."""
+    try:
+        return StackSettings.model_validate_json(json.dumps(document)), set()
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    readable = [detail for detail in details if not any(detail["loc"][: len(path)] == path for path in ciphertexts)]
+    problems += [explain(detail, StackSettings) for detail in readable]
+    invalid = {str(detail["loc"][0]) for detail in details}
+    rest = {name: content for name, content in document.items() if name not in invalid}
+    return StackSettings.model_validate_json(json.dumps(rest)), invalid

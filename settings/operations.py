@@ -1,0 +1,130 @@
+"""The guide's monitoring, caching, scripts and targets as data.
+
+`monitoring`, `caching`, `nodeTuning`, `profiling`, `loadTest`, `targets`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from settings.base import Otherwise, Section
+from settings.quantities import Between, ByteSize, Duration, KubernetesSize, Percent
+
+Volume = Annotated[KubernetesSize, Between("1Gi", "64Ti", "an Azure disk holds from 1 GiB to 64 TiB")]
+Sampling = Annotated[Duration, Between("1ms", "1h", "sampling that often would slow the server down, or that rarely would show nothing")]
+Stage = Annotated[Duration, Between("1s", "24h", "a stage of the load test lasts from a second to a day")]
+
+
+class Metric(Section):
+    name: Literal["gpu_utilization", "gpu_memory_usage", "inference_latency", "throughput_rps", "cpu_utilization", "memory_usage"]
+    interval: Annotated[Duration, Between("1s", "1h", "Prometheus would be overrun, or alerts would come an hour late")]
+    """How often Prometheus reads it."""
+
+
+class Monitoring(Section):
+    """What is measured, how often, and how long it is kept."""
+
+    enabled: bool = True
+    metrics: tuple[Metric, ...] = ()
+    retention: Annotated[Duration, Between("1h", "3650d", "nothing would be left to look at, or more than ten years of it")] = Duration(
+        "15d"
+    )
+    storage: Volume = KubernetesSize("64Gi")
+    managed_prometheus: bool = False
+    """Also send metrics to an Azure Monitor workspace."""
+
+
+class L1Cache(Section):
+    """Answers, in the coordinator's memory."""
+
+    enabled: bool = True
+    size: Annotated[ByteSize, Between("1Mi", "4Ti", "no answer would fit, or no node has that memory")] = ByteSize("8Gi")
+    ttl: Annotated[Duration, Between("1s", "365d", "answers would expire before anyone asks again, or never")] = Duration("1h")
+
+
+class L2Cache(Section):
+    """Weights, on the node's own disk."""
+
+    enabled: bool = True
+    size: Annotated[KubernetesSize, Between("1Gi", "64Ti", "no model's weights fit, or no node has that disk")] = KubernetesSize("32Gi")
+    persistent: bool = True
+
+
+class L3Cache(Section):
+    """Answers, in Redis, shared by all coordinators."""
+
+    enabled: bool = True
+    backend: Literal["redis"] = "redis"
+    size: Annotated[ByteSize, Between("1Mi", "4Ti", "no answer would fit, or no Azure Managed Redis is that large")] = ByteSize("128Gi")
+
+
+class Caching(Section):
+    """Three levels: answers in memory, weights on the node, answers in Redis."""
+
+    l1_cache: L1Cache = Field(default=L1Cache(), alias="l1Cache")
+    l2_cache: L2Cache = Field(default=L2Cache(), alias="l2Cache")
+    l3_cache: L3Cache = Field(default=L3Cache(), alias="l3Cache")
+
+
+class NodeTuning(Section):
+    """What the guide's `hugepages-config` script sets on a node."""
+
+    huge_pages_2mi: Annotated[int, Otherwise("a node has no such memory to set aside: a page is 2 MiB")] = Field(
+        default=1024, ge=0, le=1_000_000, alias="hugePages2Mi"
+    )
+    """Pages of 2 MiB; 1024 are 2 GiB of each node."""
+    transparent_huge_pages: Literal["always", "madvise", "never"] = "always"
+    overcommit_memory: Annotated[int, Field(ge=0, le=2), Otherwise("the kernel knows the modes 0, 1 and 2")] = 1
+    overcommit_ratio: Annotated[int, Field(ge=0, le=100), Otherwise("it is a percentage of the node's memory")] = 80
+    """Read by the kernel only while `overcommitMemory` is 2."""
+
+
+class CpuProfiling(Section):
+    enabled: bool = True
+    interval: Sampling = Duration("100ms")
+    duration: Stage = Duration("60s")
+
+
+class MemoryProfiling(Section):
+    enabled: bool = True
+    interval: Sampling = Duration("1s")
+
+
+class GpuProfiling(Section):
+    enabled: bool = True
+    nvprof: bool = True
+    nsight: bool = True
+
+
+class Profiling(Section):
+    """What the guide's `profiling-config` says."""
+
+    enabled: bool = True
+    cpu: CpuProfiling = CpuProfiling()
+    memory: MemoryProfiling = MemoryProfiling()
+    gpu: GpuProfiling = GpuProfiling()
+
+
+class LoadTest(Section):
+    """The guide's k6 script as data."""
+
+    concurrent_users: Annotated[int, Field(ge=1, le=100_000), Otherwise("one k6 pod cannot play that many users")] = 100
+    duration: Stage = Duration("300s")
+    ramp_up: Stage = Duration("60s")
+    ramp_down: Stage = Duration("60s")
+    prompt: Annotated[str, Field(min_length=1, max_length=100_000), Otherwise("the service would have nothing to complete")] = (
+        "The future of artificial intelligence is"
+    )
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model writes that many tokens")] = 100
+    temperature: Annotated[float, Field(ge=0, le=2), Otherwise("servers refuse such a temperature, so every request would fail")] = 0.7
+
+
+class Targets(Section):
+    """What the service should reach; the load test and the alerts check these."""
+
+    latency: Annotated[Duration, Between("1ms", "1h", "every request would fail the check, or none")] = Duration("2s")
+    """For `tokens` tokens, 95th percentile."""
+    tokens: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model writes that many tokens")] = 100
+    throughput_rps: Annotated[float, Field(gt=0, le=1_000_000), Otherwise("the alert would never fire, or always")] = 100.0
+    gpu_utilization: Annotated[Percent, Between("0%", "100%", "a GPU is busy between 0 and 100 % of the time")] = Percent("80%")
+    gpu_memory: Annotated[Percent, Between("0%", "100%", "a GPU has 100 % of its memory")] = Percent("90%")

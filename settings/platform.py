@@ -1,0 +1,209 @@
+"""Ours: where the service runs and how it is operated.
+
+`images`, `sizing`, `azure`, `cluster`, `gpuPool`, `redis`, `autoscaling`, `rollout`, `exposure`, `budget`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from settings.base import Otherwise, Section
+from settings.formats import CallerCidr, Cidr, Email, Form, Guid, ImageReference, Location, VmSize, WholeNumberOrText, Zone
+from settings.quantities import Between, Duration, KubernetesSize
+
+Nodes = Annotated[int, Field(ge=1, le=1000), Otherwise("an AKS node pool holds from 1 to 1000 nodes")]
+Pipelines = Annotated[int, Field(ge=1, le=256), Otherwise("each pipeline is a whole copy of the model on its own GPUs")]
+
+
+class Images(Section):
+    """Container images; without a registry host they are taken from the stack's own registry."""
+
+    coordinator: ImageReference = "zig-ai/coordinator:1.0.0"
+    shard: ImageReference = "zig-ai/shard:1.0.0"
+    node_tuning: ImageReference = "docker.io/library/debian:13-slim"
+    """Anything with a shell and `nsenter` (Debian's util-linux); what it runs are the node's own programs."""
+    device_plugin: ImageReference = "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"
+    gpu_metrics: ImageReference = "nvcr.io/nvidia/k8s/dcgm-exporter:4.5.3-4.8.2-distroless"
+    prometheus: ImageReference = "quay.io/prometheus/prometheus:v3.13.3"
+    load_test: ImageReference = "docker.io/grafana/k6:1.8.1"
+
+
+class Sizing(Section):
+    """What is done about settings that do not fit the hardware."""
+
+    mode: Literal["verbatim"] = "verbatim"
+    """`verbatim` deploys what was written and reports what does not fit."""
+
+
+class Network(Section):
+    address_space: Cidr = "10.64.0.0/16"
+    nodes_cidr: Cidr = "10.64.0.0/22"
+    private_endpoints_cidr: Cidr = "10.64.8.0/24"
+    pod_cidr: Cidr = "10.244.0.0/16"
+    """Overlay addresses: each node takes a /24 of it."""
+    service_cidr: Cidr = "10.65.0.0/16"
+
+
+class Azure(Section):
+    """Where in Azure, under which names and tags."""
+
+    location: Location = "eastus"
+    name_prefix: Annotated[
+        str,
+        Form(
+            r"[a-z](?:[a-z0-9-]*[a-z0-9])?",
+            "cannot begin the names of Azure resources",
+            "lower-case letters, digits and '-', from a letter to a letter or digit",
+        ),
+    ] = "zig-ai"
+    """First part of every Azure name; the stack's name is the second."""
+    name_suffix: (
+        Annotated[
+            str,
+            Form(r"[a-z0-9]{3,8}", "cannot end a name that is unique in all of Azure", "3 to 8 lower-case letters and digits"),
+        ]
+        | None
+    ) = None
+    """End of the names that must be unique in all of Azure (registry, storage account, Redis). Left out: a hash of prefix, stack
+    and region. Set it when Azure says that one of these names is already taken."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """On everything that takes tags."""
+    network: Network = Network()
+    protect: bool = False
+    """Refuse to delete the cluster, Redis and the weights until `pulumi state unprotect`."""
+    weights_size: Annotated[KubernetesSize, Between("1Gi", "64Ti", "no model's weights fit, or no Azure volume is that large")] = (
+        KubernetesSize("512Gi")
+    )
+
+
+class SystemPool(Section):
+    """The nodes that run everything but the shards."""
+
+    vm_size: VmSize = "Standard_D8ds_v5"
+    min_nodes: Nodes = 1
+    max_nodes: Nodes = 3
+
+
+class MaintenanceWindow(Section):
+    """Weekly window for node OS and cluster upgrades, in UTC."""
+
+    day: Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"] = "Sunday"
+    start: Annotated[str, Form(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", "is not a time of day", 'a time such as "02:00"')] = "02:00"
+    hours: Annotated[int, Field(ge=4, le=24), Otherwise("AKS takes windows of 4 to 24 hours")] = 4
+
+
+class Cluster(Section):
+    """The AKS cluster around the GPU pool."""
+
+    kubernetes_version: Annotated[
+        str, Form(r"1\.[0-9]{1,2}(?:\.[0-9]{1,3})?", "is not a Kubernetes version", 'a version in quotes such as "1.36"')
+    ] = "1.36"
+    tier: Literal["Free", "Standard", "Premium"] = "Standard"
+    """Free has no uptime commitment; Premium adds long-term support."""
+    private: bool = False
+    """No public API server; the engine must then run inside the network."""
+    authorized_ip_ranges: Annotated[
+        tuple[CallerCidr, ...], Field(max_length=200), Otherwise("AKS takes at most 200 authorised ranges")
+    ] = ()
+    """CIDRs that may reach the public API server; empty leaves it open to all."""
+    admin_group_object_ids: tuple[Guid, ...] = ()
+    """Entra groups with cluster admin."""
+    system_pool: SystemPool = SystemPool()
+    zones: tuple[Zone, ...] = ("1", "2", "3")
+    maintenance: MaintenanceWindow = MaintenanceWindow()
+    control_plane_logs: bool = True
+    """Keep the API server's audit log of changes, its sign-ins and the cluster autoscaler's decisions for 30 days in Log Analytics."""
+    leader_worker_set_chart: Annotated[str, Field(min_length=1), Otherwise("the shards' controller could not be installed")] = (
+        "oci://registry.k8s.io/lws/charts/lws"
+    )
+    """The controller's official Helm chart: an OCI address, or a folder with a copy of it."""
+    leader_worker_set_version: Annotated[
+        str, Form(r"v?[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?", "is not a chart version", 'a version such as "0.8.0"')
+    ] = "0.8.0"
+
+
+class GpuPool(Section):
+    """The nodes that run the shards, and nothing else."""
+
+    vm_size: VmSize = "Standard_NC24s_v3"
+    min_nodes: Annotated[int, Field(ge=0, le=1000), Otherwise("an AKS node pool holds from 0 to 1000 nodes")] | None = None
+    """Left out: as many as the plan needs."""
+    max_nodes: Nodes | None = None
+    """Left out: the plan's nodes plus one for a surge upgrade."""
+    zones: tuple[Zone, ...] = ("1", "2", "3")
+    spot: bool = False
+    """Cheaper nodes that Azure may take back at 30 seconds' notice."""
+    os_disk_gib: Annotated[int, Field(ge=30, le=2048), Otherwise("AKS takes operating system disks from 30 to 2048 GiB")] = 128
+    max_surge: Annotated[
+        str,
+        Form(
+            r"[1-9][0-9]{0,3}|(?:100|[1-9]?[0-9])%", "is not a number or share of nodes", 'nodes or a share in quotes, such as "1" or "33%"'
+        ),
+    ] = "1"
+    """Extra nodes during an upgrade."""
+    cpu_manager_policy: Literal["none", "static"] = "static"
+    topology_manager_policy: Literal["none", "best-effort", "restricted", "single-numa-node"] = "best-effort"
+    sysctls: dict[str, Annotated[int | str, WholeNumberOrText]] = Field(default_factory=dict)
+    """Names as the kernel spells them (`net.core.somaxconn`), of those AKS lets a pool set."""
+
+
+class Redis(Section):
+    """The Azure Managed Redis behind `caching.l3Cache`."""
+
+    sku: (
+        Annotated[
+            str,
+            Form(
+                r"(?:Balanced_B|MemoryOptimized_M|ComputeOptimized_X|FlashOptimized_A)[0-9]{1,4}",
+                "is not an SKU of Azure Managed Redis",
+                'a name such as "MemoryOptimized_M150", or leave it out to get the smallest that holds caching.l3Cache.size',
+            ),
+        ]
+        | None
+    ) = None
+    """Left out: the smallest Azure Managed Redis SKU whose usable memory holds `caching.l3Cache.size`."""
+    high_availability: bool = True
+
+
+class Autoscaling(Section):
+    """Whole pipelines come and go with the number of waiting requests."""
+
+    enabled: bool = False
+    min_pipelines: Pipelines = 1
+    max_pipelines: Pipelines = 4
+    waiting_requests_per_pipeline: Annotated[int, Field(ge=1, le=100_000), Otherwise("pipelines would be added for no load, or never")] = 5
+    poll_interval: Annotated[Duration, Between("1s", "1h", "the metrics would be read all the time, or hardly ever")] = Duration("15s")
+    cooldown: Annotated[Duration, Between("0s", "24h", "idle GPUs would be paid for longer than a day")] = Duration("360s")
+
+
+class Rollout(Section):
+    """How a new version replaces the old one."""
+
+    max_unavailable_pipelines: Annotated[int, Field(ge=0, le=256), Otherwise("there are no more than 256 pipelines")] = 1
+    max_surge_pipelines: Annotated[int, Field(ge=0, le=256), Otherwise("there are no more than 256 pipelines")] = 0
+    model_load_timeout: Annotated[
+        Duration,
+        Between("30s", "24h", "a shard would be killed before its weights are read, or a stuck one would wait for more than a day"),
+    ] = Duration("30m")
+    """How long a shard may take from start to ready; longer is a failure."""
+    termination_grace: Annotated[Duration, Between("0s", "1h", "a node drain waits at most an hour")] = Duration("120s")
+    """How long a pod may finish its requests before it is killed."""
+
+
+class Exposure(Section):
+    """Who can reach the service."""
+
+    public: bool = False
+    """A public address for the coordinator; otherwise the load balancer is internal to the network."""
+    allowed_ip_ranges: tuple[CallerCidr, ...] = ()
+    """CIDRs that the load balancer lets through; required for a public address."""
+
+
+class Budget(Section):
+    """An alert before the bill is a surprise; nothing is switched off."""
+
+    monthly_usd: Annotated[float, Field(gt=0, le=1e9), Otherwise("Azure refuses such a budget")] | None = None
+    """Left out: no budget."""
+    alert_emails: Annotated[tuple[Email, ...], Field(max_length=50), Otherwise("Azure mails at most 50 addresses")] = ()
+    alert_roles: tuple[Literal["Owner", "Contributor", "Reader"], ...] = ("Owner",)
+    """Holders of these roles on the subscription are mailed too."""

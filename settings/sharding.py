@@ -1,0 +1,29 @@
+"""`sharding`: how the model's layers are split over shards, as the guide writes it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from settings.base import Otherwise, Section
+from settings.formats import LabelKey, LabelValue
+
+
+class AffinityRule(Section):
+    key: LabelKey
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[LabelValue, ...] = ()
+
+
+class Sharding(Section):
+    """How the model's layers are split over shards."""
+
+    strategy: Literal["layer_wise"] = "layer_wise"
+    shards_count: Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers to split")] = 8
+    layers_per_shard: Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers")] | None = None
+    """Layers of one shard; left out, the model's layers are split evenly."""
+    overlap_layers: Annotated[int, Field(ge=0, le=4096), Otherwise("no model has that many layers")] = 0
+    """Layers that neighbouring shards both hold."""
+    load_balancing: Literal["dynamic", "static"] = "dynamic"
+    affinity_rules: tuple[AffinityRule, ...] = ()
+    pipelines: Annotated[int, Field(ge=1, le=256), Otherwise("each pipeline is a whole copy of the model on its own GPUs")] = 1
+    """How many whole copies of the sharded model serve side by side."""

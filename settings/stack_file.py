@@ -1,0 +1,175 @@
+"""A `Pulumi.<stack>.yaml` read without the engine: the same sections, as the same text, that the engine hands to a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from settings.explaining import closest, key_text, keys_of
+from settings.problems import Problem
+from settings.stack import StackSettings
+from settings.yaml_tree import Duplicate, Tree, YamlError, read
+
+ENGINE_KEYS = ("config", "encryptionsalt", "encryptedkey", "secretsprovider", "environment")
+"""What the engine itself keeps in a stack file."""
+
+_MOST_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackFile:
+    path: Path
+    sections: dict[str, str] = field(default_factory=dict)
+    """As `settings.load` takes them."""
+    problems: tuple[Problem, ...] = ()
+    """Of the file itself; the sections' own are found by `settings.load`."""
+    lines: dict[str, int] = field(default_factory=dict)
+    """Line of each key, spelt as in a Problem."""
+    values: int = 0
+    """How many settings the file gives."""
+
+    def line_of(self, key: str) -> int | None:
+        """The line of a key, or of the nearest one above it that the file has."""
+        while key:
+            if key in self.lines:
+                return self.lines[key]
+            key = max(key.rpartition(".")[0], key.rpartition("[")[0], key=len)
+        return None
+
+
+def open_stack_file(path: Path, project: str) -> StackFile:
+    """Reads a stack file; whatever is wrong with it becomes a problem, never an exception."""
+    try:
+        text = path.read_bytes()[: _MOST_BYTES + 1].decode("utf-8-sig")
+        if len(text) > _MOST_BYTES:
+            return _unreadable(path, "is more than 1 MiB: no stack file is", "a stack file")
+        tree = read(text)
+    except FileNotFoundError:
+        return _missing(path)
+    except UnicodeDecodeError as error:
+        return _unreadable(path, f"is not UTF-8 text (byte {error.start})", "the file saved as UTF-8")
+    except OSError as error:
+        return _unreadable(path, f"cannot be read: {error.strerror}", "a file that you may read")
+    except YamlError as error:
+        return _unreadable(path, str(error), error.fix, line=error.line)
+    return _sections(path, tree, project)
+
+
+def _missing(path: Path) -> StackFile:
+    there = sorted(found.name.removeprefix("Pulumi.").removesuffix(".yaml") for found in path.parent.glob("Pulumi.*.yaml"))
+    fix = f"one of the stacks there: {', '.join(there)}" if there else "pulumi stack init, or another --file"
+    return _unreadable(path, "does not exist, so there is no such stack here", fix)
+
+
+def _unreadable(path: Path, consequence: str, fix: str, line: int | None = None) -> StackFile:
+    key = f"{path.name}:{line}" if line else path.name
+    return StackFile(path=path, problems=(Problem(key=key, value="", consequence=consequence, fix=fix),))
+
+
+def _sections(path: Path, tree: Tree, project: str) -> StackFile:
+    root = {} if tree.value is None else tree.value
+    if not isinstance(root, dict):
+        return _unreadable(path, "holds a list or text where keys belong", "config: with the sections below it")
+    problems = [_duplicate(duplicate, project) for duplicate in tree.duplicates]
+    problems += [_unknown_top(key) for key in root if key not in ENGINE_KEYS]
+    problems += [_date(date, project) for date in tree.dates]
+    config = root.get("config")
+    if config is not None and not isinstance(config, dict):
+        problems.append(
+            Problem(
+                key="config",
+                value="",
+                consequence="holds a list or text where sections belong",
+                fix=f"{project}:shard: and others below it",
+            )
+        )
+    sections: dict[str, Any] = {}
+    for key, value in (config if isinstance(config, dict) else {}).items():
+        namespace, _, name = key.replace(f"{project}:config:", f"{project}:", 1).partition(":")
+        if namespace == project and name:
+            sections[name] = value
+        elif not name:
+            problems.append(_without_namespace(key, project))
+    lines = {_key(place, project): line for place, line in tree.lines.items()}
+    lines |= {f"shard.env.{item['name']}": lines[f"shard.env[{i}]"] for i, item in _named(sections.get("shard"))}
+    return StackFile(
+        path=path,
+        sections={name: _text(value) for name, value in sections.items()},
+        problems=tuple(problems),
+        lines=lines,
+        values=sum(map(_count, sections.values())),
+    )
+
+
+def _key(place: tuple[int | str, ...], project: str) -> str:
+    """As the user types it: without `config`, without the project in front of the section."""
+    ours = place[:1] == ("config",) and len(place) > 1 and ":" in str(place[1])
+    return key_text(place[1:] if ours else place).removeprefix(f"{project}:config:").removeprefix(f"{project}:")
+
+
+def _named(shard: Any) -> list[tuple[int, dict[str, Any]]]:
+    env = shard.get("env") if isinstance(shard, dict) else None
+    return [
+        (i, item)
+        for i, item in enumerate(env if isinstance(env, list) else [])
+        if isinstance(item, dict) and isinstance(item.get("name"), str)
+    ]
+
+
+def _text(value: Any) -> str:
+    """As the engine hands a value to a program: JSON, but text as it is."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_count, value.values()))
+    return sum(map(_count, value)) if isinstance(value, list) else 1
+
+
+def _duplicate(duplicate: Duplicate, project: str) -> Problem:
+    key = _key(duplicate.path, project)
+    section = len(duplicate.path) == 2
+    return Problem(
+        key=key,
+        value=f"lines {duplicate.first_line} and {duplicate.second_line}",
+        consequence="stands twice in the file: the engine refuses to read it",
+        fix=f"one {project}:{key} with what stands below both" if section else "one of the two",
+    )
+
+
+def _unknown_top(key: str) -> Problem:
+    if key in keys_of(StackSettings) or ":" in key:
+        return Problem(
+            key=key_text((key,)), value="", consequence="stands beside config:, where the engine ignores it", fix="indent it below config:"
+        )
+    near = closest(key, ENGINE_KEYS)
+    return Problem(
+        key=key_text((key,)),
+        value="",
+        consequence="is no part of a stack file: it would change nothing",
+        fix=f"did you mean {near}?" if near else "take it out",
+    )
+
+
+def _without_namespace(key: str, project: str) -> Problem:
+    name = key.rstrip(":")
+    known = keys_of(StackSettings)
+    section = name if name in known else closest(name, known)
+    return Problem(
+        key=key_text(("config", key)),
+        value="",
+        consequence="has no project in front of it: the engine refuses to read the file",
+        fix=f"{project}:{section or name}:" if section else f"{project}: and one of {', '.join(known)}",
+    )
+
+
+def _date(place: tuple[int | str, ...], project: str) -> Problem:
+    return Problem(
+        key=_key(place, project),
+        value="",
+        consequence="is a date to YAML, which the engine would rewrite with a time and a zone",
+        fix="put it in quotes",
+    )
