@@ -1,0 +1,45 @@
+"""Which Azure Managed Redis SKU holds a cache of a given size. The figures are data; nothing here asks Azure."""
+
+from __future__ import annotations
+
+# Nominal sizes in GB. Source: MicrosoftDocs/azure-docs articles/redis/overview.md at 08e4e73e and
+# articles/redis/architecture.md at 08965de3 (both dated 2025-05-18), sizes in the order of the SKU names that the API knows
+# (azure-native 3.29.0 redisenterprise.SkuName). Compute Optimized and Flash Optimized cost more or are slower and are only used by name.
+_BALANCED_GB = {
+    "B0": 0.5, "B1": 1, "B3": 3, "B5": 6, "B10": 12, "B20": 24, "B50": 60, "B100": 120, "B150": 180, "B250": 240,
+    "B350": 360, "B500": 480, "B700": 720, "B1000": 960,
+}  # fmt: skip
+_MEMORY_OPTIMIZED_GB = {
+    "M10": 12, "M20": 24, "M50": 60, "M100": 120, "M150": 180, "M250": 240, "M350": 360, "M500": 480, "M700": 720, "M1000": 960,
+    "M1500": 1440, "M2000": 1920,
+}  # fmt: skip
+
+NOMINAL_GB: dict[str, float] = {f"MemoryOptimized_{name}": size for name, size in _MEMORY_OPTIMIZED_GB.items()} | {
+    f"Balanced_{name}": size for name, size in _BALANCED_GB.items()
+}
+"""Size of each SKU by its API name. The first of two with one size is the one to take: memory optimised has half the vCPUs of
+balanced and the lower price, and a cache of answers is bound by memory."""
+
+_USABLE = 0.8
+"""About a fifth is kept for replication and failover, with high availability or without (architecture.md, Reserved memory)."""
+
+_GIB_PER_GB = 1e9 / 2**30
+"""The pages say GB; read as decimal, the smaller meaning."""
+
+
+def usable_gib(sku: str) -> float:
+    """Memory a SKU has for data. Raises KeyError for a SKU that is not in `NOMINAL_GB`."""
+    return NOMINAL_GB[sku] * _GIB_PER_GB * _USABLE
+
+
+def smallest_sku(size_gib: float) -> str:
+    """The smallest SKU whose usable memory holds `size_gib`; 128 GiB needs MemoryOptimized_M150 (134 GiB), as M100 holds 89.
+
+    Raises ValueError when none does.
+    """
+    fitting = [sku for sku in NOMINAL_GB if usable_gib(sku) >= size_gib]
+    if not fitting:
+        raise ValueError(
+            f"no Azure Managed Redis holds {size_gib:g} GiB: the largest has {max(map(usable_gib, NOMINAL_GB)):.0f} GiB of usable memory"
+        )
+    return min(fitting, key=lambda sku: NOMINAL_GB[sku])
