@@ -1,0 +1,246 @@
+"""The AKS cluster with its system pool and maintenance windows."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_azure_native import containerservice as aks
+from pulumi_azure_native import managedidentity
+
+from infra.azure import kubeconfig, roles
+from infra.azure.network import Network
+from infra.azure.site import Site
+from settings.platform import Cluster as ClusterSettings
+from settings.platform import Network as NetworkSettings
+
+SYSTEM_MAX_PODS = 110
+"""Every pod a node may hold costs it 20 MB of reserved memory, a quarter of a small node at the overlay's default of 250."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterArgs:
+    site: Site
+    network: Network
+    settings: ClusterSettings
+    addresses: NetworkSettings
+    termination_grace_seconds: int
+    """How long the autoscaler lets the pods of a node finish before it removes the node."""
+    managed_prometheus: bool
+    protect: bool
+    after: tuple[pulumi.Resource, ...] = ()
+    """What the cluster must find done: grants that take minutes to be known everywhere."""
+
+
+class Cluster(pulumi.ComponentResource):
+    """Control plane, its identity, the system pool, and when Azure may upgrade them.
+
+    Not here: GPU pools (gpu_pool.py), what runs inside (infra/kubernetes), who may pull images (registry.py), the
+    collection of metrics and logs (monitoring.py, logs.py).
+    """
+
+    cluster_name: pulumi.Output[str]
+    cluster_id: pulumi.Output[str]
+    oidc_issuer_url: pulumi.Output[str]
+    kubelet_object_id: pulumi.Output[str]
+    """The identity that nodes pull images with."""
+    kubeconfig: pulumi.Output[str]
+    """Secret; asks Entra ID through `kubelogin` for whoever ran `az login`."""
+
+    def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("zig-ai-aks:azure:Cluster", name, None, opts)
+        self._name, self._args = name, args
+
+        identity = managedidentity.UserAssignedIdentity(
+            f"{name}-identity",
+            resource_group_name=args.site.resource_group_name,
+            location=args.site.location,
+            resource_name_=args.site.names.of("id-aks"),
+            tags=args.site.tags,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        may_use_subnet = roles.grant(
+            f"{name}-subnet",
+            roles.NETWORK_CONTRIBUTOR,
+            args.site,
+            # The subnet and not the VNet: nodes and internal load balancers take addresses there, nothing else is AKS's business.
+            scope=args.network.nodes_subnet_id,
+            principal_id=identity.principal_id,
+            parent=self,
+        )
+        cluster = self._managed_cluster(identity, may_use_subnet)
+        self._maintenance_windows(cluster)
+
+        self.cluster_name = cluster.name
+        self.cluster_id = cluster.id
+        self.oidc_issuer_url = cluster.oidc_issuer_profile.apply(lambda profile: profile.issuer_url)
+        self.kubelet_object_id = cluster.identity_profile.apply(lambda profile: profile["kubeletidentity"].object_id)
+        self.kubeconfig = self._kubeconfig(cluster)
+        self.register_outputs({"cluster_name": self.cluster_name, "cluster_id": self.cluster_id})
+
+    def _managed_cluster(self, identity: managedidentity.UserAssignedIdentity, may_use_subnet: pulumi.Resource) -> aks.ManagedCluster:
+        args, settings, site = self._args, self._args.settings, self._args.site
+        return aks.ManagedCluster(
+            self._name,
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            resource_name_=site.names.cluster,
+            dns_prefix=site.names.dns_prefix,
+            node_resource_group=site.names.node_resource_group,
+            # A change made by hand in the node resource group breaks the next upgrade: AKS denies it.
+            node_resource_group_profile=aks.ManagedClusterNodeResourceGroupProfileArgs(restriction_level="ReadOnly"),
+            sku=aks.ManagedClusterSKUArgs(name="Base", tier=settings.tier),
+            support_plan="AKSLongTermSupport" if settings.tier == "Premium" else "KubernetesOfficial",
+            kubernetes_version=settings.kubernetes_version,
+            identity=aks.ManagedClusterIdentityArgs(type=aks.ResourceIdentityType.USER_ASSIGNED, user_assigned_identities=[identity.id]),
+            enable_rbac=True,
+            disable_local_accounts=True,
+            aad_profile=aks.ManagedClusterAADProfileArgs(
+                managed=True, enable_azure_rbac=True, admin_group_object_ids=list(settings.admin_group_object_ids)
+            ),
+            api_server_access_profile=_api_server_access(settings, args.network.outbound_ip),
+            network_profile=_network_profile(args.addresses),
+            agent_pool_profiles=[_system_pool(settings, args.network.nodes_subnet_id, site)],
+            auto_scaler_profile=_autoscaler(args.termination_grace_seconds),
+            auto_upgrade_profile=aks.ManagedClusterAutoUpgradeProfileArgs(upgrade_channel="patch", node_os_upgrade_channel="NodeImage"),
+            oidc_issuer_profile=aks.ManagedClusterOIDCIssuerProfileArgs(enabled=True),
+            security_profile=aks.ManagedClusterSecurityProfileArgs(
+                workload_identity=aks.ManagedClusterSecurityProfileWorkloadIdentityArgs(enabled=True),
+                image_cleaner=aks.ManagedClusterSecurityProfileImageCleanerArgs(enabled=True, interval_hours=168),
+            ),
+            storage_profile=_storage_drivers(),
+            addon_profiles={
+                "azureKeyvaultSecretsProvider": aks.ManagedClusterAddonProfileArgs(
+                    enabled=True, config={"enableSecretRotation": "true", "rotationPollInterval": "2m"}
+                )
+            },
+            workload_auto_scaler_profile=aks.ManagedClusterWorkloadAutoScalerProfileArgs(
+                keda=aks.ManagedClusterWorkloadAutoScalerProfileKedaArgs(enabled=True)
+            ),
+            # Cost by namespace; refused on the Free tier.
+            metrics_profile=aks.ManagedClusterMetricsProfileArgs(
+                cost_analysis=aks.ManagedClusterCostAnalysisArgs(enabled=settings.tier != "Free")
+            ),
+            azure_monitor_profile=aks.ManagedClusterAzureMonitorProfileArgs(
+                metrics=aks.ManagedClusterAzureMonitorProfileMetricsArgs(enabled=args.managed_prometheus)
+            ),
+            tags=site.tags,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                protect=args.protect,
+                # Creation fails half-way when the identity may not join nodes to the subnet yet.
+                depends_on=[may_use_subnet, *args.after],
+                # The autoscaler moves it; an update would scale the system pool back to its minimum.
+                ignore_changes=["agentPoolProfiles[0].count"],
+            ),
+        )
+
+    def _maintenance_windows(self, cluster: aks.ManagedCluster) -> None:
+        """One window for Kubernetes patches, one for node images. The names are AKS's own; each acts on its own kind of upgrade."""
+        window = self._args.settings.maintenance
+        windows = {"kubernetes": "aksManagedAutoUpgradeSchedule", "node-os": "aksManagedNodeOSUpgradeSchedule"}
+        for label, config_name in windows.items():
+            aks.MaintenanceConfiguration(
+                f"{self._name}-{label}-upgrades",
+                resource_group_name=self._args.site.resource_group_name,
+                resource_name_=cluster.name,
+                config_name=config_name,
+                maintenance_window=aks.MaintenanceWindowArgs(
+                    schedule=aks.ScheduleArgs(weekly=aks.WeeklyScheduleArgs(day_of_week=window.day, interval_weeks=1)),
+                    start_time=window.start,
+                    duration_hours=window.hours,
+                    utc_offset="+00:00",
+                ),
+                # Azure fills in the day of creation, which would show as a change for ever after.
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["maintenanceWindow.startDate"]),
+            )
+
+    def _kubeconfig(self, cluster: aks.ManagedCluster) -> pulumi.Output[str]:
+        credentials = aks.list_managed_cluster_user_credentials_output(
+            resource_group_name=self._args.site.resource_group_name,
+            resource_name=cluster.name,
+            # "exec" runs kubelogin; "azure" is a login plugin that kubectl no longer has.
+            format="exec",
+        )
+        return pulumi.Output.secret(
+            credentials.apply(lambda found: kubeconfig.with_azure_cli_login(kubeconfig.decode(found.kubeconfigs[0].value)))
+        )
+
+
+def _api_server_access(settings: ClusterSettings, outbound_ip: pulumi.Output[str]) -> aks.ManagedClusterAPIServerAccessProfileArgs:
+    if settings.private:
+        return aks.ManagedClusterAPIServerAccessProfileArgs(enable_private_cluster=True, private_dns_zone="system")
+    if not settings.authorized_ip_ranges:
+        return aks.ManagedClusterAPIServerAccessProfileArgs(enable_private_cluster=False)
+    # Nodes reach the API server through the NAT gateway, whose address AKS does not add by itself.
+    nodes = outbound_ip.apply(lambda ip: f"{ip}/32")
+    return aks.ManagedClusterAPIServerAccessProfileArgs(
+        enable_private_cluster=False, authorized_ip_ranges=[*settings.authorized_ip_ranges, nodes]
+    )
+
+
+def _network_profile(addresses: NetworkSettings) -> aks.ContainerServiceNetworkProfileArgs:
+    return aks.ContainerServiceNetworkProfileArgs(
+        network_plugin="azure",
+        network_plugin_mode="overlay",
+        network_dataplane="cilium",
+        network_policy="cilium",
+        load_balancer_sku="standard",
+        outbound_type="userAssignedNATGateway",
+        pod_cidr=addresses.pod_cidr,
+        service_cidr=addresses.service_cidr,
+        # Any address of the range but the first, which is the API server's; .10 is what AKS takes for its own default range.
+        dns_service_ip=str(ipaddress.ip_network(addresses.service_cidr)[10]),
+    )
+
+
+def _system_pool(settings: ClusterSettings, subnet_id: pulumi.Output[str], site: Site) -> aks.ManagedClusterAgentPoolProfileArgs:
+    """The only nodes without GPUs: AKS's own pods, the coordinator, Prometheus and the controllers share them.
+
+    So no CriticalAddonsOnly taint: it would take a third pool, that is at least one more machine, to keep a few small pods
+    apart. Nor an OS disk size: left out, AKS takes the machine's local disk when that has 128 GiB and a managed one
+    otherwise, so any size works.
+    """
+    return aks.ManagedClusterAgentPoolProfileArgs(
+        name="system",
+        mode="System",
+        type="VirtualMachineScaleSets",
+        vm_size=settings.system_pool.vm_size,
+        count=settings.system_pool.min_nodes,
+        enable_auto_scaling=True,
+        min_count=settings.system_pool.min_nodes,
+        max_count=settings.system_pool.max_nodes,
+        availability_zones=list(settings.zones) or None,
+        os_type="Linux",
+        os_sku="Ubuntu",
+        max_pods=SYSTEM_MAX_PODS,
+        vnet_subnet_id=subnet_id,
+        orchestrator_version=settings.kubernetes_version,
+        enable_node_public_ip=False,
+        enable_fips=False,
+        upgrade_settings=aks.AgentPoolUpgradeSettingsArgs(max_surge="33%", drain_timeout_in_minutes=30),
+        tags=site.tags,
+    )
+
+
+def _autoscaler(termination_grace_seconds: int) -> aks.ManagedClusterPropertiesAutoScalerProfileArgs:
+    """Applies to every pool that scales. Strings, as the API has them."""
+    return aks.ManagedClusterPropertiesAutoScalerProfileArgs(
+        # Shards keep scratch space and shared memory in emptyDir volumes; by default that alone keeps a GPU node for ever.
+        skip_nodes_with_local_storage="false",
+        max_graceful_termination_sec=str(termination_grace_seconds),
+        # A GPU node needs its driver and the shard's image before it counts; the default is 15 minutes.
+        max_node_provision_time="30m",
+        scale_down_unneeded_time="10m",
+        scale_down_delay_after_add="10m",
+    )
+
+
+def _storage_drivers() -> aks.ManagedClusterStorageProfileArgs:
+    return aks.ManagedClusterStorageProfileArgs(
+        blob_csi_driver=aks.ManagedClusterStorageProfileBlobCSIDriverArgs(enabled=True),
+        disk_csi_driver=aks.ManagedClusterStorageProfileDiskCSIDriverArgs(enabled=True),
+        file_csi_driver=aks.ManagedClusterStorageProfileFileCSIDriverArgs(enabled=True),
+        snapshot_controller=aks.ManagedClusterStorageProfileSnapshotControllerArgs(enabled=True),
+    )

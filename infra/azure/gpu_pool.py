@@ -1,0 +1,156 @@
+"""GPU node pools: how one is configured, and how it is replaced without a gap.
+
+An AKS node pool takes its machine size, disk, kubelet and kernel configuration, zones and priority at creation only. The
+pool's Azure name carries a hash of all of these, so a change of any of them asks for a pool of another name, which can
+exist beside the old one. Labels, taints, node counts and upgrade settings change in place and are not in the hash.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_azure_native import containerservice as aks
+
+from infra import naming
+from infra.azure import sysctls
+from infra.azure.site import Site
+from infra.kubernetes import names
+from planner.plan import GpuPoolPlan, GpuSize
+from planner.reservations import MAX_PODS_PER_NODE
+from settings.operations import NodeTuning
+from settings.platform import GpuPool as GpuPoolSettings
+from settings.platform import Rollout
+
+GPU_MODEL_LABEL = "zig-ai.io/gpu-model"
+GPU_TAINT = f"{names.GPU_TAINT}=true:NoSchedule"
+# AKS adds these to spot pools by itself. Written out they are part of the inputs, and a refresh shows no difference.
+# Source: MicrosoftDocs/azure-aks-docs articles/aks/spot-node-pool.md
+SPOT_LABEL = {names.SPOT_TAINT: "spot"}
+SPOT_TAINT = f"{names.SPOT_TAINT}=spot:NoSchedule"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuPoolArgs:
+    site: Site
+    cluster_name: pulumi.Input[str]
+    subnet_id: pulumi.Input[str]
+    kubernetes_version: str
+    plan: GpuPoolPlan
+    settings: GpuPoolSettings
+    tuning: NodeTuning
+    rollout: Rollout
+    base_name: str = "gpu"
+    """First letters of the pool's Azure name, different for each pool of a cluster."""
+
+
+def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource) -> aks.AgentPool:
+    """One GPU node pool.
+
+    A replacement starts the new pool first and deletes the old one at the end of the update, so it needs quota for both; AKS
+    evicts the old one's pods within their disruption budgets (MicrosoftDocs/azure-aks-docs articles/aks/delete-node-pool.md).
+    Not here: the device plugin and huge pages, which DaemonSets bring (infra/kubernetes).
+    """
+    fixed = fixed_at_creation(args)
+    return aks.AgentPool(
+        name,
+        resource_group_name=args.site.resource_group_name,
+        resource_name_=args.cluster_name,
+        agent_pool_name=naming.pool_name(args.base_name, fixed),
+        vnet_subnet_id=args.subnet_id,
+        orchestrator_version=args.kubernetes_version,
+        node_labels=_labels(args),
+        node_taints=[GPU_TAINT, *([SPOT_TAINT] if args.settings.spot else [])],
+        count=args.plan.nodes,
+        enable_auto_scaling=True,
+        min_count=args.plan.min_nodes,
+        max_count=args.plan.max_nodes,
+        upgrade_settings=None if args.settings.spot else _upgrade_settings(args),
+        scale_down_mode="Delete",
+        tags=args.site.tags,
+        **_as_arguments(fixed),
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            # The autoscaler moves it between minimum and maximum; an update would take nodes from under running pipelines.
+            ignore_changes=["count"],
+            # azure-native asks for delete-before-replace whenever a resource is not randomly named. The new pool has a new name,
+            # so both can exist, and the service keeps its GPUs until the new ones are there.
+            # Source: pulumi/pulumi-azure-native provider/pkg/provider/provider.go, Diff
+            delete_before_replace=False,
+        ),
+    )
+
+
+def fixed_at_creation(args: GpuPoolArgs) -> dict[str, Any]:
+    """Everything AKS takes at a pool's creation only, by SDK argument; its hash names the pool.
+
+    The provider itself replaces a pool for `vmSize` and little else and would send the rest as an update, which AKS refuses; the
+    changed name makes it replace for all of them, so no `replace_on_changes` is needed. The subnet is left out: its name
+    follows from prefix and stack, which make a new cluster when they change.
+    """
+    settings = args.settings
+    fixed: dict[str, Any] = {
+        "vm_size": args.plan.size.name,
+        "mode": "User",
+        "type": "VirtualMachineScaleSets",
+        "os_type": "Linux",
+        "os_sku": "Ubuntu",
+        "os_disk_type": os_disk_type(args.plan.size, settings.os_disk_gib),
+        "os_disk_size_gb": settings.os_disk_gib,
+        "availability_zones": sorted(settings.zones) or None,
+        # The planner subtracts what AKS reserves for as many pods.
+        "max_pods": MAX_PODS_PER_NODE,
+        "enable_fips": False,
+        "enable_node_public_ip": False,
+        "gpu_profile": {"driver": "Install"},
+        "kubelet_config": {
+            "cpu_manager_policy": settings.cpu_manager_policy,
+            "topology_manager_policy": settings.topology_manager_policy,
+        },
+        "linux_os_config": {
+            "transparent_huge_page_enabled": args.tuning.transparent_huge_pages,
+            "sysctls": sysctls.to_azure(settings.sysctls) or None,
+        },
+        "scale_set_priority": "Regular",
+    }
+    if settings.spot:
+        # -1: never evicted for price, at most the price of a regular machine.
+        fixed |= {"scale_set_priority": "Spot", "scale_set_eviction_policy": "Delete", "spot_max_price": -1.0}
+    return fixed
+
+
+def os_disk_type(size: GpuSize, os_disk_gib: int) -> str:
+    """The machine's own disk where it is large enough: faster and free. It is lost with the node, as a node's OS may be."""
+    return "Ephemeral" if size.temp_disk_gib is not None and size.temp_disk_gib >= os_disk_gib else "Managed"
+
+
+def _as_arguments(fixed: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the SDK's argument classes where it has them."""
+    kernel = fixed["linux_os_config"]
+    return fixed | {
+        "gpu_profile": aks.GPUProfileArgs(**fixed["gpu_profile"]),
+        "kubelet_config": aks.KubeletConfigArgs(**fixed["kubelet_config"]),
+        "linux_os_config": aks.LinuxOSConfigArgs(
+            transparent_huge_page_enabled=kernel["transparent_huge_page_enabled"],
+            sysctls=aks.SysctlConfigArgs(**kernel["sysctls"]) if kernel["sysctls"] else None,
+        ),
+    }
+
+
+def _labels(args: GpuPoolArgs) -> dict[str, str]:
+    return {**names.GPU_NODE_LABEL, GPU_MODEL_LABEL: naming.slug(args.plan.size.gpu), **(SPOT_LABEL if args.settings.spot else {})}
+
+
+def _upgrade_settings(args: GpuPoolArgs) -> aks.AgentPoolUpgradeSettingsArgs:
+    """How nodes are replaced in an upgrade. Spot pools have none: AKS neither surges nor drains them (spot-node-pool.md)."""
+    # A disruption budget lets one pipeline go at a time: a drain waits until requests have ended and the same pipeline's
+    # weights are loaded elsewhere. The API takes 1 to 1440 minutes.
+    seconds = args.rollout.termination_grace.seconds + args.rollout.model_load_timeout.seconds
+    return aks.AgentPoolUpgradeSettingsArgs(
+        max_surge=args.settings.max_surge,
+        drain_timeout_in_minutes=min(1440, math.ceil(seconds / 60) + 5),
+        # A node that will not drain is set aside, and the upgrade goes on with the others.
+        undrainable_node_behavior="Cordon",
+    )

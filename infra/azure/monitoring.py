@@ -1,0 +1,76 @@
+"""Managed Prometheus: metrics of the cluster in an Azure Monitor workspace, beside the Prometheus inside the cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_azure_native import monitor
+
+from infra.azure.site import Site
+
+STREAM = "Microsoft-PrometheusMetrics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagedPrometheusArgs:
+    site: Site
+    cluster_id: pulumi.Input[str]
+
+
+class ManagedPrometheus(pulumi.ComponentResource):
+    """Workspace, endpoint, rule, and the rule's link to the cluster.
+
+    The agent in the cluster is the cluster's own setting (`azure_monitor_profile`, cluster.py). Not here: dashboards and alert
+    rules, which live with the Prometheus in the cluster.
+    Source: https://learn.microsoft.com/azure/azure-monitor/containers/kubernetes-monitoring-enable (its ARM template)
+    """
+
+    workspace_id: pulumi.Output[str]
+
+    def __init__(self, name: str, args: ManagedPrometheusArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("zig-ai-aks:azure:ManagedPrometheus", name, None, opts)
+        site, child = args.site, pulumi.ResourceOptions(parent=self)
+        workspace = monitor.AzureMonitorWorkspace(
+            f"{name}-workspace",
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            azure_monitor_workspace_name=site.names.of("amw", 44),
+            tags=site.tags,
+            opts=child,
+        )
+        endpoint = monitor.DataCollectionEndpoint(
+            f"{name}-endpoint",
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            data_collection_endpoint_name=site.names.of("dce", 44),
+            kind="Linux",
+            tags=site.tags,
+            opts=child,
+        )
+        rule = monitor.DataCollectionRule(
+            f"{name}-rule",
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            data_collection_rule_name=site.names.of("dcr", 44),
+            kind="Linux",
+            data_collection_endpoint_id=endpoint.id,
+            data_sources=monitor.DataCollectionRuleDataSourcesArgs(
+                prometheus_forwarder=[monitor.PrometheusForwarderDataSourceArgs(name="prometheus", streams=[STREAM])]
+            ),
+            destinations=monitor.DataCollectionRuleDestinationsArgs(
+                monitoring_accounts=[monitor.MonitoringAccountDestinationArgs(name="workspace", account_resource_id=workspace.id)]
+            ),
+            data_flows=[monitor.DataFlowArgs(streams=[STREAM], destinations=["workspace"])],
+            tags=site.tags,
+            opts=child,
+        )
+        monitor.DataCollectionRuleAssociation(
+            f"{name}-association",
+            association_name=site.names.of("dcra", 44),
+            resource_uri=args.cluster_id,
+            data_collection_rule_id=rule.id,
+            opts=child,
+        )
+        self.workspace_id = workspace.id
+        self.register_outputs({"workspace_id": self.workspace_id})

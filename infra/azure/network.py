@@ -1,0 +1,148 @@
+"""The virtual network: where nodes and private endpoints live, and the one way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_azure_native import network
+
+from infra.azure.site import Site
+
+_ALL_ZONES = ["1", "2", "3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkArgs:
+    site: Site
+    address_space: str
+    nodes_cidr: str
+    private_endpoints_cidr: str
+    zones: tuple[str, ...]
+    """Zones the cluster uses; empty in a region without."""
+
+
+class Network(pulumi.ComponentResource):
+    """VNet, a subnet for nodes, a subnet for private endpoints, NAT gateway with a public address.
+
+    Not here: pods and Services, whose overlay addresses never appear in the VNet; the network security group of the
+    nodes, which AKS keeps in its own resource group and opens for each load balancer Service (a second one on the
+    subnet would silently close those); private endpoints (private_link.py).
+    """
+
+    nodes_subnet_id: pulumi.Output[str]
+    private_endpoints_subnet_id: pulumi.Output[str]
+    vnet_id: pulumi.Output[str]
+    outbound_ip: pulumi.Output[str]
+    """The address that the cluster's traffic to the internet comes from."""
+
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("zig-ai-aks:azure:Network", name, None, opts)
+        site, names, child = args.site, args.site.names, pulumi.ResourceOptions(parent=self)
+
+        address = network.PublicIPAddress(
+            f"{name}-outbound",
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            public_ip_address_name=names.of("pip-nat"),
+            sku=network.PublicIPAddressSkuArgs(name="Standard", tier="Regional"),
+            public_ip_allocation_method="Static",
+            public_ip_address_version="IPv4",
+            # The address names all zones and so outlives the loss of one.
+            zones=_ALL_ZONES if args.zones else None,
+            tags=site.tags,
+            opts=child,
+        )
+        nat = network.NatGateway(
+            f"{name}-nat",
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            nat_gateway_name=names.of("ng"),
+            sku=network.NatGatewaySkuArgs(name="Standard"),
+            # No zone: Azure picks one. Without it there is no way out until the gateway is made anew, with the same address; one
+            # gateway a zone would need a subnet and a node pool a zone.
+            # Source: MicrosoftDocs/azure-docs articles/nat-gateway/nat-availability-zones.md
+            idle_timeout_in_minutes=4,
+            public_ip_addresses=[network.SubResourceArgs(id=address.id)],
+            tags=site.tags,
+            opts=child,
+        )
+        vnet = network.VirtualNetwork(
+            f"{name}-vnet",
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            virtual_network_name=names.of("vnet"),
+            address_space=network.AddressSpaceArgs(address_prefixes=[args.address_space]),
+            # Subnets are resources of their own, so that each can be depended on. The provider leaves subnets that it does not
+            # find in `subnets` alone, so `ignore_changes` is not needed for them.
+            tags=site.tags,
+            opts=child,
+        )
+        nodes = network.Subnet(
+            f"{name}-nodes",
+            resource_group_name=site.resource_group_name,
+            virtual_network_name=vnet.name,
+            subnet_name="nodes",
+            address_prefix=args.nodes_cidr,
+            nat_gateway=network.SubResourceArgs(id=nat.id),
+            default_outbound_access=False,
+            opts=child,
+        )
+        guard = network.NetworkSecurityGroup(
+            f"{name}-private-endpoints-nsg",
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            network_security_group_name=names.of("nsg-pe"),
+            security_rules=_only_nodes(args.nodes_cidr),
+            tags=site.tags,
+            opts=child,
+        )
+        endpoints = network.Subnet(
+            f"{name}-private-endpoints",
+            resource_group_name=site.resource_group_name,
+            virtual_network_name=vnet.name,
+            subnet_name="private-endpoints",
+            address_prefix=args.private_endpoints_cidr,
+            network_security_group=network.NetworkSecurityGroupArgs(id=guard.id),
+            # Without this, private endpoints ignore the security group.
+            private_endpoint_network_policies="NetworkSecurityGroupEnabled",
+            default_outbound_access=False,
+            # One change of a VNet at a time: Azure answers a second one with AnotherOperationInProgress.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[nodes]),
+        )
+
+        self.vnet_id = vnet.id
+        self.nodes_subnet_id = nodes.id
+        self.private_endpoints_subnet_id = endpoints.id
+        self.outbound_ip = address.ip_address
+        self.register_outputs({"vnet_id": self.vnet_id, "outbound_ip": self.outbound_ip})
+
+
+def _only_nodes(nodes_cidr: str) -> list[network.SecurityRuleArgs]:
+    """Private endpoints answer the nodes only: pods reach them with their node's address, as the overlay translates it."""
+    return [
+        network.SecurityRuleArgs(
+            name="nodes",
+            priority=100,
+            direction="Inbound",
+            access="Allow",
+            protocol="Tcp",
+            source_address_prefix=nodes_cidr,
+            source_port_range="*",
+            destination_address_prefix="*",
+            destination_port_ranges=["443", "10000"],
+            description="HTTPS and Redis",
+        ),
+        network.SecurityRuleArgs(
+            name="nothing-else",
+            priority=4096,
+            direction="Inbound",
+            access="Deny",
+            protocol="*",
+            source_address_prefix="*",
+            source_port_range="*",
+            destination_address_prefix="*",
+            destination_port_range="*",
+            description="Default rules would let in all of the VNet",
+        ),
+    ]

@@ -1,0 +1,261 @@
+"""All of Azure for one stack, joined."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_azure_native import authorization, resources
+
+from infra import naming
+from infra.azure import roles
+from infra.azure.budget import BudgetArgs, budget
+from infra.azure.cluster import Cluster, ClusterArgs
+from infra.azure.gpu_pool import GpuPoolArgs, gpu_pool
+from infra.azure.logs import ControlPlaneLogs, ControlPlaneLogsArgs
+from infra.azure.monitoring import ManagedPrometheus, ManagedPrometheusArgs
+from infra.azure.network import Network, NetworkArgs
+from infra.azure.redis import RedisCache, RedisCacheArgs
+from infra.azure.registry import Registry, RegistryArgs
+from infra.azure.site import Site
+from infra.azure.weights import WeightStorage, WeightStorageArgs
+from infra.azure.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
+from infra.kubernetes import names
+from infra.kubernetes.inputs import AzureInputs
+from planner.plan import Plan
+from settings import StackSettings
+
+PROJECT = "zig-ai-aks"
+SERVICE_ACCOUNTS = {"coordinator": names.COORDINATOR, "shard": names.SHARD}
+"""Who in the cluster has an Azure identity, and under which service account of the service's namespace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzurePlatform:
+    """What the rest of a stack needs of Azure. Plain text is known before anything is created."""
+
+    resource_group: str
+    cluster_name: pulumi.Output[str]
+    cluster_id: pulumi.Output[str]
+    kubeconfig: pulumi.Output[str]
+    """Secret."""
+    gpu_pool: pulumi.Resource
+    """For what needs GPU nodes to depend on."""
+    registry: str
+    """Login server."""
+    redis_host: str | None
+    """None without the third cache level."""
+    for_kubernetes: AzureInputs
+
+
+def names_of(settings: StackSettings, stack: str) -> naming.Names:
+    """The stack's names, also for what is rendered before anything is deployed."""
+    azure = settings.azure
+    return naming.Names(prefix=azure.name_prefix, stack=stack, location=azure.location, suffix=azure.name_suffix)
+
+
+def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> AzurePlatform:
+    """Everything in Azure. How many of what comes from the plan; `today` only starts a new budget.
+
+    Nothing has the resource group as its Pulumi parent: children inherit `protect`, and a protected pool or grant could never
+    be replaced.
+    """
+    site, group = _site(settings, stack)
+    administrators = _administrators(settings)
+
+    network = _network(settings, site)
+    cluster = _cluster(settings, site, network, administrators, group)
+    pool = gpu_pool("gpu-pool", _gpu_pool_args(settings, plan, site, network, cluster), parent=cluster)
+    identities = _identities(site, cluster)
+    Registry(
+        "registry",
+        RegistryArgs(site=site, network=network, kubelet_object_id=cluster.kubelet_object_id, private=settings.cluster.private),
+    )
+    weights = _weights(settings, site, network, identities["shard"], administrators)
+    redis = _redis(settings, plan, site, network, identities)
+    _watch(settings, site, cluster, today or datetime.datetime.now(datetime.UTC).date())
+
+    return AzurePlatform(
+        resource_group=site.names.resource_group,
+        cluster_name=cluster.cluster_name,
+        cluster_id=cluster.cluster_id,
+        kubeconfig=cluster.kubeconfig,
+        gpu_pool=pool,
+        registry=site.names.registry_host,
+        redis_host=redis.host if redis else None,
+        for_kubernetes=AzureInputs(
+            coordinator_client_id=identities["coordinator"].client_id,
+            shard_client_id=identities["shard"].client_id,
+            weights_account=weights.account_name,
+            weights_container=weights.container_name,
+            weights_resource_group=site.names.resource_group,
+        ),
+    )
+
+
+def _site(settings: StackSettings, stack: str) -> tuple[Site, resources.ResourceGroup]:
+    azure_names = names_of(settings, stack)
+    tags = naming.tags(project=PROJECT, stack=stack, extra=settings.azure.tags)
+    group = resources.ResourceGroup(
+        "resource-group",
+        resource_group_name=azure_names.resource_group,
+        location=settings.azure.location,
+        tags=tags,
+        # Its deletion deletes everything in it, protected or not.
+        opts=pulumi.ResourceOptions(protect=settings.azure.protect),
+    )
+    site = Site(
+        names=azure_names,
+        location=settings.azure.location,
+        resource_group_name=group.name,
+        subscription_id=authorization.get_client_config_output().subscription_id,
+        tags=tags,
+    )
+    return site, group
+
+
+def _administrators(settings: StackSettings) -> tuple[roles.Administrator, ...]:
+    """Who may do everything in the cluster and upload weights: the groups in the settings, or else whoever deploys."""
+    groups = settings.cluster.admin_group_object_ids
+    if groups:
+        return tuple(roles.Administrator(label=group, principal_id=group, type="Group") for group in groups)
+    return (roles.Administrator(label="deployer", principal_id=authorization.get_client_config_output().object_id, type=None),)
+
+
+def _may_use_cluster(
+    site: Site, administrators: tuple[roles.Administrator, ...], group: resources.ResourceGroup
+) -> tuple[pulumi.Resource, ...]:
+    """With local accounts off, even a subscription's owner may do nothing in Kubernetes without a role.
+
+    Groups get in through the cluster's own list. Whoever deploys without one is granted the role on the resource group,
+    before the cluster: a grant takes minutes to be known everywhere, and a cluster takes longer than that to be made.
+    """
+    return tuple(
+        roles.grant(
+            f"cluster-admin-{someone.label}",
+            roles.AKS_CLUSTER_ADMIN,
+            site,
+            scope=group.id,
+            principal_id=someone.principal_id,
+            principal_type=None,
+            parent=None,
+        )
+        for someone in administrators
+        if someone.type is None
+    )
+
+
+def _network(settings: StackSettings, site: Site) -> Network:
+    plan = settings.azure.network
+    return Network(
+        "network",
+        NetworkArgs(
+            site=site,
+            address_space=plan.address_space,
+            nodes_cidr=plan.nodes_cidr,
+            private_endpoints_cidr=plan.private_endpoints_cidr,
+            zones=settings.cluster.zones,
+        ),
+    )
+
+
+def _cluster(
+    settings: StackSettings,
+    site: Site,
+    network: Network,
+    administrators: tuple[roles.Administrator, ...],
+    group: resources.ResourceGroup,
+) -> Cluster:
+    return Cluster(
+        "cluster",
+        ClusterArgs(
+            site=site,
+            network=network,
+            settings=settings.cluster,
+            addresses=settings.azure.network,
+            termination_grace_seconds=round(settings.rollout.termination_grace.seconds),
+            managed_prometheus=settings.monitoring.managed_prometheus,
+            protect=settings.azure.protect,
+            after=_may_use_cluster(site, administrators, group),
+        ),
+    )
+
+
+def _gpu_pool_args(settings: StackSettings, plan: Plan, site: Site, network: Network, cluster: Cluster) -> GpuPoolArgs:
+    return GpuPoolArgs(
+        site=site,
+        cluster_name=cluster.cluster_name,
+        subnet_id=network.nodes_subnet_id,
+        kubernetes_version=settings.cluster.kubernetes_version,
+        plan=plan.gpu_pool,
+        settings=settings.gpu_pool,
+        tuning=settings.node_tuning,
+        rollout=settings.rollout,
+    )
+
+
+def _identities(site: Site, cluster: Cluster) -> dict[str, WorkloadIdentity]:
+    return {
+        who: WorkloadIdentity(
+            f"{who}-access",
+            WorkloadIdentityArgs(
+                site=site, oidc_issuer_url=cluster.oidc_issuer_url, namespace=names.SERVICE_NAMESPACE, service_account=account
+            ),
+        )
+        for who, account in SERVICE_ACCOUNTS.items()
+    }
+
+
+def _weights(
+    settings: StackSettings,
+    site: Site,
+    network: Network,
+    shard: WorkloadIdentity,
+    administrators: tuple[roles.Administrator, ...],
+) -> WeightStorage:
+    return WeightStorage(
+        "weights",
+        WeightStorageArgs(
+            site=site,
+            network=network,
+            reader_principal_id=shard.principal_id,
+            uploaders=administrators,
+            # Whoever may reach the API server may upload; with a private cluster nobody may from outside.
+            upload_from=() if settings.cluster.private else settings.cluster.authorized_ip_ranges,
+            zone_redundant=bool(settings.cluster.zones),
+            protect=settings.azure.protect,
+        ),
+    )
+
+
+def _redis(
+    settings: StackSettings,
+    plan: Plan,
+    site: Site,
+    network: Network,
+    identities: dict[str, WorkloadIdentity],
+) -> RedisCache | None:
+    if plan.redis_sku is None:
+        return None
+    return RedisCache(
+        "redis",
+        RedisCacheArgs(
+            site=site,
+            network=network,
+            sku=plan.redis_sku,
+            high_availability=settings.redis.high_availability,
+            users={who: identity.principal_id for who, identity in identities.items()},
+            protect=settings.azure.protect,
+        ),
+    )
+
+
+def _watch(settings: StackSettings, site: Site, cluster: Cluster, today: datetime.date) -> None:
+    """What is only there when asked for: metrics, logs, budget."""
+    if settings.monitoring.managed_prometheus:
+        ManagedPrometheus("managed-prometheus", ManagedPrometheusArgs(site=site, cluster_id=cluster.cluster_id))
+    if settings.cluster.control_plane_logs:
+        ControlPlaneLogs("control-plane-logs", ControlPlaneLogsArgs(site=site, cluster_id=cluster.cluster_id))
+    if settings.budget.monthly_usd is not None:
+        budget("budget", BudgetArgs(site=site, settings=settings.budget, monthly=settings.budget.monthly_usd, month=today))

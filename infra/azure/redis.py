@@ -1,0 +1,106 @@
+"""The shared cache level: Azure Managed Redis behind a private endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_azure_native import redisenterprise
+
+from infra.azure import private_link
+from infra.azure.network import Network
+from infra.azure.site import Site
+
+PORT = 10000
+DATABASE = "default"
+"""The only name the service takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisCacheArgs:
+    site: Site
+    network: Network
+    sku: str
+    high_availability: bool
+    users: Mapping[str, pulumi.Input[str]]
+    """Object ids of the identities that may log in, by a short name."""
+    protect: bool
+
+
+class RedisCache(pulumi.ComponentResource):
+    """One instance, its database, who may log in, and the private way to it.
+
+    Users log in with their object id and an Entra token; there are no keys. Not here: Azure Cache for Redis, which retires;
+    geo-replication and persistence, as a lost cache is refilled.
+    """
+
+    host: str
+    """Known before creation, so that config files can name it."""
+    port: int
+
+    def __init__(self, name: str, args: RedisCacheArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("zig-ai-aks:azure:RedisCache", name, None, opts)
+        self._name, self._args = name, args
+        instance, database = self._instance_and_database()
+        last_change = self._users(instance, database)
+        private_link.PrivateLink(
+            f"{name}-link",
+            private_link.PrivateLinkArgs(
+                site=args.site, network=args.network, service=private_link.REDIS, target_id=instance.id, after=last_change
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.host = args.site.names.redis_host
+        self.port = PORT
+        self.register_outputs({"host": self.host, "port": self.port})
+
+    def _instance_and_database(self) -> tuple[redisenterprise.RedisEnterprise, redisenterprise.Database]:
+        args, site = self._args, self._args.site
+        instance = redisenterprise.RedisEnterprise(
+            self._name,
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            cluster_name=site.names.redis,
+            # No capacity (an Enterprise tier matter) and no zones: with high availability the service spreads over zones itself.
+            sku=redisenterprise.SkuArgs(name=args.sku),
+            high_availability="Enabled" if args.high_availability else "Disabled",
+            minimum_tls_version="1.2",
+            public_network_access="Disabled",
+            tags=site.tags,
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+        )
+        database = redisenterprise.Database(
+            f"{self._name}-database",
+            resource_group_name=site.resource_group_name,
+            cluster_name=instance.name,
+            database_name=DATABASE,
+            client_protocol="Encrypted",
+            port=PORT,
+            # One address and one port for any client. The cluster protocol is faster but needs ports 8500-8599 and a client that
+            # speaks it, and the choice is for the database's life.
+            # Source: MicrosoftDocs/azure-docs articles/redis/architecture.md (cluster policies)
+            clustering_policy="EnterpriseCluster",
+            eviction_policy="AllKeysLRU",
+            access_keys_authentication="Disabled",
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+        )
+        return instance, database
+
+    def _users(self, instance: redisenterprise.RedisEnterprise, database: redisenterprise.Database) -> pulumi.Resource:
+        """Who may log in; the last of them, or the database if there is none."""
+        previous: pulumi.Resource = database
+        for label, object_id in sorted(self._args.users.items()):
+            previous = redisenterprise.AccessPolicyAssignment(
+                f"{self._name}-user-{label}",
+                resource_group_name=self._args.site.resource_group_name,
+                cluster_name=instance.name,
+                database_name=database.name,
+                access_policy_assignment_name=label,
+                # The only policy there is.
+                access_policy_name="default",
+                user=redisenterprise.AccessPolicyAssignmentPropertiesUserArgs(object_id=object_id),
+                # One after the other: a database takes one change at a time.
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[previous]),
+            )
+        return previous

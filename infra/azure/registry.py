@@ -1,0 +1,65 @@
+"""The container registry that nodes pull the stack's own images from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_azure_native import containerregistry
+
+from infra.azure import private_link, roles
+from infra.azure.network import Network
+from infra.azure.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryArgs:
+    site: Site
+    network: Network
+    kubelet_object_id: pulumi.Input[str]
+    private: bool
+    """No public door; then images must be pushed from inside the network."""
+
+
+class Registry(pulumi.ComponentResource):
+    """A registry that only Entra identities can use, and the nodes' right to pull.
+
+    Standard; Premium when private, as only that has private endpoints. Not here: the images, which a build pushes; public
+    images, which engines take from their makers' registries.
+    """
+
+    login_server: pulumi.Output[str]
+
+    def __init__(self, name: str, args: RegistryArgs, opts: pulumi.ResourceOptions | None = None):
+        super().__init__("zig-ai-aks:azure:Registry", name, None, opts)
+        site = args.site
+        registry = containerregistry.Registry(
+            name,
+            resource_group_name=site.resource_group_name,
+            location=site.location,
+            registry_name=site.names.registry,
+            sku=containerregistry.SkuArgs(name="Premium" if args.private else "Standard"),
+            admin_user_enabled=False,
+            anonymous_pull_enabled=False,
+            public_network_access="Disabled" if args.private else "Enabled",
+            tags=site.tags,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        roles.grant(
+            f"{name}-nodes-pull",
+            roles.ACR_PULL,
+            site,
+            scope=registry.id,
+            principal_id=args.kubelet_object_id,
+            parent=self,
+        )
+        if args.private:
+            private_link.PrivateLink(
+                f"{name}-link",
+                private_link.PrivateLinkArgs(
+                    site=site, network=args.network, service=private_link.REGISTRY, target_id=registry.id, after=registry
+                ),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        self.login_server = registry.login_server
+        self.register_outputs({"login_server": self.login_server})

@@ -1,0 +1,21 @@
+"""What every Azure component of a stack needs to know: names, place, subscription and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from infra.naming import Names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Passed to every component instead of five loose arguments. Plain values but for what Azure itself says."""
+
+    names: Names
+    location: str
+    resource_group_name: pulumi.Input[str]
+    subscription_id: pulumi.Input[str]
+    tags: Mapping[str, str]

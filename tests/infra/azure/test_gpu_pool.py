@@ -1,0 +1,175 @@
+"""GPU pools: right at creation, as almost nothing can be changed later, and replaced side by side."""
+
+import dataclasses
+
+import pulumi
+import pytest
+
+from infra.azure import gpu_pool
+from infra.azure.gpu_pool import GpuPoolArgs
+from planner.plan import GpuPoolPlan
+from settings.operations import NodeTuning
+from settings.platform import GpuPool, Rollout
+from settings.quantities import Duration
+from tests.infra.azure.conftest import gpu_size
+from tests.mocks import run
+
+POOL = "azure-native:containerservice:AgentPool"
+
+
+@pytest.fixture
+def args(site):
+    return GpuPoolArgs(
+        site=site,
+        cluster_name="aks-zig-ai-test",
+        subnet_id="subnet",
+        kubernetes_version="1.36",
+        plan=GpuPoolPlan(size=gpu_size(), nodes=8, min_nodes=4, max_nodes=9),
+        settings=GpuPool(),
+        tuning=NodeTuning(),
+        rollout=Rollout(),
+    )
+
+
+@pytest.fixture
+def deploy(recorder, args):
+    def deployed(**changes):
+        parent = pulumi.ComponentResource("test:test:Parent", "parent")
+        run(lambda: gpu_pool.gpu_pool("gpu-pool", dataclasses.replace(args, **changes), parent=parent).name)
+        return recorder.one(POOL).inputs
+
+    return deployed
+
+
+def test_machine(deploy):
+    pool = deploy()
+    assert (pool["vmSize"], pool["osType"], pool["osSKU"], pool["mode"]) == ("Standard_NC24s_v3", "Linux", "Ubuntu", "User")
+    assert pool["gpuProfile"] == {"driver": "Install"}
+    assert (pool["osDiskType"], pool["osDiskSizeGB"]) == ("Ephemeral", 128)
+    assert pool["availabilityZones"] == ["1", "2", "3"]
+    assert (pool["enableNodePublicIP"], pool["enableFIPS"]) == (False, False)
+
+
+def test_only_gpu_pods_land_here(deploy):
+    pool = deploy()
+    assert pool["nodeTaints"] == ["nvidia.com/gpu=true:NoSchedule"]
+    assert pool["nodeLabels"] == {"zig-ai.io/gpu": "true", "zig-ai.io/gpu-model": "v100"}
+
+
+def test_node_count_is_the_plans(deploy):
+    pool = deploy()
+    assert (pool["enableAutoScaling"], pool["count"], pool["minCount"], pool["maxCount"]) == (True, 8, 4, 9)
+
+
+def test_kubelet_and_kernel(deploy):
+    pool = deploy(
+        settings=GpuPool(topology_manager_policy="single-numa-node", sysctls={"net.core.somaxconn": 16384, "net.ipv4.tcp_tw_reuse": 1}),
+        tuning=NodeTuning(transparent_huge_pages="madvise"),
+    )
+    assert pool["kubeletConfig"] == {"cpuManagerPolicy": "static", "topologyManagerPolicy": "single-numa-node"}
+    assert pool["linuxOSConfig"] == {
+        "transparentHugePageEnabled": "madvise",
+        "sysctls": {"netCoreSomaxconn": 16384, "netIpv4TcpTwReuse": True},
+    }
+
+
+def test_no_sysctls_asked_none_sent(deploy):
+    assert "sysctls" not in deploy()["linuxOSConfig"]
+
+
+@pytest.mark.parametrize(("temp_disk_gib", "expected"), [(2948, "Ephemeral"), (128, "Ephemeral"), (64, "Managed"), (None, "Managed")])
+def test_os_disk_is_local_where_it_fits(temp_disk_gib, expected):
+    assert gpu_pool.os_disk_type(gpu_size(temp_disk_gib=temp_disk_gib), 128) == expected
+
+
+def test_no_zones(deploy):
+    assert "availabilityZones" not in deploy(settings=GpuPool(zones=()))
+
+
+def test_regular_machines_are_upgraded_by_surge_and_drained_long_enough(deploy):
+    """A drain must outlast the last request and the load of the same weights elsewhere, or AKS kills what is being served."""
+    pool = deploy(settings=GpuPool(max_surge="33%"), rollout=Rollout(termination_grace=Duration("90s"), model_load_timeout=Duration("1h")))
+    assert pool["upgradeSettings"] == {"maxSurge": "33%", "drainTimeoutInMinutes": 67, "undrainableNodeBehavior": "Cordon"}
+    assert (pool["scaleSetPriority"], pool.get("scaleSetEvictionPolicy"), pool.get("spotMaxPrice")) == ("Regular", None, None)
+
+
+def test_drain_timeout_has_azures_limit(deploy):
+    assert deploy(rollout=Rollout(model_load_timeout=Duration("24h")))["upgradeSettings"]["drainTimeoutInMinutes"] == 1440
+
+
+def test_spot(deploy):
+    pool = deploy(settings=GpuPool(spot=True))
+    assert (pool["scaleSetPriority"], pool["scaleSetEvictionPolicy"], pool["spotMaxPrice"]) == ("Spot", "Delete", -1.0)
+    assert "kubernetes.azure.com/scalesetpriority=spot:NoSchedule" in pool["nodeTaints"]
+    assert pool["nodeLabels"]["kubernetes.azure.com/scalesetpriority"] == "spot"
+    assert "upgradeSettings" not in pool
+
+
+def test_options(recorder, deploy):
+    deploy()
+    options = recorder.options_of(POOL)
+    assert options.parent == "parent"
+    assert options.ignore_changes == ["count"]
+    # None would let the provider delete the pool before there is another: it asks for that on every replacement.
+    assert options.delete_before_replace is False
+
+
+FIXED = {
+    "size": {"plan": GpuPoolPlan(size=gpu_size(name="Standard_NC48ads_A100_v4"), nodes=8, min_nodes=4, max_nodes=9)},
+    "os disk": {"settings": GpuPool(os_disk_gib=256)},
+    "zones": {"settings": GpuPool(zones=("1",))},
+    "spot": {"settings": GpuPool(spot=True)},
+    "cpu manager": {"settings": GpuPool(cpu_manager_policy="none")},
+    "topology manager": {"settings": GpuPool(topology_manager_policy="restricted")},
+    "sysctls": {"settings": GpuPool(sysctls={"vm.swappiness": 1})},
+    "huge pages": {"tuning": NodeTuning(transparent_huge_pages="never")},
+}
+CHANGEABLE = {
+    "nodes": {"plan": GpuPoolPlan(size=gpu_size(), nodes=2, min_nodes=1, max_nodes=3)},
+    "surge": {"settings": GpuPool(max_surge="50%")},
+    "version": {"kubernetes_version": "1.37"},
+    "rollout": {"rollout": Rollout(model_load_timeout=Duration("1h"))},
+    "zones in another order": {"settings": GpuPool(zones=("3", "2", "1"))},
+}
+
+
+def name_of(args):
+    from infra import naming
+
+    return naming.pool_name(args.base_name, gpu_pool.fixed_at_creation(args))
+
+
+@pytest.mark.parametrize("what", FIXED)
+def test_a_change_that_aks_refuses_gets_a_new_name(args, what):
+    assert name_of(dataclasses.replace(args, **FIXED[what])) != name_of(args)
+
+
+@pytest.mark.parametrize("what", CHANGEABLE)
+def test_a_change_that_aks_takes_keeps_the_name(args, what):
+    """A new name here would move every shard to new machines for a change of a label or a number."""
+    assert name_of(dataclasses.replace(args, **CHANGEABLE[what])) == name_of(args)
+
+
+def test_every_input_is_in_the_hash_or_can_change_in_place(args, deploy):
+    """An input that is neither would be sent as an update, and AKS would refuse it half-way through a deployment."""
+    from pulumi._types import input_type_py_to_pulumi_names
+    from pulumi_azure_native.containerservice.agent_pool import AgentPoolArgs
+
+    names = input_type_py_to_pulumi_names(AgentPoolArgs)
+    hashed = {names[name] for name in gpu_pool.fixed_at_creation(args)}
+    assert set(deploy()) - hashed == {
+        "agentPoolName",
+        "count",
+        "enableAutoScaling",
+        "maxCount",
+        "minCount",
+        "nodeLabels",
+        "nodeTaints",
+        "orchestratorVersion",
+        "resourceGroupName",
+        "resourceName",
+        "scaleDownMode",
+        "tags",
+        "upgradeSettings",
+        "vnetSubnetID",
+    }

@@ -1,0 +1,67 @@
+"""The network: one way out, endpoints that answer nodes only."""
+
+import pytest
+
+from infra.azure.network import Network, NetworkArgs
+from tests.mocks import run
+
+SUBNET = "azure-native:network:Subnet"
+
+
+def deploy(site, zones=("1", "2", "3")):
+    return run(
+        lambda: (
+            Network(
+                "network",
+                NetworkArgs(
+                    site=site, address_space="10.64.0.0/16", nodes_cidr="10.64.0.0/22", private_endpoints_cidr="10.64.8.0/24", zones=zones
+                ),
+            ).outbound_ip
+        )
+    )
+
+
+def test_subnets(recorder, site):
+    deploy(site)
+    nodes, endpoints = (recorder.one(SUBNET, f"network-{which}").inputs for which in ("nodes", "private-endpoints"))
+    assert nodes["addressPrefix"] == "10.64.0.0/22"
+    assert nodes["natGateway"] == {"id": "/subscriptions/00000000-0000-0000-0000-000000000000/mock/network-nat"}
+    # AKS keeps the nodes' security group; one of ours would close every load balancer.
+    assert "networkSecurityGroup" not in nodes
+    assert endpoints["addressPrefix"] == "10.64.8.0/24"
+    assert endpoints["privateEndpointNetworkPolicies"] == "NetworkSecurityGroupEnabled"
+    assert "natGateway" not in endpoints
+    assert nodes["defaultOutboundAccess"] is endpoints["defaultOutboundAccess"] is False
+
+
+def test_vnet_has_no_subnets_of_its_own(recorder, site):
+    """Inline subnets and separate ones undo each other on every update."""
+    deploy(site)
+    assert "subnets" not in recorder.one("azure-native:network:VirtualNetwork").inputs
+
+
+def test_subnets_are_made_one_after_the_other(recorder, site):
+    """Two changes of one VNet at a time end in AnotherOperationInProgress."""
+    deploy(site)
+    assert "network-nodes" in recorder.options_of(SUBNET, "network-private-endpoints").depends_on
+
+
+@pytest.mark.parametrize(("zones", "expected"), [(("1", "2", "3"), ["1", "2", "3"]), (("1",), ["1", "2", "3"]), ((), None)])
+def test_the_outbound_address_outlives_a_zone(recorder, site, zones, expected):
+    deploy(site, zones)
+    address = recorder.one("azure-native:network:PublicIPAddress").inputs
+    assert address.get("zones") == expected
+    assert (address["sku"]["name"], address["publicIPAllocationMethod"]) == ("Standard", "Static")
+    assert "zones" not in recorder.one("azure-native:network:NatGateway").inputs
+
+
+def test_endpoints_answer_nodes_only(recorder, site):
+    deploy(site)
+    allow, deny = recorder.one("azure-native:network:NetworkSecurityGroup").inputs["securityRules"]
+    assert (allow["access"], allow["sourceAddressPrefix"], allow["destinationPortRanges"]) == ("Allow", "10.64.0.0/22", ["443", "10000"])
+    assert (deny["access"], deny["sourceAddressPrefix"], deny["direction"]) == ("Deny", "*", "Inbound")
+    assert allow["priority"] < deny["priority"] <= 4096
+
+
+def test_outbound_address_is_an_output(recorder, site):
+    assert deploy(site) == "203.0.113.7"
