@@ -40,8 +40,6 @@ class AzurePlatform:
     cluster_id: pulumi.Output[str]
     kubeconfig: pulumi.Output[str]
     """Secret."""
-    gpu_pool: pulumi.Resource
-    """For what needs GPU nodes to depend on."""
     registry: str
     """Login server."""
     redis_host: str | None
@@ -68,7 +66,7 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
     cluster = _cluster(settings, site, network, administrators, group)
     pool = gpu_pool("gpu-pool", _gpu_pool_args(settings, plan, site, network, cluster), parent=cluster)
     identities = _identities(site, cluster)
-    Registry(
+    registry = Registry(
         "registry",
         RegistryArgs(site=site, network=network, kubelet_object_id=cluster.kubelet_object_id, private=settings.cluster.private),
     )
@@ -81,7 +79,6 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
         cluster_name=cluster.cluster_name,
         cluster_id=cluster.cluster_id,
         kubeconfig=cluster.kubeconfig,
-        gpu_pool=pool,
         registry=site.names.registry_host,
         redis_host=redis.host if redis else None,
         for_kubernetes=AzureInputs(
@@ -90,6 +87,8 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
             weights_account=weights.account_name,
             weights_container=weights.container_name,
             weights_resource_group=site.names.resource_group,
+            gpu_nodes=(pool,),
+            needed_to_serve=(registry, weights, *([redis] if redis else []), *identities.values()),
         ),
     )
 

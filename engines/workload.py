@@ -1,0 +1,153 @@
+"""How a server is told: what an engine turns a plan into, in Kubernetes' terms but without a Kubernetes library.
+
+`infra/kubernetes/coordinator.py` and `shards.py` place these into pods; nothing there asks which engine it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from planner.plan import Plan
+from settings import StackSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    name: str
+    """IANA service name, at most 15 characters: `http`, `metrics`, `shard`."""
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """An HTTP GET when `path` is set, otherwise a TCP connect."""
+
+    port: str
+    path: str | None = None
+    period_seconds: int = 10
+    timeout_seconds: int = 5
+    failure_threshold: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretKey:
+    """One key of a Secret in the service's namespace."""
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Env:
+    """An environment variable: a literal, a pod field (downward API) such as `metadata.name`, or a Secret's key."""
+
+    name: str
+    value: str | None = None
+    field_path: str | None = None
+    secret_key: SecretKey | None = None
+
+    def __post_init__(self) -> None:
+        if sum(source is not None for source in (self.value, self.field_path, self.secret_key)) != 1:
+            raise ValueError(f"environment variable {self.name}: give exactly one of a value, a field path and a Secret's key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFile:
+    """A file under `Server.config_dir`; a change of its content rolls the pods."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Writable scratch of one pod, on a disk."""
+
+    path: str
+    size: str
+    """A Kubernetes quantity."""
+    persistent: bool
+    """Keeps its content when the pod is replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One container of one role. It runs with a read-only root: `/tmp` and what the fields below mount is all it can write."""
+
+    image: str
+    """A full reference: the engine has put the stack's registry in front where settings named no host."""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[Env, ...] = ()
+    config_files: tuple[ConfigFile, ...]
+    ports: tuple[Port, ...]
+    startup: Probe
+    liveness: Probe
+    readiness: Probe
+    requests: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, str] = field(default_factory=dict)
+    run_as_user: int = 10001
+    """Numeric, so that the kubelet can check `runAsNonRoot`."""
+    pre_stop_seconds: int = 0
+    """Keeps serving this long after the pod has left the endpoints, so that no new request meets a closed port."""
+    config_dir: str = "/app/config"
+    profiling_dir: str | None = None
+    """Where `profiling.yaml` is mounted; None when the role is not profiled."""
+    weights_dir: str | None = None
+    """Where the weight storage is mounted read-only; None when the role needs none."""
+    huge_pages_dir: str | None = None
+    """Where the 2 MiB huge pages of `requests` are mounted as hugetlbfs; None when there are none."""
+    shared_memory: str | None = None
+    """Size of `/dev/shm`; it counts against the memory limit. None leaves the container runtime's 64 MiB."""
+    cache: Cache | None = None
+
+    def port(self, name: str) -> int:
+        """Number of the port of that name; KeyError when there is none."""
+        return {port.name: port.number for port in self.ports}[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    coordinator: Server
+    shard: Server
+    serving_ports: tuple[Port, ...]
+    """Ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name."""
+    inference_path: str
+    """Where clients POST, for the load test."""
+    metrics_path: str = "/metrics"
+    load_query: str
+    """PromQL of the requests that wait or are being served in all pipelines together, for the autoscaler."""
+    latency_histogram: str
+    """Prometheus histogram of a request's seconds, without `_bucket`."""
+    requests_counter: str
+    """Prometheus counter of requests."""
+
+    def __post_init__(self) -> None:
+        for port in self.serving_ports:
+            if self.coordinator.port(port.name) != port.number:
+                raise ValueError(
+                    f"service port {port.name} is {port.number}, the coordinator listens on {self.coordinator.port(port.name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """Names of things the rendered config must point at; all fixed before anything is created, so they are plain text."""
+
+    namespace: str
+    registry: str
+    """Login server of the stack's own registry; images without a registry host are taken from it."""
+    shard_dns: tuple[str, ...]
+    """One DNS name a shard, in pipeline then stage order."""
+    redis_host: str | None
+    """None when the third cache level is off."""
+    redis_port: int = 10000
+
+
+class Engine(Protocol):
+    """One file of `engines/` implements this; `engines.ENGINES` lists them by the name that settings use."""
+
+    name: str
+
+    def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload: ...

@@ -1,0 +1,211 @@
+"""The Zig AI coordinator and shard servers, which read the guide's own keys from `/app/config/*.yaml`.
+
+Every key of the guide's `shard.config`, `model`, `sharding`, `caching` and `coordinator.config` blocks is rendered verbatim:
+same name, same nesting, same unit. What the guide leaves to the deployment is added beside them: who listens where, which layers
+each shard holds, where the shards and Redis are. The images are the user's own, in their registry.
+
+Not here: the pods around the containers (`infra/kubernetes/`), and whether a setting makes sense (`planner/`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from engines.images import image_reference
+from engines.workload import Cache, ConfigFile, Endpoints, Env, Port, Probe, SecretKey, Server, Workload
+from planner.plan import Plan
+from settings import StackSettings
+from settings.shard import EnvVar
+
+HTTP = Port(name="http", number=8080)
+METRICS = Port(name="metrics", number=9090)
+SHARD = Port(name="shard", number=50051)
+"""Tensors between the stages of a pipeline."""
+
+HEALTH_PATH = "/api/v1/health"
+INFERENCE_PATH = "/v1/inference"
+
+ZIGAI_UID = 10001
+"""User `zigai` of both images."""
+
+DATA_DIR = "/data"
+"""The weight storage: the guide reads its calibration set from `/data/calibration.json`."""
+CACHE_DIR = "/var/cache/zig-ai"
+HUGE_PAGES_DIR = "/dev/hugepages"
+PROFILING_DIR = "/app/profiling"
+
+# Labels that the LeaderWorkerSet controller puts on each pod.
+# https://github.com/kubernetes-sigs/lws/blob/v0.8.0/api/leaderworkerset/v1/leaderworkerset_types.go
+_SHARD_INDEX = "metadata.labels['leaderworkerset.sigs.k8s.io/worker-index']"
+_PIPELINE_INDEX = "metadata.labels['leaderworkerset.sigs.k8s.io/group-index']"
+
+_STARTUP_PERIOD_SECONDS = 10
+
+
+def plain(section: BaseModel) -> Any:
+    """A settings section as the guide spells it; quantities print back as they were written."""
+    return json.loads(section.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def _sharding(settings: StackSettings, plan: Plan) -> dict[str, Any]:
+    # `affinityRules` name ranges of layers, which no node has as a label: as node affinity they would leave every shard Pending.
+    # They are the coordinator's rules for which shard a request's layers go to, so they are passed through.
+    return plain(settings.sharding) | {"layerRanges": [shard.layer_range for shard in plan.shards]}
+
+
+def _caching(settings: StackSettings, endpoints: Endpoints) -> dict[str, Any]:
+    caching = plain(settings.caching)
+    if endpoints.redis_host:
+        # Entra authentication: the token comes from the pod's workload identity, so there is no password to keep.
+        caching["l3Cache"] |= {"host": endpoints.redis_host, "port": endpoints.redis_port, "tls": True, "authentication": "entra"}
+    return caching
+
+
+def _pipelines(plan: Plan, endpoints: Endpoints) -> list[dict[str, Any]]:
+    """Which shard of which pipeline answers where. One entry a pipeline, one address a stage."""
+    stages = len(plan.shards)
+    return [
+        {
+            "pipeline": first // stages,
+            "shards": [
+                {"index": shard.index, "layerRange": shard.layer_range, "address": f"{name}:{SHARD.number}"}
+                for shard, name in zip(plan.shards, endpoints.shard_dns[first : first + stages], strict=True)
+            ],
+        }
+        for first in range(0, len(endpoints.shard_dns), stages)
+    ]
+
+
+def _dump(document: dict[str, Any]) -> str:
+    return yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def shard_config(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> str:
+    """`/app/config/shard.yaml`: the same for all shards; `SHARD_INDEX` and `PIPELINE_INDEX` say which one a process is."""
+    return _dump(
+        {
+            "shard": {"config": plain(settings.shard.config)},
+            "model": plain(settings.model),
+            "sharding": _sharding(settings, plan),
+            "caching": _caching(settings, endpoints),
+            "server": {"httpPort": HTTP.number, "metricsPort": METRICS.number, "shardPort": SHARD.number, "healthPath": HEALTH_PATH},
+            "storage": {"weights": f"{DATA_DIR}/{settings.model.name}", "weightCache": CACHE_DIR},
+            "peers": _pipelines(plan, endpoints),
+        }
+    )
+
+
+def coordinator_config(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> str:
+    """`/app/config/coordinator.yaml`."""
+    return _dump(
+        {
+            "coordinator": {"config": plain(settings.coordinator.config)},
+            "model": plain(settings.model),
+            "sharding": _sharding(settings, plan),
+            "caching": _caching(settings, endpoints),
+            "server": {
+                "httpPort": HTTP.number,
+                "metricsPort": METRICS.number,
+                "healthPath": HEALTH_PATH,
+                "inferencePath": INFERENCE_PATH,
+            },
+            "pipelines": _pipelines(plan, endpoints),
+        }
+    )
+
+
+def _resources(resources: BaseModel) -> dict[str, str]:
+    """A Kubernetes resource list: quantities are text there, counts too."""
+    return {name: str(quantity) for name, quantity in plain(resources).items()}
+
+
+def _coordinator(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
+    # Two failed balancer probes take a pod out of rotation; it keeps serving that long, and one interval more.
+    draining_seconds = 3 * max(5, math.ceil(settings.coordinator.config.health_check_interval.seconds))
+    health = Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5, timeout_seconds=3)
+    return Server(
+        image=image_reference(settings.images.coordinator, endpoints.registry),
+        env=(Env(name="POD_NAME", field_path="metadata.name"), Env(name="POD_IP", field_path="status.podIP")),
+        config_files=(ConfigFile(name="coordinator.yaml", content=coordinator_config(settings, plan, endpoints)),),
+        ports=(HTTP, METRICS),
+        startup=Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5, failure_threshold=60),
+        liveness=Probe(port=HTTP.name, path=HEALTH_PATH, failure_threshold=6),
+        readiness=health,
+        requests=_resources(settings.coordinator.resources.requests),
+        limits=_resources(settings.coordinator.resources.limits),
+        run_as_user=ZIGAI_UID,
+        pre_stop_seconds=draining_seconds,
+    )
+
+
+def _env(variable: EnvVar) -> Env:
+    if variable.value_from is None:
+        return Env(name=variable.name, value=variable.value)
+    reference = variable.value_from.secret_key_ref
+    return Env(name=variable.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
+
+
+def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
+    l2_cache = settings.caching.l2_cache
+    asked = tuple(_env(variable) for variable in settings.shard.env)
+    load_seconds = settings.rollout.model_load_timeout.seconds
+    return Server(
+        image=image_reference(settings.images.shard, endpoints.registry),
+        env=(
+            *asked,
+            Env(name="SHARD_INDEX", field_path=_SHARD_INDEX),
+            Env(name="PIPELINE_INDEX", field_path=_PIPELINE_INDEX),
+            Env(name="POD_NAME", field_path="metadata.name"),
+            Env(name="POD_IP", field_path="status.podIP"),
+        ),
+        config_files=(ConfigFile(name="shard.yaml", content=shard_config(settings, plan, endpoints)),),
+        ports=(HTTP, METRICS, SHARD),
+        startup=Probe(
+            port=HTTP.name,
+            path=HEALTH_PATH,
+            period_seconds=_STARTUP_PERIOD_SECONDS,
+            # Probes that kill a model which is still loading are the commonest fault of such deployments: allow all of the time.
+            failure_threshold=math.ceil(load_seconds / _STARTUP_PERIOD_SECONDS),
+        ),
+        # A restart costs a whole pipeline a model load, so a shard is given a minute to answer again.
+        liveness=Probe(port=HTTP.name, path=HEALTH_PATH, failure_threshold=6),
+        readiness=Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5),
+        requests=dict(plan.pod.requests),
+        limits=dict(plan.pod.limits),
+        run_as_user=ZIGAI_UID,
+        # The coordinator looks every `healthCheckInterval`; it must have stopped sending before the shard stops taking.
+        pre_stop_seconds=math.ceil(settings.coordinator.config.health_check_interval.seconds),
+        profiling_dir=PROFILING_DIR if settings.profiling.enabled else None,
+        weights_dir=DATA_DIR,
+        huge_pages_dir=HUGE_PAGES_DIR if plan.pod.huge_pages_mib else None,
+        shared_memory="8Gi",
+        cache=Cache(path=CACHE_DIR, size=str(l2_cache.size), persistent=l2_cache.persistent) if l2_cache.enabled else None,
+    )
+
+
+class ZigAi:
+    """The default engine."""
+
+    name = "zig_ai"
+
+    def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload:
+        """`endpoints.shard_dns` must hold a whole number of pipelines."""
+        return Workload(
+            coordinator=_coordinator(settings, plan, endpoints),
+            shard=_shard(settings, plan, endpoints),
+            serving_ports=(HTTP,),
+            inference_path=INFERENCE_PATH,
+            # Little's law: seconds spent on requests, per second, are the requests waiting or being served on average.
+            load_query="sum(rate(zig_ai_inference_duration_seconds_sum[1m]))",
+            # The two names that the guide queries.
+            latency_histogram="zig_ai_inference_duration_seconds",
+            requests_counter="zig_ai_inference_requests_total",
+        )
+
+
+ZIG_AI = ZigAi()

@@ -1,0 +1,130 @@
+"""The guide's load test as a Job template: a CronJob that never runs by itself.
+
+    kubectl create job --from=cronjob/load-test load-test-1 -n zig-ai
+
+The guide starts it with `kubectl run`, whose pod the restricted namespace refuses. `loadimpact/k6` is `grafana/k6` now.
+Not here: the way to the coordinator (`network_policies.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from infra.kubernetes import names, pods
+from settings.operations import LoadTest as LoadTestSettings
+from settings.operations import Targets
+from settings.quantities import Duration
+
+SCRIPT = Path(__file__).with_suffix(".js")
+_SCRIPT_DIR = "/scripts"
+_K6_UID = 12345
+"""User `k6` of the image. https://github.com/grafana/k6/blob/master/Dockerfile"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadTestArgs:
+    image: str
+    load_test: LoadTestSettings
+    targets: Targets
+    port: int
+    path: str
+    """Where the coordinator's Service takes requests."""
+
+
+def config(args: LoadTestArgs) -> str:
+    """`config.json`. Thresholds end a run that misses them with an error; checks, as in the guide, only count.
+
+    No threshold on throughput: each user sleeps a second after each answer, so 100 users cannot reach 100 requests/s however fast
+    the service is.
+    """
+    latency_ms = round(args.targets.latency.seconds * 1000)
+    return json.dumps(
+        {
+            "endpoint": f"http://{names.COORDINATOR_SERVICE}:{args.port}{args.path}",
+            "concurrentUsers": args.load_test.concurrent_users,
+            "rampUp": _k6_duration(args.load_test.ramp_up),
+            "duration": _k6_duration(args.load_test.duration),
+            "rampDown": _k6_duration(args.load_test.ramp_down),
+            "request": {
+                "prompt": args.load_test.prompt,
+                "max_tokens": args.load_test.max_tokens,
+                "temperature": args.load_test.temperature,
+            },
+            "latencyMs": latency_ms,
+            "thresholds": {"http_req_duration": [f"p(95)<{latency_ms}"], "http_req_failed": ["rate<0.05"]},
+        },
+        indent=2,
+    )
+
+
+def _k6_duration(duration: Duration) -> str:
+    """In seconds: k6 does not know days."""
+    return f"{duration.seconds:g}s"
+
+
+class LoadTest(pulumi.ComponentResource):
+    """Script, its config, and the suspended CronJob."""
+
+    def __init__(self, name: str, args: LoadTestArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("zig-ai-aks:kubernetes:LoadTest", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        labels = names.labels(names.LOAD_TEST, "load-test")
+        k8s.core.v1.ConfigMap(
+            f"{name}-script",
+            metadata={"name": names.LOAD_TEST, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
+            data={"load-test.js": SCRIPT.read_text(), "config.json": config(args)},
+            opts=child,
+        )
+        k8s.batch.v1.CronJob(
+            name,
+            metadata={"name": names.LOAD_TEST, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
+            spec={
+                "suspend": True,
+                # A CronJob must have one; 31 February is for whoever lifts the suspension by mistake.
+                "schedule": "0 0 31 2 *",
+                "concurrencyPolicy": "Forbid",
+                "jobTemplate": {"spec": _job_spec(args.image, labels)},
+            },
+            opts=child,
+        )
+        self.register_outputs({})
+
+
+def _job_spec(image: str, labels: dict[str, str]) -> Any:
+    return {
+        # A second try would load the service twice and hide that the first one failed.
+        "backoffLimit": 0,
+        "ttlSecondsAfterFinished": 86_400,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "priorityClassName": names.BATCH_PRIORITY,
+                "securityContext": pods.restricted_pod_security(_K6_UID),
+                "containers": [
+                    {
+                        "name": "k6",
+                        "image": image,
+                        "args": ["run", f"{_SCRIPT_DIR}/load-test.js"],
+                        # It would report to its maker, whom the network policies do not let it reach.
+                        "env": [{"name": "K6_NO_USAGE_REPORT", "value": "true"}],
+                        "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
+                        "securityContext": pods.restricted_container_security(),
+                        "volumeMounts": [
+                            {"name": "script", "mountPath": _SCRIPT_DIR, "readOnly": True},
+                            {"name": "tmp", "mountPath": "/tmp"},
+                        ],
+                    }
+                ],
+                "volumes": [{"name": "script", "configMap": {"name": names.LOAD_TEST}}, {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+            },
+        },
+    }

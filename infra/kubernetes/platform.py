@@ -1,0 +1,181 @@
+"""All of Kubernetes for one stack, joined, in the order in which one part needs another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from engines.workload import Workload
+from infra.kubernetes import names
+from infra.kubernetes.autoscaling import autoscaler
+from infra.kubernetes.coordinator import Coordinator, CoordinatorArgs
+from infra.kubernetes.device_plugin import device_plugin
+from infra.kubernetes.gpu_metrics import GpuMetrics, GpuMetricsArgs
+from infra.kubernetes.inputs import AzureInputs
+from infra.kubernetes.leader_worker_set import leader_worker_set_controller
+from infra.kubernetes.load_test import LoadTest, LoadTestArgs
+from infra.kubernetes.namespaces import Namespaces, NamespacesArgs
+from infra.kubernetes.network_policies import NetworkPolicies, NetworkPoliciesArgs
+from infra.kubernetes.node_tuning import NodeTuning, NodeTuningArgs
+from infra.kubernetes.priorities import priority_classes
+from infra.kubernetes.profiling import profiling_config, profiling_file
+from infra.kubernetes.prometheus import Prometheus, PrometheusArgs
+from infra.kubernetes.shards import Shards, ShardsArgs, shard_dns_names
+from infra.kubernetes.weights import Weights, WeightsArgs
+from planner.plan import Plan
+from settings import StackSettings
+
+SERVICE_NAMESPACE = names.SERVICE_NAMESPACE
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubernetesPlatform:
+    """What a stack exports of Kubernetes."""
+
+    endpoint: pulumi.Output[str]
+    """Where clients send requests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What the steps below all need."""
+
+    settings: StackSettings
+    plan: Plan
+    workload: Workload
+    azure: AzureInputs
+    provider: pulumi.ProviderResource
+
+    def after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Options of a top-level resource that must wait for others."""
+        return pulumi.ResourceOptions(provider=self.provider, depends_on=list(needed))
+
+
+def shard_names(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
+    """DNS names of all shards that there may be: with an autoscaler, those of its most pipelines, since config is written once."""
+    pipelines = max(plan.pipelines, settings.autoscaling.max_pipelines) if settings.autoscaling.enabled else plan.pipelines
+    return shard_dns_names(pipelines, len(plan.shards))
+
+
+def deploy(
+    settings: StackSettings, plan: Plan, workload: Workload, azure: AzureInputs, provider: pulumi.ProviderResource
+) -> KubernetesPlatform:
+    """Everything in the cluster, through this one provider."""
+    parts = _Parts(settings=settings, plan=plan, workload=workload, azure=azure, provider=provider)
+    namespaces = Namespaces("namespaces", NamespacesArgs(kubernetes_version=settings.cluster.kubernetes_version), parts.after())
+    policies = NetworkPolicies("network-policies", _policies_args(parts), parts.after(namespaces))
+    # Pods come after the policies: none is ever up without them, not even during the first deployment.
+    ready = parts.after(namespaces, policies)
+    priorities = priority_classes(parts.after())
+    agents = _node_agents(parts, parts.after(namespaces, policies, *azure.gpu_nodes))
+    controller = leader_worker_set_controller(settings.cluster, ready)
+    profiling = profiling_config(settings.profiling, parts.after(namespaces))
+    weights = Weights("zig-ai-weights", _weights_args(parts), parts.after(namespaces))
+    # An admission check looks the priority class up when a pod is made. The controller's webhook must answer before a set is made.
+    # The wait for the shards means something only once nodes can count GPUs and carry the label that shards select.
+    serving = (namespaces, policies, *priorities, *azure.needed_to_serve)
+    shards = Shards(names.SHARD, _shards_args(parts), parts.after(*serving, controller, profiling, weights, *agents))
+    coordinator = Coordinator(names.COORDINATOR, _coordinator_args(parts), parts.after(*serving))
+    _operations(parts, namespaces, policies, priorities, shards)
+    return KubernetesPlatform(endpoint=coordinator.endpoint)
+
+
+def _policies_args(parts: _Parts) -> NetworkPoliciesArgs:
+    settings = parts.settings
+    return NetworkPoliciesArgs(
+        workload=parts.workload,
+        network=settings.azure.network,
+        exposure=settings.exposure,
+        redis=parts.plan.redis_sku is not None,
+        monitoring=settings.monitoring.enabled,
+        autoscaling=settings.autoscaling.enabled,
+    )
+
+
+def _node_agents(parts: _Parts, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+    """What a GPU node needs before a shard can be placed on it."""
+    settings = parts.settings
+    pool = settings.gpu_pool
+    plugin = device_plugin(settings.images.device_plugin, spot=pool.spot, static_cpu_manager=pool.cpu_manager_policy == "static", opts=opts)
+    tuning = NodeTuning(
+        names.NODE_TUNING, NodeTuningArgs(tuning=settings.node_tuning, image=settings.images.node_tuning, spot=pool.spot), opts
+    )
+    return [plugin, tuning]
+
+
+def _weights_args(parts: _Parts) -> WeightsArgs:
+    azure = parts.azure
+    return WeightsArgs(
+        account=azure.weights_account,
+        container=azure.weights_container,
+        resource_group=azure.weights_resource_group,
+        client_id=azure.shard_client_id,
+        size=str(parts.settings.azure.weights_size),
+    )
+
+
+def _shards_args(parts: _Parts) -> ShardsArgs:
+    settings = parts.settings
+    return ShardsArgs(
+        server=parts.workload.shard,
+        stages=len(parts.plan.shards),
+        pipelines=None if settings.autoscaling.enabled else parts.plan.pipelines,
+        node_selector={
+            **parts.plan.pod.node_selector,
+            **names.GPU_NODE_LABEL,
+            **names.huge_pages_node_label(settings.node_tuning.huge_pages_2mi),
+        },
+        spread=settings.shard.topology_spread_constraints,
+        spot=settings.gpu_pool.spot,
+        rollout=settings.rollout,
+        client_id=parts.azure.shard_client_id,
+        profiling=profiling_file(settings.profiling),
+    )
+
+
+def _coordinator_args(parts: _Parts) -> CoordinatorArgs:
+    settings = parts.settings
+    return CoordinatorArgs(
+        server=parts.workload.coordinator,
+        serving_ports=parts.workload.serving_ports,
+        coordinator=settings.coordinator,
+        exposure=settings.exposure,
+        address_space=settings.azure.network.address_space,
+        rollout=settings.rollout,
+        client_id=parts.azure.coordinator_client_id,
+    )
+
+
+def _operations(
+    parts: _Parts,
+    namespaces: Namespaces,
+    policies: NetworkPolicies,
+    priorities: Sequence[pulumi.Resource],
+    shards: Shards,
+) -> None:
+    """What watches, tries and scales the service."""
+    settings, images = parts.settings, parts.settings.images
+    load_test = LoadTestArgs(
+        image=images.load_test,
+        load_test=settings.load_test,
+        targets=settings.targets,
+        port=parts.workload.serving_ports[0].number,
+        path=parts.workload.inference_path,
+    )
+    LoadTest(names.LOAD_TEST, load_test, parts.after(namespaces, policies, *priorities))
+    if settings.monitoring.enabled:
+        gpu_intervals = [metric.interval.seconds for metric in settings.monitoring.metrics if metric.name.startswith("gpu_")]
+        gpu_metrics = GpuMetricsArgs(image=images.gpu_metrics, spot=settings.gpu_pool.spot, interval_seconds=min(gpu_intervals, default=30))
+        GpuMetrics(names.GPU_METRICS, gpu_metrics, parts.after(namespaces, policies))
+        prometheus = PrometheusArgs(
+            image=images.prometheus,
+            monitoring=settings.monitoring,
+            targets=settings.targets,
+            workload=parts.workload,
+        )
+        Prometheus(names.PROMETHEUS, prometheus, parts.after(namespaces, policies))
+    if settings.autoscaling.enabled:
+        # KEDA refuses a scaler whose target does not exist.
+        autoscaler(settings.autoscaling, parts.workload.load_query, parts.plan.pipelines, parts.after(shards))

@@ -1,0 +1,179 @@
+"""What Prometheus scrapes, how often, and what it makes of it. Plain text in, plain text out; no Pulumi.
+
+The guide gives each *metric* an interval, Prometheus gives one to each *scrape job*. So each of the guide's metrics is a job of its
+own name, which keeps that metric's series and drops the rest of what its endpoint says; what no job keeps comes in a job for the
+rest of that endpoint, so that no series is stored twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from engines.workload import Workload
+from infra.kubernetes import names
+from settings.operations import Monitoring, Targets
+from settings.quantities import Duration
+
+REST_INTERVAL = "30s"
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An endpoint that answers with more than one of the guide's metrics."""
+
+    name: str
+    discovery: dict[str, Any]
+    """The part of a scrape job that says where and how."""
+    series: dict[str, str]
+    """For each of the guide's metrics that comes from here: a regular expression of its series' names."""
+    has_rest: bool = True
+    """Whether the endpoint says more that is worth keeping."""
+
+
+def _pods(namespace: str, applications: tuple[str, ...], metrics_path: str, relabel: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every container port named `metrics` of these applications' pods."""
+    return {
+        "metrics_path": metrics_path,
+        "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [namespace]}}],
+        "relabel_configs": [
+            {
+                "source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_name"],
+                "regex": "|".join(applications),
+                "action": "keep",
+            },
+            {"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "metrics", "action": "keep"},
+            {"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"},
+            *relabel,
+        ],
+    }
+
+
+def sources(workload: Workload) -> tuple[Source, ...]:
+    copied = {"pod_name": "pod", "pod_label_app_kubernetes_io_name": "app"} | {
+        # Which pipeline and which shard, as the LeaderWorkerSet controller labels its pods.
+        "pod_label_leaderworkerset_sigs_k8s_io_group_index": "pipeline",
+        "pod_label_leaderworkerset_sigs_k8s_io_worker_index": "shard",
+    }
+    identity = [{"source_labels": [f"__meta_kubernetes_{label}"], "target_label": target} for label, target in copied.items()]
+    servers = _pods(names.SERVICE_NAMESPACE, (names.COORDINATOR, names.SHARD), workload.metrics_path, identity)
+    # The exporter itself says which pod uses a GPU, in labels that would otherwise be overwritten.
+    gpus = _pods(names.NODE_AGENTS_NAMESPACE, (names.GPU_METRICS,), "/metrics", []) | {"honor_labels": True}
+    kubelets = {
+        "scheme": "https",
+        # Use by node, pod and container; a fraction of the size of /metrics/cadvisor.
+        "metrics_path": "/metrics/resource",
+        "authorization": {"credentials_file": f"{_SERVICE_ACCOUNT}/token"},
+        # AKS has kubelets' serving certificates signed by the cluster's CA. articles/aks/rotate-certificates.md of azure-aks-docs.
+        "tls_config": {"ca_file": f"{_SERVICE_ACCOUNT}/ca.crt"},
+        "kubernetes_sd_configs": [{"role": "node"}],
+        "relabel_configs": [{"source_labels": ["__meta_kubernetes_node_name"], "target_label": "node"}],
+    }
+    return (
+        Source(
+            name="gpu",
+            discovery=gpus,
+            series={"gpu_utilization": "DCGM_FI_DEV_GPU_UTIL", "gpu_memory_usage": "DCGM_FI_DEV_FB_.*"},
+        ),
+        Source(
+            name="inference",
+            discovery=servers,
+            series={"inference_latency": f"{workload.latency_histogram}_.*", "throughput_rps": workload.requests_counter},
+        ),
+        Source(
+            name="node",
+            discovery=kubelets,
+            series={
+                "cpu_utilization": "(node|pod|container)_cpu_usage_seconds_total",
+                "memory_usage": "(node|pod|container)_(memory_working_set|swap_usage)_bytes",
+            },
+            has_rest=False,
+        ),
+    )
+
+
+def interval(duration: Duration) -> str:
+    """As Prometheus spells it: whole numbers only."""
+    return str(duration) if duration.seconds * 1000 % 1 == 0 and "." not in duration else f"{round(duration.seconds * 1000)}ms"
+
+
+def scrape_jobs(monitoring: Monitoring, workload: Workload) -> list[dict[str, Any]]:
+    """One job for each metric that settings name, one for the rest of each endpoint, and Prometheus itself."""
+    asked = {metric.name: interval(metric.interval) for metric in monitoring.metrics}
+    jobs: list[dict[str, Any]] = [{"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]}]
+    for source in sources(workload):
+        kept = {metric: regex for metric, regex in source.series.items() if metric in asked}
+        for metric, regex in kept.items():
+            jobs.append({"job_name": metric, "scrape_interval": asked[metric], **source.discovery, **_series(regex, "keep")})
+        if source.has_rest:
+            jobs.append({"job_name": source.name, **source.discovery, **(_series("|".join(kept.values()), "drop") if kept else {})})
+    return jobs
+
+
+def _series(regex: str, action: str) -> dict[str, Any]:
+    return {"metric_relabel_configs": [{"source_labels": ["__name__"], "regex": regex, "action": action}]}
+
+
+def prometheus_yaml(monitoring: Monitoring, workload: Workload) -> str:
+    """`prometheus.yml`."""
+    document = {
+        "global": {"scrape_interval": REST_INTERVAL, "evaluation_interval": REST_INTERVAL},
+        "rule_files": ["/etc/prometheus/rules.yml"],
+        "scrape_configs": scrape_jobs(monitoring, workload),
+    }
+    return yaml.dump(document, Dumper=_NoAliases, sort_keys=False, width=140)
+
+
+class _NoAliases(yaml.SafeDumper):
+    """Jobs of one endpoint share their discovery; written out, a reader need not follow anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def rules_yaml(targets: Targets, monitoring: Monitoring, workload: Workload) -> str:
+    """`rules.yml`: the targets as recorded series, and alerts on those that a quiet night does not miss by itself."""
+    jobs = [job["job_name"] for job in scrape_jobs(monitoring, workload)]
+    p95 = f"histogram_quantile(0.95, sum by (le) (rate({workload.latency_histogram}_bucket[5m])))"
+    memory = "sum by (node, gpu) (DCGM_FI_DEV_FB_USED) / sum by (node, gpu) (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE)"
+    recorded = {
+        "zig_ai:inference_latency_seconds:p95": p95,
+        "zig_ai:throughput_rps": f"sum(rate({workload.requests_counter}[5m]))",
+        "zig_ai:gpu_utilization:ratio": "avg(DCGM_FI_DEV_GPU_UTIL) / 100",
+        "zig_ai:gpu_memory:ratio": memory,
+        # To draw beside what is measured.
+        "zig_ai:target:inference_latency_seconds": f"vector({targets.latency.seconds:g})",
+        "zig_ai:target:throughput_rps": f"vector({targets.throughput_rps:g})",
+        "zig_ai:target:gpu_utilization:ratio": f"vector({targets.gpu_utilization.fraction:g})",
+        "zig_ai:target:gpu_memory:ratio": f"vector({targets.gpu_memory.fraction:g})",
+    }
+    alerts = [
+        _alert(
+            "ZigAiLatencyAboveTarget",
+            f"zig_ai:inference_latency_seconds:p95 > {targets.latency.seconds:g}",
+            "5m",
+            f"95th percentile of latency is above {targets.latency}",
+        ),
+        _alert(
+            "ZigAiGpuMemoryAboveTarget",
+            f"zig_ai:gpu_memory:ratio > {targets.gpu_memory.fraction:g}",
+            "10m",
+            f"a GPU uses more than {targets.gpu_memory} of its memory",
+        ),
+        _alert("ZigAiGpuError", "DCGM_FI_DEV_XID_ERRORS > 0", "0m", "a GPU reported an XID error: its node may need a reboot"),
+        _alert("ZigAiGpuIdle", "avg(DCGM_FI_DEV_GPU_UTIL) < 30", "30m", "GPUs are paid for and hardly used"),
+        # A renamed metric or a blocked port shows as "no data", which looks like peace.
+        *(_alert("ZigAiScrapeMissing", f'absent(up{{job="{job}"}} == 1)', "10m", f"nothing answers the scrape job {job}") for job in jobs),
+    ]
+    groups = [
+        {"name": "zig-ai-targets", "rules": [{"record": name, "expr": expression} for name, expression in recorded.items()]},
+        {"name": "zig-ai-alerts", "rules": alerts},
+    ]
+    return yaml.safe_dump({"groups": groups}, sort_keys=False, width=140)
+
+
+def _alert(name: str, expression: str, lasting: str, summary: str) -> dict[str, Any]:
+    return {"alert": name, "expr": expression, "for": lasting, "labels": {"severity": "warning"}, "annotations": {"summary": summary}}

@@ -1,0 +1,206 @@
+"""All shards of all pipelines, as one LeaderWorkerSet: a group is one pipeline, a pod of the group is one shard.
+
+A group is scheduled, restarted, rolled out and scaled as a whole, which is what a pipeline is: without one of its shards it answers
+nothing. Shard 0 leads, but all pods are alike: `SHARD_INDEX` tells each its layers.
+https://github.com/kubernetes-sigs/lws. Not here: the controller (`leader_worker_set.py`), the node label the pods wait for
+(`node_tuning.py`), the autoscaler (`autoscaling.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from engines.workload import Cache, Server
+from infra.kubernetes import config_maps, names, pods, weights
+from infra.kubernetes.quantities import with_canonical_quantities
+from settings.platform import Rollout
+from settings.shard import TopologySpreadConstraint
+
+_API_VERSION = "leaderworkerset.x-k8s.io/v1"
+_CACHE_STORAGE_CLASS = "managed-csi-premium"
+"""AKS brings it; it binds once the pod has a node, so the disk is in the node's zone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsArgs:
+    server: Server
+    stages: int
+    """Shards of one pipeline."""
+    pipelines: int | None
+    """None when an autoscaler owns the count: a stated one would undo its work at every update."""
+    node_selector: dict[str, str]
+    spread: tuple[TopologySpreadConstraint, ...]
+    spot: bool
+    rollout: Rollout
+    client_id: pulumi.Input[str]
+    profiling: str
+    """Content of the profiling file, whose ConfigMap has the guide's fixed name."""
+
+
+def shard_dns_names(pipelines: int, stages: int) -> tuple[str, ...]:
+    """One DNS name a shard, in pipeline then stage order.
+
+    The controller's headless Service has the set's name and publishes pods that are not ready yet, so that shards find one another
+    while they load. Pods of group G are `NAME-G` (shard 0) and `NAME-G-I`.
+    """
+    domain = f"{names.SHARD}.{names.SERVICE_NAMESPACE}.svc.cluster.local"
+    return tuple(
+        f"{names.SHARD}-{pipeline}{f'-{stage}' if stage else ''}.{domain}" for pipeline in range(pipelines) for stage in range(stages)
+    )
+
+
+class Shards(pulumi.ComponentResource):
+    """The LeaderWorkerSet, its service account, config and disruption budget."""
+
+    def __init__(self, name: str, args: ShardsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("zig-ai-aks:kubernetes:Shards", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        labels = names.labels(names.SHARD, "shard")
+        account = k8s.core.v1.ServiceAccount(
+            f"{name}-account",
+            metadata={
+                "name": names.SHARD,
+                "namespace": names.SERVICE_NAMESPACE,
+                "labels": labels,
+                "annotations": {"azure.workload.identity/client-id": args.client_id},
+            },
+            # Shards do not talk to the API server; Azure's token is another one, projected by the workload identity webhook.
+            automount_service_account_token=False,
+            opts=child,
+        )
+        config = config_maps.server_config(names.SHARD, args.server, "shard", child)
+        timeout = f"{math.ceil(args.rollout.model_load_timeout.seconds / 60) + 10}m"
+        self.set = k8s.apiextensions.CustomResource(
+            name,
+            api_version=_API_VERSION,
+            kind="LeaderWorkerSet",
+            metadata={
+                "name": names.SHARD,
+                "namespace": names.SERVICE_NAMESPACE,
+                "labels": labels,
+                # The provider knows no readiness of its own for this type; without it, a deployment is over before a shard runs.
+                "annotations": {"pulumi.com/waitFor": "condition=Available"},
+            },
+            spec=with_canonical_quantities(leader_worker_set_spec(args)),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # The pods name both as text, which is no dependency that the engine could see.
+                depends_on=[account, config],
+                # A whole model load, and ten minutes for nodes, images and disks.
+                custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout),
+                # The controller cannot change the claims of existing StatefulSets, and two sets cannot share the name.
+                replace_on_changes=["spec.leaderWorkerTemplate.volumeClaimTemplates"],
+                delete_before_replace=True,
+            ),
+        )
+        k8s.policy.v1.PodDisruptionBudget(
+            f"{name}-budget",
+            metadata={"name": names.SHARD, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
+            spec={
+                # One shard down is its whole pipeline down, since the group is recreated: with a budget of one pod the first eviction
+                # spends it, and no other pipeline is touched until that one is back. A budget of `stages` pods would let a drain
+                # take one shard each of several pipelines.
+                "maxUnavailable": 1,
+                "selector": {"matchLabels": names.selector(names.SHARD)},
+                # A shard that cannot start must not keep its node from being drained.
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
+            opts=child,
+        )
+        self.register_outputs({})
+
+
+def leader_worker_set_spec(args: ShardsArgs) -> Any:
+    """The whole `spec`."""
+    group: pods.Manifest = {
+        "size": args.stages,
+        # The leader's too: a set without a `leaderTemplate` makes its leaders from this one.
+        "workerTemplate": pod_template(args),
+        "restartPolicy": "RecreateGroupOnPodRestart",
+    }
+    cache = args.server.cache
+    if cache and cache.persistent:
+        group["volumeClaimTemplates"] = [
+            {
+                "metadata": {"name": _cache_name(cache)},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": _CACHE_STORAGE_CLASS,
+                    "resources": {"requests": {"storage": cache.size}},
+                },
+            }
+        ]
+        # Recreating a group deletes its workers' StatefulSet: anything but Retain would throw the cache away with it.
+        group["persistentVolumeClaimRetentionPolicy"] = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    spec: pods.Manifest = {
+        "leaderWorkerTemplate": group,
+        # All shards load at once; with LeaderReady a pipeline would take two model loads to start.
+        "startupPolicy": "LeaderCreated",
+        "networkConfig": {"subdomainPolicy": "Shared"},
+        "rolloutStrategy": {
+            "type": "RollingUpdate",
+            "rollingUpdateConfiguration": {
+                "maxUnavailable": args.rollout.max_unavailable_pipelines,
+                "maxSurge": args.rollout.max_surge_pipelines,
+            },
+        },
+    }
+    if args.pipelines is not None:
+        spec["replicas"] = args.pipelines
+    return spec
+
+
+def _cache_name(cache: Cache) -> str:
+    """The size is in the name: existing claims cannot be changed, so another size is another claim."""
+    return "cache-" + cache.size.lower().replace(".", "-")
+
+
+def pod_template(args: ShardsArgs) -> Any:
+    """One shard's pod; the same for all."""
+    server = args.server
+    volumes = pods.volumes(server, config_maps.config_map_name(names.SHARD, server))
+    mounts: list[pods.Manifest] = []
+    if server.weights_dir:
+        volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}})
+        mounts.append({"name": "weights", "mountPath": server.weights_dir, "readOnly": True})
+    if server.cache:
+        if not server.cache.persistent:
+            volumes.append({"name": _cache_name(server.cache), "emptyDir": {"sizeLimit": server.cache.size}})
+        mounts.append({"name": _cache_name(server.cache), "mountPath": server.cache.path})
+    annotations = {"kubectl.kubernetes.io/default-container": "shard"}
+    if server.profiling_dir:
+        annotations["zig-ai.io/profiling-hash"] = pods.content_hash(args.profiling)
+    return {
+        "metadata": {
+            "labels": names.labels(names.SHARD, "shard") | {"azure.workload.identity/use": "true"},
+            "annotations": annotations,
+        },
+        "spec": {
+            "serviceAccountName": names.SHARD,
+            "automountServiceAccountToken": False,
+            # A pod's environment would otherwise carry every Service of the namespace.
+            "enableServiceLinks": False,
+            "priorityClassName": names.SERVING_PRIORITY,
+            "terminationGracePeriodSeconds": math.ceil(args.rollout.termination_grace.seconds),
+            "nodeSelector": args.node_selector,
+            "tolerations": pods.gpu_tolerations(args.spot),
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": constraint.max_skew,
+                    "topologyKey": constraint.topology_key,
+                    "whenUnsatisfiable": constraint.when_unsatisfiable,
+                    # The guide leaves it out; a constraint without it counts no pods and so does nothing.
+                    "labelSelector": {"matchLabels": names.selector(names.SHARD)},
+                }
+                for constraint in args.spread
+            ],
+            "securityContext": pods.restricted_pod_security(server.run_as_user),
+            "containers": [pods.container("shard", server, config_maps.config_map_name(names.SHARD, server), tuple(mounts))],
+            "volumes": volumes,
+        },
+    }

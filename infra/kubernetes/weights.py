@@ -1,0 +1,86 @@
+"""The model's weights, mounted read-only from blob storage into every shard.
+
+Statically bound: the container exists before the cluster and outlives it. The blob CSI driver mounts it on the node with the shard's
+own workload identity, so there is no account key, and the pods themselves need no way to the storage.
+https://github.com/kubernetes-sigs/blob-csi-driver/blob/master/docs/workload-identity-static-pv-mount.md
+
+Not here: the storage account, its role assignments and its content (`infra/azure/`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from infra.kubernetes import names
+
+CLAIM = "zig-ai-weights"
+_DRIVER = "blob.csi.azure.com"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsArgs:
+    account: pulumi.Input[str]
+    container: pulumi.Input[str]
+    resource_group: pulumi.Input[str]
+    client_id: pulumi.Input[str]
+    """The identity that reads: `Storage Blob Data` rights on the container, federated with the shards' service account."""
+    size: str
+    """A Kubernetes quantity. Blob storage does not enforce it; a claim must name one."""
+
+
+class Weights(pulumi.ComponentResource):
+    """One volume and the claim that all shards share."""
+
+    def __init__(self, name: str, args: WeightsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("zig-ai-aks:kubernetes:Weights", name, None, opts)
+        labels = names.labels(CLAIM, "weights")
+        volume = k8s.core.v1.PersistentVolume(
+            f"{name}-volume",
+            metadata={"name": CLAIM, "labels": labels},
+            spec={
+                "capacity": {"storage": args.size},
+                "accessModes": ["ReadOnlyMany"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                # No class at all, so that no provisioner takes the claim for its own.
+                "storageClassName": "",
+                "claimRef": {"namespace": names.SERVICE_NAMESPACE, "name": CLAIM},
+                "mountOptions": [
+                    "-o allow_other",
+                    "-o ro",
+                    "--use-attr-cache=true",
+                    "--file-cache-timeout-in-seconds=120",
+                    "--cancel-list-on-mount-seconds=10",
+                ],
+                "csi": {
+                    "driver": _DRIVER,
+                    "readOnly": True,
+                    "volumeHandle": pulumi.Output.concat(args.account, "_", args.container),
+                    "volumeAttributes": {
+                        "storageAccount": args.account,
+                        "containerName": args.container,
+                        "resourceGroup": args.resource_group,
+                        "protocol": "fuse2",
+                        "clientID": args.client_id,
+                        # Without it the driver uses the identity to fetch the account's key, which opens everything in the account.
+                        "mountWithWorkloadIdentityToken": "true",
+                    },
+                },
+            },
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        k8s.core.v1.PersistentVolumeClaim(
+            f"{name}-claim",
+            metadata={"name": CLAIM, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
+            spec={
+                "accessModes": ["ReadOnlyMany"],
+                "storageClassName": "",
+                "volumeName": CLAIM,
+                "resources": {"requests": {"storage": args.size}},
+            },
+            # The claim names the volume as text, which is no dependency that the engine could see.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[volume]),
+        )
+        self.register_outputs({})

@@ -1,0 +1,62 @@
+"""The LeaderWorkerSet chart and the weights' volume."""
+
+import pytest
+
+from infra.kubernetes import names
+from tests.infra.kubernetes.conftest import changed
+
+CHART = "kubernetes:helm.sh/v4:Chart"
+
+
+def test_the_chart_keeps_the_names_that_its_controller_looks_for(deployed):
+    """With another release name, `lws-webhook-service` would point at pods that no longer match."""
+    chart = deployed.recorder.one(CHART).inputs
+    assert (chart["name"], chart["namespace"]) == ("lws", "lws-system")
+    assert chart["values"].keys().isdisjoint({"nameOverride", "fullnameOverride"})
+
+
+def test_the_controllers_image_is_the_charts_version(deploy, prod):
+    """The chart in the source tree says `main`."""
+    chart = deploy(changed(prod, "cluster", leader_worker_set_version="0.8.1")).recorder.one(CHART).inputs
+    assert chart["values"]["image"]["manager"]["tag"] == "v0.8.1"
+
+
+@pytest.mark.parametrize(("chart", "version"), [("oci://registry.k8s.io/lws/charts/lws", "0.8.0"), ("/cache/lws/charts/lws", None)])
+def test_a_folder_is_taken_as_it_is(deploy, prod, chart, version):
+    found = deploy(changed(prod, "cluster", leader_worker_set_chart=chart)).recorder.one(CHART).inputs
+    assert (found["chart"], found.get("version")) == (chart, version)
+
+
+def test_its_pods_conform_to_the_restricted_level(deployed):
+    """The chart itself leaves the seccomp profile out, and the namespace would refuse its pods."""
+    assert deployed.recorder.one(CHART).inputs["values"]["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+def test_weights_are_read_only_and_read_with_the_shards_identity(deployed):
+    volume = deployed.inputs("kubernetes:core/v1:PersistentVolume", "zig-ai-weights")["spec"]
+    assert volume["accessModes"] == ["ReadOnlyMany"]
+    assert "-o ro" in volume["mountOptions"]
+    assert volume["persistentVolumeReclaimPolicy"] == "Retain"
+    source = volume["csi"]
+    assert source["driver"] == "blob.csi.azure.com"
+    assert source["readOnly"] is True
+    assert source["volumeHandle"] == "weightsaccount_weights"
+    assert source["volumeAttributes"] == {
+        "storageAccount": "weightsaccount",
+        "containerName": "weights",
+        "resourceGroup": "rg",
+        "protocol": "fuse2",
+        "clientID": "client of shard",
+        "mountWithWorkloadIdentityToken": "true",
+    }
+
+
+def test_claim_and_volume_are_bound_to_each_other_and_to_no_class(deployed):
+    """With a class, a provisioner would make an empty volume and the shards would load nothing."""
+    volume = deployed.inputs("kubernetes:core/v1:PersistentVolume", "zig-ai-weights")["spec"]
+    claim = deployed.inputs("kubernetes:core/v1:PersistentVolumeClaim", "zig-ai-weights")
+    assert volume["storageClassName"] == claim["spec"]["storageClassName"] == ""
+    assert claim["spec"]["volumeName"] == "zig-ai-weights"
+    assert volume["claimRef"] == {"namespace": claim["metadata"]["namespace"], "name": claim["metadata"]["name"]}
+    assert claim["metadata"]["namespace"] == names.SERVICE_NAMESPACE
+    assert volume["capacity"]["storage"] == claim["spec"]["resources"]["requests"]["storage"] == "512Gi"

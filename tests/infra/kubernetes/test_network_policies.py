@@ -1,0 +1,139 @@
+"""Who may talk to whom: every pair of ends is tried against the rendered policies, by the API's own rules."""
+
+import ipaddress
+
+import pytest
+
+from infra.kubernetes import names, namespaces
+from tests.infra.kubernetes.conftest import changed
+
+POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+
+# Pods by a short name: namespace and labels.
+PODS = {
+    "coordinator": ("zig-ai", names.labels(names.COORDINATOR, "coordinator")),
+    "shard": ("zig-ai", names.labels(names.SHARD, "shard")),
+    "load-test": ("zig-ai", names.labels(names.LOAD_TEST, "load-test")),
+    "prometheus": ("monitoring", names.labels(names.PROMETHEUS, "monitoring")),
+    "lws": ("lws-system", {"control-plane": "controller-manager", "app.kubernetes.io/name": "lws"}),
+    "dcgm": ("zig-ai-node-agents", names.labels(names.GPU_METRICS, "node-agent")),
+    "device-plugin": ("zig-ai-node-agents", names.labels(names.DEVICE_PLUGIN, "node-agent")),
+    "dns": ("kube-system", {"k8s-app": "kube-dns"}),
+    "keda": ("kube-system", {"app": "keda-operator"}),
+    "stranger": ("default", {"app": "stranger"}),
+}
+ADDRESSES = {"redis": "10.64.8.4", "internet": "203.0.113.77", "vnet": "10.64.2.9", "office": "198.51.100.8"}
+PORTS = {8080: "TCP", 9090: "TCP", 50051: "TCP", 9400: "TCP", 9443: "TCP", 10000: "TCP", 443: "TCP", 53: "UDP", 22: "TCP"}
+
+
+def selects(selector, labels):
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def matches(peer, policy_namespace, end):
+    if "ipBlock" in peer:
+        # Cilium's reading: a block is for what is outside the cluster.
+        return end in ADDRESSES and ipaddress.ip_address(ADDRESSES[end]) in ipaddress.ip_network(peer["ipBlock"]["cidr"])
+    if end not in PODS:
+        return False
+    namespace, labels = PODS[end]
+    if "namespaceSelector" in peer:
+        inside = selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": namespace})
+    else:
+        inside = namespace == policy_namespace
+    return inside and selects(peer.get("podSelector", {}), labels)
+
+
+def opens(policies, direction, own, other, port):
+    """Whether policies let `own`'s traffic with `other` through in that direction; an end outside has no policies."""
+    if own not in PODS:
+        return True
+    namespace, labels = PODS[own]
+    applying = [
+        p
+        for p in policies
+        if p["metadata"]["namespace"] == namespace and selects(p["spec"]["podSelector"], labels) and direction in p["spec"]["policyTypes"]
+    ]
+    if not applying:
+        return True
+    peers = {"Ingress": "from", "Egress": "to"}[direction]
+    return any(
+        {"port": port, "protocol": PORTS[port]} in rule["ports"]
+        and (peers not in rule or any(matches(peer, namespace, other) for peer in rule[peers]))
+        for policy in applying
+        for rule in policy["spec"].get(direction.lower(), [])
+    )
+
+
+def edges(deployed):
+    policies = [resource.inputs for resource in deployed.recorder.all(POLICY)]
+    ends = [*PODS, *ADDRESSES]
+    ours = {end for end, (namespace, _) in PODS.items() if namespace in namespaces.LEVELS}
+    return {
+        (source, target, port)
+        for source in ends
+        for target in ends
+        for port in PORTS
+        if {source, target} & ours
+        and source != target
+        and opens(policies, "Egress", source, target, port)
+        and opens(policies, "Ingress", target, source, port)
+    } | {(end, end, port) for end in ours for port in PORTS if all(opens(policies, way, end, end, port) for way in ("Egress", "Ingress"))}
+
+
+# HTTPS out has no address that is known beforehand: it may go anywhere that lets it in.
+OUTSIDE = {"redis", "internet", "vnet", "office", "dns", "keda", "stranger"}
+EXPECTED = {
+    ("coordinator", "shard", 8080),
+    ("coordinator", "shard", 50051),
+    ("shard", "shard", 8080),
+    ("shard", "shard", 50051),
+    ("coordinator", "redis", 10000),
+    *(("coordinator", end, 443) for end in OUTSIDE),
+    ("load-test", "coordinator", 8080),
+    ("vnet", "coordinator", 8080),
+    ("redis", "coordinator", 8080),
+    ("prometheus", "coordinator", 9090),
+    ("prometheus", "shard", 9090),
+    ("prometheus", "dcgm", 9400),
+    *(("prometheus", end, 443) for end in OUTSIDE),
+    *(("lws", end, 443) for end in OUTSIDE),
+    *((end, "lws", 9443) for end in OUTSIDE),
+    *((end, "dns", 53) for end in ("coordinator", "shard", "load-test", "prometheus", "lws")),
+}
+
+
+def test_exactly_the_needed_edges_are_open(deployed):
+    """One address of the network stands for the private endpoint, which is inside it and so may call like any other."""
+    assert edges(deployed) == EXPECTED
+
+
+def test_a_public_service_is_open_to_its_ranges_alone(deploy, prod):
+    found = edges(deploy(changed(prod, "exposure", public=True, allowed_ip_ranges=("198.51.100.0/24",))))
+    assert {source for source, target, port in found if (target, port) == ("coordinator", 8080)} == {"office", "load-test"}
+
+
+def test_an_internal_service_is_open_to_peered_networks_that_are_named(deploy, prod):
+    found = edges(deploy(changed(prod, "exposure", allowed_ip_ranges=("198.51.100.0/24",))))
+    assert {source for source, target, port in found if (target, port) == ("coordinator", 8080)} == {"office", "vnet", "redis", "load-test"}
+
+
+def test_keda_may_ask_prometheus_only_when_it_has_to(deploy, prod, deployed):
+    assert ("keda", "prometheus", 9090) not in edges(deployed)
+    assert ("keda", "prometheus", 9090) in edges(deploy(changed(prod, "autoscaling", enabled=True)))
+
+
+def test_without_redis_the_coordinator_goes_nowhere_outside(deploy, prod):
+    l3_cache = prod.caching.l3_cache.model_copy(update={"enabled": False})
+    found = edges(deploy(changed(prod, "caching", l3_cache=l3_cache)))
+    assert {target for source, target, _ in found if source == "coordinator"} == {"shard", "dns"}
+
+
+@pytest.mark.parametrize("namespace", namespaces.LEVELS)
+def test_every_namespace_denies_first(deployed, namespace):
+    [deny] = [
+        p.inputs
+        for p in deployed.recorder.all(POLICY)
+        if (p.inputs["metadata"]["namespace"], p.inputs["metadata"]["name"]) == (namespace, "default-deny")
+    ]
+    assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}

@@ -1,0 +1,200 @@
+"""Prometheus: the guide's intervals in force, each series stored once, and a config that the real promtool accepts."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from infra.kubernetes import names, prometheus, prometheus_config
+from settings.operations import Monitoring, Targets
+from settings.quantities import Duration
+from tests.infra.kubernetes.conftest import changed
+
+SERIES = [
+    *("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_XID_ERRORS"),
+    *("zig_ai_inference_duration_seconds_bucket", "zig_ai_inference_duration_seconds_sum", "zig_ai_inference_requests_total", "go_threads"),
+    *("node_cpu_usage_seconds_total", "container_memory_working_set_bytes"),
+]
+METRIC_OF = {
+    "gpu_utilization": "DCGM_FI_DEV_GPU_UTIL",
+    "gpu_memory_usage": "DCGM_FI_DEV_FB_USED",
+    "inference_latency": "zig_ai_inference_duration_seconds_bucket",
+    "throughput_rps": "zig_ai_inference_requests_total",
+    "cpu_utilization": "node_cpu_usage_seconds_total",
+    "memory_usage": "container_memory_working_set_bytes",
+}
+
+
+@pytest.fixture
+def files(deployed):
+    return deployed.inputs("kubernetes:core/v1:ConfigMap", names.PROMETHEUS)["data"]
+
+
+def jobs(text):
+    return {job["job_name"]: job for job in yaml.safe_load(text)["scrape_configs"]}
+
+
+def keeps(job, series):
+    """Whether a job stores a series, by its metric relabelling."""
+    for rule in job.get("metric_relabel_configs", []):
+        matched = re.fullmatch(rule["regex"], series) is not None
+        if matched != (rule["action"] == "keep"):
+            return False
+    return True
+
+
+def test_each_of_the_guides_metrics_has_its_interval(deployed, files):
+    for metric in deployed.settings.monitoring.metrics:
+        job = jobs(files["prometheus.yml"])[metric.name]
+        assert job["scrape_interval"] == metric.interval
+        assert keeps(job, METRIC_OF[metric.name])
+
+
+def test_no_series_is_stored_twice_and_none_is_lost(files):
+    """Two jobs that keep one series would double every sum over it."""
+    scraped = jobs(files["prometheus.yml"])
+    of_endpoint = {
+        "DCGM": ("gpu_utilization", "gpu_memory_usage", "gpu"),
+        "zig_": ("inference_latency", "throughput_rps", "inference"),
+        "go_t": ("inference_latency", "throughput_rps", "inference"),
+        "node": ("cpu_utilization", "memory_usage"),
+        "cont": ("cpu_utilization", "memory_usage"),
+    }
+    for series in SERIES:
+        keeping = [name for name in of_endpoint[series[:4]] if keeps(scraped[name], series)]
+        assert len(keeping) == 1, f"{series}: {keeping}"
+
+
+def test_metrics_that_nobody_asked_for_come_with_the_rest(deployed):
+    text = prometheus_config.prometheus_yaml(Monitoring(metrics=()), deployed.workload)
+    assert set(jobs(text)) == {"prometheus", "gpu", "inference"}
+    assert all(keeps(jobs(text)["gpu"], series) for series in SERIES)
+
+
+@pytest.mark.parametrize(
+    ("written", "prometheus_spells"), [("10s", "10s"), ("1h", "1h"), ("250ms", "250ms"), ("1.5s", "1500ms"), ("0.5h", "1800000ms")]
+)
+def test_intervals_are_whole_numbers(written, prometheus_spells):
+    assert prometheus_config.interval(Duration(written)) == prometheus_spells
+
+
+def test_the_names_in_the_scrape_jobs_are_the_pods(deployed, files):
+    [application, port, *_] = jobs(files["prometheus.yml"])["inference_latency"]["relabel_configs"]
+    assert set(application["regex"].split("|")) == {names.COORDINATOR, names.SHARD}
+    for server in (deployed.workload.coordinator, deployed.workload.shard):
+        assert port["regex"] in {p.name for p in server.ports}
+
+
+def test_alerts_follow_the_targets(deploy, prod):
+    deployed = deploy(changed(prod, "targets", latency=Duration("750ms")))
+    rules = yaml.safe_load(deployed.inputs("kubernetes:core/v1:ConfigMap", names.PROMETHEUS)["data"]["rules.yml"])
+    alerts = {rule["alert"]: rule["expr"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    assert alerts["ZigAiLatencyAboveTarget"].endswith("> 0.75")
+    assert alerts["ZigAiGpuMemoryAboveTarget"].endswith("> 0.9")
+
+
+def test_every_scrape_job_is_missed_when_it_is_gone(files):
+    rules = yaml.safe_load(files["rules.yml"])
+    absent = [rule["expr"] for group in rules["groups"] for rule in group["rules"] if rule.get("alert") == "ZigAiScrapeMissing"]
+    assert absent == [f'absent(up{{job="{name}"}} == 1)' for name in jobs(files["prometheus.yml"])]
+
+
+def test_it_is_the_deployment_that_the_guide_execs_into(deployed):
+    deployment = deployed.inputs("kubernetes:apps/v1:Deployment", "prometheus")
+    assert deployment["metadata"]["namespace"] == "monitoring"
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": 9090, "protocol": "TCP"}]
+
+
+def test_two_never_share_the_disk(deployed):
+    spec = deployed.inputs("kubernetes:apps/v1:Deployment", "prometheus")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_a_full_disk_is_prevented(deployed):
+    """64 GiB of disk, 85 % of it for blocks."""
+    assert "--storage.tsdb.retention.size=55705MB" in prometheus.arguments(deployed.settings.monitoring)
+    assert "--storage.tsdb.retention.time=15d" in prometheus.arguments(deployed.settings.monitoring)
+
+
+def test_its_rights_are_to_read_and_no_more(deployed):
+    rules = [
+        (kind, resource.inputs["metadata"].get("namespace"), rule)
+        for kind in ("Role", "ClusterRole")
+        for resource in deployed.recorder.all(f"kubernetes:rbac.authorization.k8s.io/v1:{kind}")
+        for rule in resource.inputs["rules"]
+    ]
+    assert {verb for _, _, rule in rules for verb in rule["verbs"]} <= {"get", "list", "watch"}
+    assert {(kind, namespace, *rule["resources"]) for kind, namespace, rule in rules} == {
+        ("Role", "zig-ai", "pods"),
+        ("Role", "zig-ai-node-agents", "pods"),
+        ("ClusterRole", None, "nodes"),
+        ("ClusterRole", None, "nodes/metrics"),
+    }
+
+
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.fixture
+def promtool():
+    if not PROMTOOL:
+        pytest.skip("promtool is not on PATH")
+    return lambda *arguments: subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_promtool_accepts_the_config(promtool, files, tmp_path):
+    # The real checker looks for the files that the config names: those of the pod.
+    config = files["prometheus.yml"]
+    for path in (
+        "/etc/prometheus/rules.yml",
+        "/var/run/secrets/kubernetes.io/serviceaccount/token",
+        "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+    ):
+        here = tmp_path / path.rsplit("/", 1)[1]
+        here.write_text(files["rules.yml"] if path.endswith("rules.yml") else "")
+        config = config.replace(path, str(here))
+    (tmp_path / "prometheus.yml").write_text(config)
+    result = promtool("check", "config", "--syntax-only", str(tmp_path / "prometheus.yml"))
+    assert result.returncode == 0, result.stderr
+    result = promtool("check", "rules", str(tmp_path / "rules.yml"))
+    assert result.returncode == 0, result.stderr
+
+
+LATENCY = "zig_ai_inference_duration_seconds_bucket"
+SLOW = {f'{LATENCY}{{le="2"}}': "0+1x60", f'{LATENCY}{{le="5"}}': "0+60x60", f'{LATENCY}{{le="+Inf"}}': "0+60x60"}
+FAST = {f'{LATENCY}{{le="2"}}': "0+60x60", f'{LATENCY}{{le="5"}}': "0+60x60", f'{LATENCY}{{le="+Inf"}}': "0+60x60"}
+
+
+def gpu(**series):
+    return {f'DCGM_FI_DEV_{name}{{node="n",gpu="0"}}': f"{value}x60" for name, value in series.items()}
+
+
+@pytest.mark.parametrize(
+    ("alert", "trouble", "peace"),
+    [
+        ("ZigAiLatencyAboveTarget", SLOW, FAST),
+        ("ZigAiGpuMemoryAboveTarget", gpu(FB_USED=15000, FB_FREE=1000), gpu(FB_USED=8000, FB_FREE=8000)),
+        ("ZigAiGpuError", gpu(XID_ERRORS=79), gpu(XID_ERRORS=0)),
+        ("ZigAiGpuIdle", gpu(GPU_UTIL=5), gpu(GPU_UTIL=85)),
+    ],
+)
+def test_an_alert_fires_on_its_trouble_and_on_nothing_else(promtool, deployed, tmp_path, alert, trouble, peace):
+    """By the real rule engine, on made-up series."""
+    (tmp_path / "rules.yml").write_text(prometheus_config.rules_yaml(Targets(), deployed.settings.monitoring, deployed.workload))
+
+    def is_silent(series):
+        test = {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "alert_rule_test": [{"eval_time": "40m", "alertname": alert, "exp_alerts": []}],
+        }
+        (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]}))
+        result = promtool("test", "rules", str(tmp_path / "test.yml"))
+        assert result.returncode == 0 or alert in result.stdout + result.stderr, "it failed for another reason"
+        return result.returncode == 0
+
+    assert not is_silent(trouble)
+    assert is_silent(peace)
