@@ -1,0 +1,89 @@
+"""`python -m stacks check`: what `pulumi up` would refuse of a stack file, without the engine. For editors, hooks and CI.
+
+Exit status: 0 without problems, 1 with problems, 2 when it was called wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from settings import Problem, SettingsError
+from stacks import config
+
+SCHEMA_PATH = config.ROOT / "stack.schema.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stacks", description="Look at a stack file without the engine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="what `pulumi up` would refuse of a stack file")
+    check.add_argument("--stack", help="the stack's name: checks Pulumi.<stack>.yaml")
+    check.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
+    check.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    schema = commands.add_parser("schema", help="the JSON schema of a stack file, for editors")
+    schema.add_argument("--write", action="store_true", help=f"write it to {SCHEMA_PATH.name} instead of printing it")
+    options = parser.parse_args(arguments)
+    if options.command == "schema":
+        return _schema(write=options.write)
+    if not (options.stack or options.file):
+        check.error("which stack? give --stack or --file")
+    path = options.file or config.stack_file_path(options.stack)
+    return _check(path, options.stack or path.name.removeprefix("Pulumi.").removesuffix(".yaml"), as_json=options.json)
+
+
+def _check(path: Path, stack: str, *, as_json: bool) -> int:
+    checked = config.from_file(path, stack)
+    file = checked.file
+    problems = sorted([*checked.problems, *_planned(checked)], key=lambda problem: file.line_of(problem.key) or 0)
+    if as_json:
+        found = [{**asdict(problem), "line": file.line_of(problem.key)} for problem in problems]
+        print(json.dumps({"file": str(path), "settings": file.values, "sections": len(file.sections), "problems": found}, indent=2))
+    elif problems:
+        print(_listing(file, problems), file=sys.stderr)
+    else:
+        unchecked = f" (not checked, as only the engine can read it: {', '.join(checked.encrypted)})" if checked.encrypted else ""
+        print(f"{path.name}: {file.values} settings in {len(file.sections)} sections, no problems{unchecked}")
+    return 1 if problems else 0
+
+
+def _planned(checked: config.Checked) -> tuple[Problem, ...]:
+    """What the planner finds in settings that are right by themselves: unknown sizes and models, shards that fit no node."""
+    if checked.settings is None:
+        return ()
+    from planner import plan
+
+    try:
+        plan(checked.settings)
+    except SettingsError as error:
+        return error.problems
+    return ()
+
+
+def _listing(file: config.StackFile, problems: list[Problem]) -> str:
+    """Every problem with the line it stands on, as editors understand it."""
+
+    def located(problem: Problem) -> str:
+        line = file.line_of(problem.key)
+        return f"{file.path.name}:{line}: {problem}" if line else str(problem)
+
+    count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+    return "\n\n".join([f"{file.path.name}: {count}", *map(located, problems)])
+
+
+def _schema(*, write: bool) -> int:
+    from settings.schema import stack_file_schema
+
+    text = json.dumps(stack_file_schema(config.PROJECT), indent=2) + "\n"
+    if write:
+        SCHEMA_PATH.write_text(text)
+    else:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

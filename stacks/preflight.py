@@ -1,0 +1,183 @@
+"""What Azure would refuse, asked before anything is registered: sizes still sold, zones, quota.
+
+Two read-only calls to Azure Resource Manager with the engine's own credentials:
+Resource SKUs (`Microsoft.Compute/skus`) and compute usages (`Microsoft.Compute/locations/{location}/usages`).
+Not here: prices, and capacity, which Azure promises nobody before the machine starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from planner.plan import Plan
+from settings import Problem, StackSettings
+
+_PUBLIC_CLOUD = "https://management.azure.com"
+_API_VERSION = "2021-07-01"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Nodes of one size that the stack is about to ask for."""
+
+    key: str
+    """Where the size stands in the stack file; zones stand beside it."""
+    zones_key: str
+    size: str
+    nodes: int
+    zones: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What a subscription can get of one size in one region."""
+
+    available: bool
+    reason: str
+    """Azure's reason code when it is not available."""
+    zones: frozenset[str]
+    vcpus: int
+    family: str
+
+
+def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
+    return (
+        Need(
+            key="gpuPool.vmSize",
+            zones_key="gpuPool.zones",
+            size=plan.gpu_pool.size.name,
+            nodes=max(plan.gpu_pool.nodes, plan.gpu_pool.min_nodes),
+            zones=settings.gpu_pool.zones,
+        ),
+        Need(
+            key="cluster.systemPool.vmSize",
+            zones_key="cluster.zones",
+            size=settings.cluster.system_pool.vm_size,
+            nodes=settings.cluster.system_pool.min_nodes,
+            zones=settings.cluster.zones,
+        ),
+    )
+
+
+class Arm:
+    """A subscription's view of one region, read from Azure Resource Manager."""
+
+    def __init__(self, *, subscription_id: str, token: str, endpoint: str | None = None) -> None:
+        self._base = (
+            f"{endpoint or os.environ.get('ARM_ENDPOINT') or _PUBLIC_CLOUD}/subscriptions/{subscription_id}/providers/Microsoft.Compute"
+        )
+        self._token = token
+
+    def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+        url: str | None = f"{self._base}/{path}?{urllib.parse.urlencode(query)}"
+        while url:
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._token}"})
+            with urllib.request.urlopen(request, timeout=60) as response:
+                page = json.load(response)
+            yield from page["value"]
+            url = page.get("nextLink")
+
+    def offers(self, location: str) -> dict[str, Offer]:
+        """Every VM size of a region by name."""
+        query = {"api-version": _API_VERSION, "$filter": f"location eq '{location}'"}
+        return {sku["name"]: _offer(sku) for sku in self._pages("skus", query) if sku["resourceType"] == "virtualMachines"}
+
+    def vcpu_limits(self, location: str) -> dict[str, tuple[int, int]]:
+        """(used, limit) vCPUs by quota family, in lower case without spaces as Azure spells it in several ways."""
+        usages = self._pages(f"locations/{location}/usages", {"api-version": _API_VERSION})
+        return {_family(usage["name"]["value"]): (usage["currentValue"], usage["limit"]) for usage in usages}
+
+
+def _family(name: str) -> str:
+    return name.lower().replace(" ", "")
+
+
+def _offer(sku: dict[str, Any]) -> Offer:
+    whole_region = [r for r in sku.get("restrictions", []) if r["type"] == "Location"]
+    closed_zones = {zone for r in sku.get("restrictions", []) if r["type"] == "Zone" for zone in r["restrictionInfo"].get("zones", [])}
+    zones = {zone for info in sku.get("locationInfo", []) for zone in info.get("zones", [])}
+    capabilities = {c["name"]: c["value"] for c in sku.get("capabilities", [])}
+    return Offer(
+        available=not whole_region,
+        reason=whole_region[0].get("reasonCode", "") if whole_region else "",
+        zones=frozenset(zones - closed_zones),
+        vcpus=int(capabilities.get("vCPUs", 0)),
+        family=_family(sku.get("family", "")),
+    )
+
+
+def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
+    """What Azure would refuse of this plan; empty when it may go ahead."""
+    location = settings.azure.location
+    offers = arm.offers(location)
+    limits = arm.vcpu_limits(location)
+    found: list[Problem] = []
+    for need in needs(settings, plan):
+        offer = offers.get(need.size)
+        if offer is None or not offer.available:
+            found.append(_not_sold(need, offer, location, offers))
+            continue
+        missing = [zone for zone in need.zones if zone not in offer.zones]
+        if missing:
+            found.append(
+                Problem(
+                    key=need.zones_key,
+                    value=", ".join(need.zones),
+                    consequence=f"{need.size} is not offered in zone {', '.join(missing)} of {location}, so the pool would be refused",
+                    fix=f"zones: {json.dumps(sorted(offer.zones))}",
+                )
+            )
+        _, limit = limits.get(offer.family, (0, 0))
+        if need.nodes * offer.vcpus > limit:
+            found.append(
+                Problem(
+                    key=need.key,
+                    value=need.size,
+                    consequence=f"{need.nodes} nodes need {need.nodes * offer.vcpus} vCPUs of quota {offer.family} in {location}; "
+                    f"the subscription has {limit}",
+                    fix="request more quota, or plan fewer nodes",
+                )
+            )
+    return found
+
+
+def _not_sold(need: Need, offer: Offer | None, location: str, offers: dict[str, Offer]) -> Problem:
+    section, name = need.key.rsplit(".", 1)
+    why = f"Azure does not offer it to this subscription in {location}" + (f" ({offer.reason})" if offer else "")
+    return Problem(
+        key=need.key,
+        value=need.size,
+        consequence=f"{why}, so the node pool could not be created",
+        fix=_alternative(section, name, need, offers),
+    )
+
+
+def _alternative(section: str, name: str, need: Need, offers: dict[str, Offer]) -> str:
+    from planner.planning import CURRENT_SIZE
+
+    if section == "gpuPool" and offers.get(CURRENT_SIZE) and offers[CURRENT_SIZE].available:
+        return f"{section}: {{{name}: {CURRENT_SIZE}}}"
+    return "a size that `az vm list-skus --location` lists without restrictions"
+
+
+def live_problems(settings: StackSettings, plan: Plan) -> list[Problem]:
+    """`problems` with the running program's credentials; says so and goes on where it may not look."""
+    import pulumi
+    from pulumi_azure_native import authorization
+
+    client = authorization.get_client_config()
+    token = authorization.get_client_token().token
+    try:
+        return problems(settings, plan, Arm(subscription_id=client.subscription_id, token=token))
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise
+        pulumi.log.warn(f"Sizes, zones and quota were not checked before deployment: Azure Resource Manager answered {error.code}")
+        return []

@@ -1,0 +1,55 @@
+"""The running program reads the same settings as `check`, and its problems end it with one listing."""
+
+import pulumi
+import pytest
+
+from settings import Problem, SettingsError
+from stacks import config
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Hands the program its configuration as the language host does."""
+    monkeypatch.setattr(pulumi, "get_project", lambda: "zig-ai-aks")
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "test")
+    yield lambda texts, secret=(): pulumi.runtime.set_all_config(texts, list(secret))
+    pulumi.runtime.set_all_config({}, [])
+
+
+def test_reads_our_sections_only(engine):
+    engine({"zig-ai-aks:sharding": '{"shardsCount": 4}', "zig-ai-aks:engine": "zig_ai", "azure-native:location": "eastus"})
+    assert config.from_program().sharding.shards_count == 4
+
+
+def test_finds_sections_that_nothing_asks_for(engine):
+    engine({"zig-ai-aks:shrad": "{}"})
+    with pytest.raises(SettingsError, match="did you mean shard"):
+        config.from_program()
+
+
+def test_checks_names_with_the_stacks_name(engine):
+    engine({"zig-ai-aks:azure": '{"namePrefix": "a-very-long-name-of-ours"}'})
+    with pytest.raises(SettingsError, match="with the stack's name, test, it makes"):
+        config.from_program()
+
+
+def test_decrypted_values_are_read_but_never_shown(engine):
+    texts = {"zig-ai-aks:budget": '{"monthlyUsd": 5, "alertEmails": ["ops@contoso.com"]}'}
+    engine(texts, secret=texts)
+    assert config.from_program().budget.alert_emails == ("ops@contoso.com",)
+
+    wrong = {"zig-ai-aks:budget": '{"alertEmails": ["hunter2"]}'}
+    engine(wrong, secret=wrong)
+    with pytest.raises(SettingsError) as raised:
+        config.from_program()
+    assert "hunter2" not in str(raised.value)
+
+
+def test_stop_logs_the_listing_once_and_tells_the_host_so(monkeypatch):
+    """With another exit status the host adds "an unhandled error occurred" below the listing."""
+    logged = []
+    monkeypatch.setattr(pulumi.log, "error", logged.append)
+    with pytest.raises(SystemExit) as raised:
+        config.stop(SettingsError([Problem(key="a.b", value="1", consequence="c", fix="d")]))
+    assert raised.value.code == 32
+    assert logged == ["1 problem in the settings; nothing was created or changed\n\na.b: 1\n    c\n    fix: d"]

@@ -1,0 +1,40 @@
+"""The graph of each stack: every resource with its parent and what it waits for.
+
+A change that moves, renames or re-parents a resource replaces it in production; here it shows in review.
+`GOLDEN=write pytest tests/stacks/test_golden_graph.py` writes the files anew.
+"""
+
+import datetime
+import os
+from pathlib import Path
+
+import pytest
+
+from planner import plan
+from stacks import config, program
+from tests.mocks import recording, run
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def graph(stack: str) -> str:
+    """One block a resource, in the order of types and names."""
+    settings = config.from_file(config.stack_file_path(stack), stack).settings
+    recorder = recording(stack)
+    run(lambda: program.deploy(settings, plan(settings), stack, today=datetime.date(2026, 1, 1)))
+    lines = []
+    for (kind, name), options in sorted(recorder.options.items()):
+        lines.append(f"{kind} {name}")
+        lines.append(f"  parent: {options.parent}")
+        lines += [f"  protected: {options.protect}"] if options.protect else []
+        lines += [f"  after: {needed}" for needed in sorted(options.depends_on)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_graph_is_the_reviewed_one(stack):
+    file = GOLDEN / f"{stack}.txt"
+    now = graph(stack)
+    if os.environ.get("GOLDEN") == "write":
+        file.write_text(now)
+    assert now == file.read_text()
