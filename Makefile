@@ -1,0 +1,56 @@
+# Every target that needs a program depends on `toolchain` and finds it on PATH; nothing needs to be activated by hand.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Asked before PATH changes below: the Python that makes the environment is not the environment's own.
+PYTHON ?= python3
+PYTHON := $(or $(shell command -v $(PYTHON)),$(PYTHON))
+
+CACHE := $(or $(ZIG_AI_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/zig-ai-aks)
+# The language host built here takes its environment from VIRTUAL_ENV and PATH.
+export VIRTUAL_ENV := $(CURDIR)/.venv
+# Compiling the Azure SDK's large modules anew at each start would cost 10 s a run: keep the bytecode, whatever the caller's shell says.
+export PYTHONDONTWRITEBYTECODE :=
+export PATH := $(VIRTUAL_ENV)/bin:$(CACHE)/bin:$(PATH)
+
+STACK ?= prod
+
+##@ Start here
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: toolchain
+toolchain: ## Get the environment and the programs into the per-user cache (once)
+	@$(PYTHON) -m toolchain
+
+.PHONY: rehearse
+rehearse: toolchain ## The whole program on a real engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
+	@python -m rehearsal run --stack $(STACK) $(if $(SUBSCRIPTION),--subscription $(SUBSCRIPTION)) $(if $(KEEP),--keep)
+
+.PHONY: clean-rehearsal
+clean-rehearsal: ## Take away what a kept rehearsal left (all stacks, or STACK=prod)
+	@$(if $(wildcard .venv),python -m rehearsal clean $(if $(filter command,$(origin STACK)),--stack $(STACK)),rm -rf .rehearsal)
+
+.PHONY: test
+test: toolchain lint ## Everything this repository can prove on this machine
+	pytest -q tests
+
+.PHONY: lint
+lint: toolchain ## Style of the Python files, soundness of the workflows
+	@ruff check .
+	@ruff format --check --quiet .
+	@actionlint .github/workflows/*.yml
+
+.PHONY: check
+check: toolchain ## What `pulumi up` would refuse of a stack file (STACK=prod)
+	@python -m stacks check --stack $(STACK)
+
+##@ Dependencies
+
+.PHONY: lock
+lock: ## Resolve requirements.txt into requirements.lock (UPGRADE=1 takes newer indirect versions)
+	@$(PYTHON) -m toolchain lock $(if $(UPGRADE),--upgrade)

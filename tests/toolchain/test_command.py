@@ -1,0 +1,87 @@
+"""The command as a person meets it: short answers, no traceback, and a second run that costs nothing."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from toolchain.cache import Cache
+from toolchain.programs import folder_of
+from toolchain.recipes import RECIPES
+from toolchain.venv import ensure_venv
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "toolchain", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_bin_prints_the_folder_and_nothing_else(tmp_path):
+    assert run("bin", ZIG_AI_CACHE=str(tmp_path)).stdout == f"{tmp_path}/bin\n"
+    assert run("bin", ZIG_AI_CACHE="", XDG_CACHE_HOME=str(tmp_path)).stdout == f"{tmp_path}/zig-ai-aks/bin\n"
+    assert run("bin", ZIG_AI_CACHE="", XDG_CACHE_HOME="", HOME=str(tmp_path)).stdout == f"{tmp_path}/.cache/zig-ai-aks/bin\n"
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
+    """Root may write anywhere, so the place is one where nobody can: below a file."""
+    (tmp_path / "file").touch()
+    result = run("venv", ZIG_AI_CACHE=str(tmp_path / "file"))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("toolchain: ")
+    assert "ZIG_AI_CACHE names another" in result.stderr
+
+
+def test_a_second_run_is_under_a_second():
+    cache = Cache.of_user()
+    if not all(folder_of(cache, recipe).exists() for recipe in RECIPES):
+        pytest.skip("not everything is built yet: make toolchain")
+    run()  # links may be of another checkout
+    started = time.monotonic()
+    result = run()
+    seconds = time.monotonic() - started
+    assert result.returncode == 0, result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("toolchain: ready: ")
+    assert seconds < 1
+
+
+def test_a_venv_folder_of_the_user_s_own_is_not_replaced(tmp_path, monkeypatch):
+    from toolchain import venv
+    from toolchain.console import ToolchainError
+
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "requirements.lock").write_text("")
+    monkeypatch.setattr(venv, "_make", lambda *_: None)
+    with pytest.raises(ToolchainError, match="move it away"):
+        ensure_venv(Cache(root=tmp_path / "cache"), repository=tmp_path)
+    assert (tmp_path / ".venv").is_dir()
+
+
+def test_an_environment_left_half_made_is_made_anew(tmp_path, monkeypatch):
+    """Its folder exists under its final name (scripts carry the path), so only the stamp counts."""
+    from toolchain import venv
+
+    made = []
+
+    def make(cache, folder, lock):
+        made.append(folder)
+        if len(made) == 2:
+            (folder / "complete.json").write_text('{"size_bytes": 1}')
+
+    monkeypatch.setattr(venv, "_make", make)
+    (tmp_path / "requirements.lock").write_text("a==1\n")
+    cache = Cache(root=tmp_path / "cache")
+    folder = ensure_venv(cache, repository=tmp_path)
+    folder.mkdir()
+    ensure_venv(cache, repository=tmp_path)
+    ensure_venv(cache, repository=tmp_path)
+    assert made == [folder, folder]
+    assert (tmp_path / ".venv").readlink() == folder
+    (tmp_path / "requirements.lock").write_text("a==2\n")
+    assert ensure_venv(cache, repository=tmp_path) != folder

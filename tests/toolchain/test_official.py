@@ -1,0 +1,66 @@
+"""An official Pulumi on PATH that fits is used as it is; any other is named with its reason and left alone."""
+
+import pytest
+
+from tests.toolchain.conftest import executable
+from toolchain.official import find_official_pulumi
+from toolchain.recipes import WITH_OFFICIAL_PULUMI
+
+HOSTS = [name for name in WITH_OFFICIAL_PULUMI if name != "pulumi"]
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    folder = tmp_path / "official"
+
+    def make(version: str, hosts=HOSTS):
+        executable(folder / "pulumi", f"#!/bin/sh\necho asked >> {folder}/asked\necho {version}\n")
+        for host in hosts:
+            executable(folder / host, "#!/bin/sh\n")
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("version", ["v3.272.0", "v3.300.1", "v4.0.0", "3.273.0"])
+def test_one_that_fits_is_taken_whole(cache, install, version):
+    folder = install(version)
+    assert find_official_pulumi(cache) == {name: folder / name for name in WITH_OFFICIAL_PULUMI}
+
+
+def test_it_is_asked_for_its_version_once(cache, install):
+    folder = install("v3.272.0")
+    find_official_pulumi(cache)
+    find_official_pulumi(cache)
+    assert (folder / "asked").read_text() == "asked\n"
+    (folder / "pulumi").write_text("#!/bin/sh\necho v3.1.0 # upgraded, or rather not\n")
+    assert find_official_pulumi(cache) == {}
+
+
+def test_an_old_one_is_left_alone(cache, install, capsys):
+    folder = install("v3.99.0")
+    assert find_official_pulumi(cache) == {}
+    assert f"{folder}/pulumi is not used: it is version 3.99, 3.272 or newer is needed" in capsys.readouterr().err
+
+
+def test_one_without_its_python_host_is_left_alone(cache, install, capsys):
+    install("v3.272.0", hosts=HOSTS[:1])
+    assert find_official_pulumi(cache) == {}
+    assert f"no {HOSTS[1]} beside it" in capsys.readouterr().err
+
+
+def test_what_was_built_here_is_not_taken_for_official(cache, install, monkeypatch):
+    """Else a second run inside make, with our bin on PATH, would drop the built one."""
+    built = cache.programs / "pulumi-abc" / "bin"
+    for name in WITH_OFFICIAL_PULUMI:
+        executable(built / name, "#!/bin/sh\necho v3.274.1\n")
+        cache.bin.mkdir(exist_ok=True)
+        (cache.bin / name).symlink_to(built / name)
+    monkeypatch.setenv("PATH", f"{cache.bin}:{built}:/usr/bin:/bin")
+    assert find_official_pulumi(cache) == {}
+
+
+def test_none_at_all(cache, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find_official_pulumi(cache) == {}

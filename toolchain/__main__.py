@@ -1,0 +1,81 @@
+"""`python3 -m toolchain [all|venv|bin|lock|pin NAME|prune]`; see the package's docstring."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from functools import lru_cache, partial
+
+from toolchain.cache import Cache
+from toolchain.console import ToolchainError, megabytes, say
+from toolchain.golang import find_go
+from toolchain.official import find_official_pulumi
+from toolchain.pin import pin
+from toolchain.programs import Progress, ensure_program, folder_of, link, prune
+from toolchain.recipes import PULUMI, PULUMI_LANGUAGE_PYTHON, RECIPES, Recipe
+from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
+
+
+def ensure_everything(cache: Cache) -> None:
+    started = time.monotonic()
+    venv = ensure_venv(cache)
+    official = find_official_pulumi(cache)
+    recipes = [recipe for recipe in RECIPES if not (official and recipe in (PULUMI, PULUMI_LANGUAGE_PYTHON))]
+    missing = [recipe for recipe in recipes if not folder_of(cache, recipe).exists()]
+    if missing:
+        _announce(cache, missing)
+    progress = Progress(total=sum(len(recipe.outputs) for recipe in missing))
+    go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
+    with cache.building():
+        folders = [ensure_program(cache, recipe, go, progress) for recipe in recipes]
+    link(cache, folders, official)
+    cache.remove_work_if_idle()
+    size = python_packages_bytes(venv) + sum(json.loads((folder / "made.json").read_text())["size_bytes"] for folder in folders)
+    programs = len(list(cache.bin.iterdir()))
+    say(f"ready: {programs} programs and the environment, {megabytes(size)} in {cache.root} ({time.monotonic() - started:.1f} s)")
+
+
+def _announce(cache: Cache, missing: list[Recipe]) -> None:
+    programs = [output for recipe in missing for output in recipe.outputs]
+    cores = Progress(total=0).cores
+    minutes = sum(output.cpu_seconds for output in programs) / cores / 60
+    say(f"{len(programs)} programs to build, once: about {minutes:.0f} min on {cores} cores, for all of them up to 17 GB of disk meanwhile")
+    say("it may be stopped at any time and goes on from there")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Get the pinned programs into the per-user cache.")
+    parser.add_argument("what", nargs="?", default="all", choices=("all", "venv", "bin", "lock", "pin", "prune"))
+    parser.add_argument("name", nargs="?", help="pin: which program's go.mod and go.sum to write anew")
+    parser.add_argument("--upgrade", action="store_true", help="lock: take newer indirect versions")
+    options = parser.parse_args(arguments)
+    cache = Cache.of_user()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run stops its compilers too
+    try:
+        if options.what == "bin":
+            print(cache.bin)
+        elif options.what == "venv":
+            ensure_venv(cache)
+        elif options.what == "prune":
+            prune(cache, keep={ensure_venv(cache), *(folder_of(cache, recipe) for recipe in RECIPES)})
+        elif options.what == "lock":
+            write_lock(cache, upgrade=options.upgrade)
+        elif options.what == "pin":
+            pin(cache, options.name)
+        else:
+            ensure_everything(cache)
+    except ToolchainError as problem:
+        print(f"toolchain: {problem}", file=sys.stderr)
+        return 1
+    except OSError as problem:  # disk full, cache not writable: the system's own words say it
+        print(f"toolchain: {problem} (the cache is {cache.root}; ZIG_AI_CACHE names another)", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("toolchain: stopped; run it again to go on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

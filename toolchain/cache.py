@@ -1,0 +1,108 @@
+"""The per-user cache: where things lie, one run at a time per item, and nothing half made in sight."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.console import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Folders under one root.
+
+    bin, share   flat folders of symlinks, what everything else uses
+    programs     one folder for each program and content of its pins
+    work         Go's sources, build cache and (where PATH has none) Go itself; removed once all programs are built
+    """
+
+    root: Path
+
+    @classmethod
+    def of_user(cls) -> "Cache":
+        if named := os.environ.get("ZIG_AI_CACHE"):
+            return cls(root=Path(named).expanduser().absolute())
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return cls(root=Path(base) / "zig-ai-aks")
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
+
+    @property
+    def share(self) -> Path:
+        return self.root / "share"
+
+    @property
+    def programs(self) -> Path:
+        return self.root / "programs"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @contextmanager
+    def lock(self, item: str) -> Iterator[None]:
+        """Hold `item` alone; says so once when another run has it. The kernel frees it when a run dies."""
+        with self._lock_file(item) as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another run is busy with {item}; waiting for it")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Held together by all runs that build, so that none removes `work` under another."""
+        with self._lock_file("work") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
+
+    def remove_work_if_idle(self) -> None:
+        if not self.work.exists():
+            return
+        with self._lock_file("work") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # the run that still builds removes it
+            remove(self.work)
+
+    @contextmanager
+    def _lock_file(self, item: str) -> Iterator[int]:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / f"{item}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def remove(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def point(link: Path, target: Path) -> None:
+    """Make `link` a symlink to `target` in one step, so that no one finds it missing."""
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    os.replace(fresh, link)
+
+
+def size_bytes(path: Path) -> int:
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)

@@ -1,0 +1,69 @@
+"""Write a program's go.mod and go.sum anew from the table: the one place that may change what is pinned."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from toolchain.cache import Cache
+from toolchain.console import ToolchainError, say
+from toolchain.golang import Go, find_go
+from toolchain.programs import PINS
+from toolchain.recipes import KUBERNETES, KUBERNETES_PROVIDER, RECIPES, Recipe
+from toolchain.venv import ensure_venv
+
+# A module may be needed on one system only; its sum has to be there all the same.
+SYSTEMS = (("linux", "amd64"), ("linux", "arm64"), ("darwin", "arm64"))
+
+
+def pin(cache: Cache, name: str | None) -> None:
+    recipe = next((recipe for recipe in RECIPES if recipe.name == name), None)
+    if recipe is None:
+        raise ToolchainError(f"pin: name one of {', '.join(recipe.name for recipe in RECIPES)}")
+    go = find_go(cache, ensure_venv(cache) / "bin" / "python")
+    home = PINS / recipe.name
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for file in home.glob("*.go"):
+            shutil.copy(file, folder)
+        (folder / "go.mod").write_text(_go_mod(go, recipe, folder))
+        _complete(go, recipe, folder)
+        for file in ("go.mod", "go.sum"):
+            shutil.copy(folder / file, home)
+    say(f"pinned {recipe.name} {recipe.version}: {home}")
+
+
+def _go_mod(go: Go, recipe: Recipe, folder: Path) -> str:
+    text = f"module zig-ai-aks/toolchain/{recipe.name}\n\ngo 1.26.0\n\nrequire {recipe.module} {recipe.version}\n"
+    if recipe is KUBERNETES:
+        (folder / "go.mod").write_text(text)
+        upstream = Path(json.loads(_run(go, folder, "mod", "download", "-json", recipe.module))["Dir"], "go.mod").read_text()
+        text += "\n" + "\n".join(re.findall(r"^godebug .*$", upstream, re.MULTILINE)) + "\n"
+        staging = re.findall(r"^\s+(k8s\.io/\S+) => \./staging/", upstream, re.MULTILINE)
+        version = recipe.version.replace("v1.", "v0.", 1)
+        text += "\n// Kubernetes' own go.mod replaces its staging modules by folders of its repository, which does not count here.\n"
+        text += "replace (\n" + "".join(f"\t{module} => {module} {version}\n" for module in staging) + ")\n"
+    return text
+
+
+def _complete(go: Go, recipe: Recipe, folder: Path) -> None:
+    if recipe is KUBERNETES_PROVIDER:  # main.go embeds these; here only its imports matter
+        for name in ("schema.json", "terraform-mapping.json"):
+            (folder / name).touch()
+    for system, processor in SYSTEMS if recipe.outputs else ():
+        packages = [output.package for output in recipe.outputs]
+        _run(go, folder, "list", "-deps", *packages, GOOS=system, GOARCH=processor)
+    for module in {recipe.module, *(copy.module for copy in recipe.copies)}:
+        _run(go, folder, "mod", "download", "-json", module)
+
+
+def _run(go: Go, folder: Path, *arguments: str, **extra: str) -> str:
+    environment = go.environment(mode="mod") | extra
+    result = subprocess.run([go.program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        tail = os.linesep.join(result.stderr.strip().splitlines()[-15:])
+        raise ToolchainError(f"go {' '.join(arguments[:2])} failed:\n{tail}")
+    return result.stdout

@@ -1,0 +1,5 @@
+module zig-ai-aks/toolchain/lws
+
+go 1.26.0
+
+require sigs.k8s.io/lws v0.8.0

@@ -1,0 +1,115 @@
+"""The virtual environment: exactly requirements.lock, in the cache, with `.venv` at the repository's root pointing to it."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from toolchain.cache import Cache, point, size_bytes
+from toolchain.console import ToolchainError, megabytes, say
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BOOTSTRAP = Path(__file__).resolve().parent / "bootstrap"
+
+# Oldest uv known to install with --require-hashes and to keep a seeded pip.
+MIN_UV = (0, 5)
+
+
+def ensure_venv(cache: Cache, repository: Path = REPOSITORY) -> Path:
+    """Return the environment's folder, made first if its lock or the Python changed."""
+    lock = repository / "requirements.lock"
+    folder = cache.root / f"venv-{_key(lock)}"
+    if not _stamp(folder).exists():
+        with cache.lock(folder.name):
+            if not _stamp(folder).exists():
+                _make(cache, folder, lock)
+    _point_from(repository / ".venv", folder)
+    return folder
+
+
+def python_packages_bytes(folder: Path) -> int:
+    return json.loads(_stamp(folder).read_text())["size_bytes"]
+
+
+def _key(lock: Path) -> str:
+    # An environment belongs to the Python that made it: another one, even of the same version, may go away.
+    python = f"{sys.version_info[:3]} {sys.base_prefix}"
+    return hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:12]
+
+
+def _stamp(folder: Path) -> Path:
+    return folder / "complete.json"
+
+
+def _make(cache: Cache, folder: Path, lock: Path) -> None:
+    say("virtual environment: installing requirements.lock (5 s to a minute)")
+    started = time.monotonic()
+    uv = find_uv(cache)
+    # Scripts in an environment carry its path, so it is made in place; only the stamp says that it is whole.
+    shutil.rmtree(folder, ignore_errors=True)
+    base_python = getattr(sys, "_base_executable", sys.executable)
+    # The language host lists packages with the environment's own pip: --seed.
+    _run([uv, "venv", "--quiet", "--seed", "--python", base_python, str(folder)], "make the virtual environment")
+    _run(
+        [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock)],
+        "install requirements.lock",
+    )
+    size = size_bytes(folder)
+    _stamp(folder).write_text(json.dumps({"size_bytes": size}))
+    say(f"virtual environment: done in {time.monotonic() - started:.0f} s, {megabytes(size)}")
+
+
+def _point_from(link: Path, folder: Path) -> None:
+    if link.exists() and not link.is_symlink():
+        raise ToolchainError(f"{link} is a folder of its own, not the link this would make; move it away and run again")
+    point(link, folder)
+
+
+def find_uv(cache: Cache) -> str:
+    """uv from PATH, else the pinned one, installed with pip into an environment of its own."""
+    found = shutil.which("uv")
+    if found and _uv_version(found) >= MIN_UV:
+        return found
+    pins = BOOTSTRAP / "uv.txt"
+    home = cache.root / f"uv-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+    uv = home / "bin" / "uv"
+    with cache.lock("uv"):
+        if not _stamp(home).exists():
+            _run(
+                [sys.executable, "-m", "venv", "--clear", str(home)],
+                "make an environment for uv; install uv, or Python's venv module (Debian: apt install python3-venv)",
+            )
+            install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            install += ["--only-binary=:all:", "--require-hashes", "-r", str(pins)]
+            _run(install, "install uv (does pip reach a package index?)")
+            _stamp(home).write_text("{}")
+    return str(uv)
+
+
+def write_lock(cache: Cache, *, upgrade: bool) -> None:
+    """Resolve requirements.txt for every system and Python from 3.11 on; no index's address is written into the lock."""
+    command = [find_uv(cache), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
+    command += ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "make lock"]
+    # Given relative to the repository: the lock names its source in comments.
+    command += ["requirements.txt", "--output-file", "requirements.lock", *(["--upgrade"] if upgrade else [])]
+    _run(command, "resolve requirements.txt", folder=REPOSITORY)
+
+
+def _uv_version(uv: str) -> tuple[int, ...]:
+    answer = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"(\d+)\.(\d+)", answer)
+    return tuple(map(int, match.groups())) if match else (0,)
+
+
+def _run(command: list[str], purpose: str, folder: Path | None = None) -> None:
+    # VIRTUAL_ENV of a caller's own environment must not become the target.
+    environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
+        raise ToolchainError(f"could not {purpose}; its last words:\n{tail}")
