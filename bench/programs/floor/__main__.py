@@ -1,0 +1,8 @@
+"""The floor: the SDK modules that a preview of prod imports, and nothing else."""
+
+import importlib
+import json
+from pathlib import Path
+
+for module in json.loads((Path(__file__).parent / "modules.json").read_text()):
+    importlib.import_module(module)

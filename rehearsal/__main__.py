@@ -1,0 +1,56 @@
+"""`python -m rehearsal run --stack prod [--subscription NAME] [--keep]`, `python -m rehearsal clean [--stack prod]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rehearsal.layout import REPOSITORY
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rehearsal",
+        description="The whole stack on the real Pulumi engine and a real Kubernetes; only Azure is stood in for.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run", help="preview, up, up again, refresh, destroy")
+    run_parser.add_argument("--stack", required=True)
+    run_parser.add_argument("--subscription", default="default", help="default, today, tight-quota, no-zones")
+    run_parser.add_argument("--keep", action="store_true", help="stop after the up and leave everything running")
+    run_parser.add_argument(
+        "--fault", action="append", default=[], metavar="KIND:TYPE", help="throttle, 500, quota or crash, e.g. 500:AgentPool"
+    )
+    clean_parser = commands.add_parser("clean", help="take away what rehearsals left")
+    clean_parser.add_argument("--stack")
+    for sub in (run_parser, clean_parser):
+        sub.add_argument("--repository", type=Path, default=REPOSITORY, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    from rehearsal import run as runner  # after the arguments: it imports the engine's API, which takes a second
+
+    reason = runner.main_is_supported()
+    if reason:
+        parser.error(reason)
+    if options.command == "clean":
+        return runner.clean(options.repository.resolve(), options.stack)
+    try:
+        from rehearsal.azure.faults import parse
+
+        parse(",".join(options.fault))
+    except ValueError as error:
+        parser.error(str(error))
+    return runner.run(
+        runner.Options(
+            stack=options.stack,
+            subscription=options.subscription,
+            keep=options.keep,
+            faults=",".join(options.fault),
+            repository=options.repository.resolve(),
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""A read-only piece of Azure Resource Manager over HTTP: which sizes a region offers, and how much quota is used.
+
+A program may ask before it creates anything (`ARM_ENDPOINT` points here in a rehearsal). Paths and JSON shapes:
+Microsoft.Compute `skus` 2021-07-01 and `locations/{location}/usages` 2024-07-01 (Azure REST API reference).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+from rehearsal.azure.diff import normal_location
+from rehearsal.azure.rules.pools import vcpus_in_use
+from rehearsal.azure.state import Cloud, StateFile
+from rehearsal.azure.subscription import Size, Subscription, sizes
+
+
+def skus(subscription: Subscription, location: str) -> dict[str, Any]:
+    """VM sizes of a region, as `az vm list-skus` gets them. What Azure no longer offers is not in the list."""
+    offered = [size for size in sizes().values() if subscription.offers(size, location)]
+    return {"value": [_sku(size, location, subscription.zones(location)) for size in offered]}
+
+
+def _sku(size: Size, location: str, zones: list[str]) -> dict[str, Any]:
+    facts = {
+        "vCPUs": size.vcpus,
+        "MemoryGB": f"{size.memory_gib:g}",
+        "MaxResourceVolumeMB": size.local_disk_gib * 1024,
+        "EphemeralOSDiskSupported": size.local_disk_gib > 0,
+        "RdmaEnabled": size.rdma,
+        "LowPriorityCapable": True,
+        "PremiumIO": True,
+        "CpuArchitectureType": "x64",
+        **({"GPUs": size.gpus} if size.gpus else {}),
+    }
+    return {
+        "resourceType": "virtualMachines",
+        "name": size.name,
+        "tier": "Standard",
+        "size": size.name.removeprefix("Standard_"),
+        "family": size.family,
+        "locations": [location],
+        "locationInfo": [{"location": location, "zones": zones, "zoneDetails": []}],
+        "capabilities": [{"name": name, "value": str(value)} for name, value in facts.items()],
+        "restrictions": [],
+    }
+
+
+def usages(subscription: Subscription, cloud: Cloud, location: str) -> dict[str, Any]:
+    """vCPUs used and allowed in a region: in all, spot, and by family."""
+    del location  # the rehearsed cloud has one cluster, hence one region
+    rows = [
+        ("cores", "Total Regional vCPUs", vcpus_in_use(cloud, None) + subscription.used_by_others("total"), subscription.quota["total"]),
+        ("lowPriorityCores", "Total Regional Low-priority vCPUs", vcpus_in_use(cloud, None, spot=True), subscription.quota["spot"]),
+    ]
+    for family in sorted({size.family for size in sizes().values()}):
+        used = vcpus_in_use(cloud, family) + subscription.used_by_others(family)
+        rows.append((family, f"{family} vCPUs", used, subscription.family_limit(family)))
+    return {
+        "value": [
+            {"unit": "Count", "currentValue": used, "limit": limit, "name": {"value": name, "localizedValue": words}}
+            for name, words, used, limit in rows
+        ]
+    }
+
+
+class ArmEndpoint:
+    """Serves until `stop`; `url` is its address."""
+
+    def __init__(self, subscription: Subscription, state: StateFile) -> None:
+        handler = _handler(subscription, state)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True, name="arm").start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(subscription: Subscription, state: StateFile) -> type[BaseHTTPRequestHandler]:
+    base = f"/subscriptions/{subscription.subscription_id}/providers/microsoft.compute"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parsed = urlparse(self.path)
+            path, query = parsed.path.lower().rstrip("/"), {key.lower(): value[0] for key, value in parse_qs(parsed.query).items()}
+            if "api-version" not in query:
+                return self._answer(
+                    400,
+                    _error("MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."),
+                )
+            if path == f"{base}/skus":
+                found = re.search(r"location\s+eq\s+'([^']+)'", query.get("$filter", ""))
+                location = normal_location(found.group(1)) if found else next(iter(subscription.regions))
+                return self._answer(200, skus(subscription, location))
+            wanted = re.fullmatch(rf"{re.escape(base)}/locations/([^/]+)/usages", path)
+            if wanted:
+                return self._answer(200, usages(subscription, state.read(), normal_location(wanted.group(1))))
+            return self._answer(404, _error("InvalidResourceType", f"The rehearsal's Azure answers no GET {parsed.path}."))
+
+        def _answer(self, status: int, body: dict[str, Any]) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json; charset=utf-8")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    return Handler
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message}}

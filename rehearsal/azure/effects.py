@@ -1,0 +1,64 @@
+"""What Azure does once a resource is accepted: clusters start, nodes come and go."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from rehearsal.azure.nodes import desired_nodes, fingerprint
+from rehearsal.azure.state import StateFile
+from rehearsal.cluster import control_plane
+from rehearsal.layout import Layout
+
+NODES_TIMEOUT_S = 60
+
+
+def addons(inputs: dict[str, Any]) -> frozenset[str]:
+    """Which add-ons with types of their own a cluster has on."""
+    found = set()
+    if ((inputs.get("workloadAutoScalerProfile") or {}).get("keda") or {}).get("enabled"):
+        found.add("keda")
+    if ((inputs.get("addonProfiles") or {}).get("azureKeyvaultSecretsProvider") or {}).get("enabled"):
+        found.add("key-vault")
+    return frozenset(found)
+
+
+def written(short: str, record: dict[str, Any], layout: Layout, state: StateFile) -> None:
+    """After a resource was created or updated. Raises control_plane.ControlPlaneError."""
+    if short == "ManagedCluster":
+        control_plane.start(
+            layout,
+            name=record["id"].rsplit("/", 1)[1],
+            version=record["inputs"].get("kubernetesVersion"),
+            addons=addons(record["inputs"]),
+        )
+        _wait_for_nodes(record["id"], layout, state)
+    elif short == "AgentPool":
+        _wait_for_nodes(record["id"], layout, state)
+
+
+def deleted(short: str, identifier: str, gone: list[str], layout: Layout, state: StateFile) -> None:
+    """After a resource and its parts were removed."""
+    if any("/managedclusters/" in key and key.count("/") == 8 for key in gone):
+        control_plane.stop(layout)
+    elif short == "AgentPool" and layout.cluster.exists():
+        _wait_for_nodes(identifier, layout, state)
+
+
+def _wait_for_nodes(identifier: str, layout: Layout, state: StateFile) -> None:
+    """Until the supervisor has seen the pools under this id as the state file has them."""
+    deadline = time.monotonic() + NODES_TIMEOUT_S
+    while True:
+        wanted = {pool: fingerprint(nodes) for pool, nodes in desired_nodes(state.read()).items() if pool.startswith(identifier.lower())}
+        try:
+            seen = json.loads(layout.observed.read_text())
+        except FileNotFoundError:
+            seen = {}
+        if wanted == {pool: value for pool, value in seen.items() if pool.startswith(identifier.lower())}:
+            return
+        if time.monotonic() > deadline:
+            raise control_plane.ControlPlaneError(
+                f"the nodes of {identifier.rsplit('/', 1)[1]} did not come up in {NODES_TIMEOUT_S} s; see {layout.logs / 'supervisor.log'}"
+            )
+        time.sleep(0.05)

@@ -1,0 +1,247 @@
+"""Which Azure resources the stand-in knows: how an id is made, and what cannot be changed in place.
+
+The id templates are ARM's resource ids with the wire names of the azure-native inputs in braces. Everything in a template
+forces a replacement when it changes, as in the real provider; `replace` adds what it marks besides
+(pulumi/pulumi-azure-native provider/pkg/gen/replacement.go for AgentPool, API specs' x-ms-mutability for the rest).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_GROUP = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceType:
+    """One Azure resource type: `token` in Pulumi, `arm` in Azure."""
+
+    token: str
+    arm: str
+    id_template: str
+    name: str  # input property that holds the name
+    replace: frozenset[str] = field(default_factory=frozenset)
+    fixed_name: str | None = None  # resources that have one name only, e.g. blob service "default"
+
+    @property
+    def short(self) -> str:
+        """`AgentPool` of `azure-native:containerservice:AgentPool`."""
+        return self.token.rsplit(":", 1)[1]
+
+    @property
+    def id_parts(self) -> list[str]:
+        """Inputs that the id is made of, the subscription left out."""
+        return [part for part in re.findall(r"{(\w+)}", self.id_template) if part != "subscriptionId"]
+
+    @property
+    def replacing(self) -> frozenset[str]:
+        """Inputs whose change makes a new resource."""
+        return self.replace | set(self.id_parts) | {"location"}
+
+
+def _in_group(token: str, arm: str, *names: str, replace: tuple[str, ...] = (), fixed_name: str | None = None) -> ResourceType:
+    """A resource in a resource group; `names` are the name properties from the outermost parent to the resource."""
+    provider, *kinds = arm.split("/")
+    path = "".join(f"/{kind}/{{{name}}}" for kind, name in zip(kinds, names, strict=True))
+    return ResourceType(
+        token=f"azure-native:{token}",
+        arm=arm,
+        id_template=f"{_GROUP}/providers/{provider}{path}",
+        name=names[-1],
+        replace=frozenset(replace),
+        fixed_name=fixed_name,
+    )
+
+
+def _on_scope(token: str, arm: str, scope: str, name: str, replace: tuple[str, ...] = ()) -> ResourceType:
+    """A resource that extends another one (`scope` is the property with that one's id)."""
+    return ResourceType(
+        token=f"azure-native:{token}",
+        arm=arm,
+        id_template=f"{{{scope}}}/providers/{arm}/{{{name}}}",
+        name=name,
+        replace=frozenset(replace),
+    )
+
+
+_TYPES = [
+    ResourceType(
+        token="azure-native:resources:ResourceGroup",
+        arm="Microsoft.Resources/resourceGroups",
+        id_template=_GROUP,
+        name="resourceGroupName",
+    ),
+    # network
+    _in_group("network:VirtualNetwork", "Microsoft.Network/virtualNetworks", "virtualNetworkName"),
+    _in_group("network:Subnet", "Microsoft.Network/virtualNetworks/subnets", "virtualNetworkName", "subnetName"),
+    _in_group("network:NatGateway", "Microsoft.Network/natGateways", "natGatewayName", replace=("zones",)),
+    _in_group(
+        "network:PublicIPAddress",
+        "Microsoft.Network/publicIPAddresses",
+        "publicIpAddressName",
+        replace=("zones", "publicIPAddressVersion", "publicIPPrefix"),
+    ),
+    _in_group("network:NetworkSecurityGroup", "Microsoft.Network/networkSecurityGroups", "networkSecurityGroupName"),
+    _in_group(
+        "network:SecurityRule",
+        "Microsoft.Network/networkSecurityGroups/securityRules",
+        "networkSecurityGroupName",
+        "securityRuleName",
+    ),
+    _in_group(
+        "network:PrivateEndpoint",
+        "Microsoft.Network/privateEndpoints",
+        "privateEndpointName",
+        replace=("subnet", "customNetworkInterfaceName"),
+    ),
+    _in_group(
+        "network:PrivateDnsZoneGroup",
+        "Microsoft.Network/privateEndpoints/privateDnsZoneGroups",
+        "privateEndpointName",
+        "privateDnsZoneGroupName",
+    ),
+    _in_group("privatedns:PrivateZone", "Microsoft.Network/privateDnsZones", "privateZoneName"),
+    _in_group(
+        "privatedns:VirtualNetworkLink",
+        "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
+        "privateZoneName",
+        "virtualNetworkLinkName",
+        replace=("virtualNetwork",),
+    ),
+    # Kubernetes
+    _in_group(
+        "containerservice:ManagedCluster",
+        "Microsoft.ContainerService/managedClusters",
+        "resourceName",
+        replace=("dnsPrefix", "nodeResourceGroup", "fqdnSubdomain"),
+    ),
+    _in_group(
+        "containerservice:AgentPool",
+        "Microsoft.ContainerService/managedClusters/agentPools",
+        "resourceName",
+        "agentPoolName",
+        # Only these, and not kubeletConfig or linuxOSConfig: a program must ask for those with replace_on_changes.
+        replace=("vmSize", "gpuInstanceProfile", "networkProfile.nodePublicIPTags"),
+    ),
+    _in_group(
+        "containerservice:MaintenanceConfiguration",
+        "Microsoft.ContainerService/managedClusters/maintenanceConfigurations",
+        "resourceName",
+        "configName",
+    ),
+    # identity and access
+    _in_group("managedidentity:UserAssignedIdentity", "Microsoft.ManagedIdentity/userAssignedIdentities", "resourceName"),
+    _in_group(
+        "managedidentity:FederatedIdentityCredential",
+        "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials",
+        "resourceName",
+        "federatedIdentityCredentialResourceName",
+    ),
+    _on_scope(
+        "authorization:RoleAssignment",
+        "Microsoft.Authorization/roleAssignments",
+        "scope",
+        "roleAssignmentName",
+        replace=("principalId", "roleDefinitionId", "principalType"),
+    ),
+    _on_scope("authorization:ManagementLockByScope", "Microsoft.Authorization/locks", "scope", "lockName"),
+    # data
+    _in_group("containerregistry:Registry", "Microsoft.ContainerRegistry/registries", "registryName"),
+    _in_group(
+        "storage:StorageAccount",
+        "Microsoft.Storage/storageAccounts",
+        "accountName",
+        replace=("isHnsEnabled", "enableNfsV3"),
+    ),
+    _in_group(
+        "storage:BlobContainer",
+        "Microsoft.Storage/storageAccounts/blobServices/containers",
+        "accountName",
+        "blobServicesName",
+        "containerName",
+    ),
+    _in_group(
+        "storage:BlobServiceProperties",
+        "Microsoft.Storage/storageAccounts/blobServices",
+        "accountName",
+        "blobServicesName",
+        fixed_name="default",
+    ),
+    _in_group(
+        "storage:ManagementPolicy",
+        "Microsoft.Storage/storageAccounts/managementPolicies",
+        "accountName",
+        "managementPolicyName",
+        fixed_name="default",
+    ),
+    _in_group("keyvault:Vault", "Microsoft.KeyVault/vaults", "vaultName", replace=("properties.tenantId",)),
+    _in_group("keyvault:Secret", "Microsoft.KeyVault/vaults/secrets", "vaultName", "secretName"),
+    _in_group("redisenterprise:RedisEnterprise", "Microsoft.Cache/redisEnterprise", "clusterName", replace=("zones",)),
+    _in_group(
+        "redisenterprise:Database",
+        "Microsoft.Cache/redisEnterprise/databases",
+        "clusterName",
+        "databaseName",
+        replace=("port", "clusteringPolicy", "modules"),
+    ),
+    _in_group(
+        "redisenterprise:AccessPolicyAssignment",
+        "Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignments",
+        "clusterName",
+        "databaseName",
+        "accessPolicyAssignmentName",
+        replace=("user", "accessPolicyName"),
+    ),
+    # monitoring and cost
+    _in_group("monitor:AzureMonitorWorkspace", "Microsoft.Monitor/accounts", "azureMonitorWorkspaceName"),
+    _in_group("monitor:DataCollectionEndpoint", "Microsoft.Insights/dataCollectionEndpoints", "dataCollectionEndpointName"),
+    _in_group("monitor:DataCollectionRule", "Microsoft.Insights/dataCollectionRules", "dataCollectionRuleName"),
+    _on_scope(
+        "monitor:DataCollectionRuleAssociation",
+        "Microsoft.Insights/dataCollectionRuleAssociations",
+        "resourceUri",
+        "associationName",
+    ),
+    _in_group("monitor:ActionGroup", "Microsoft.Insights/actionGroups", "actionGroupName"),
+    _on_scope("monitor:DiagnosticSetting", "Microsoft.Insights/diagnosticSettings", "resourceUri", "name"),
+    _in_group("monitor:MetricAlert", "Microsoft.Insights/metricAlerts", "ruleName"),
+    _in_group("alertsmanagement:PrometheusRuleGroup", "Microsoft.AlertsManagement/prometheusRuleGroups", "ruleGroupName"),
+    _in_group("operationalinsights:Workspace", "Microsoft.OperationalInsights/workspaces", "workspaceName"),
+    _in_group("applicationinsights:Component", "Microsoft.Insights/components", "resourceName"),
+    _in_group("dashboard:Grafana", "Microsoft.Dashboard/grafana", "workspaceName"),
+    _on_scope("consumption:Budget", "Microsoft.Consumption/budgets", "scope", "budgetName"),
+    _on_scope("costmanagement:Budget", "Microsoft.CostManagement/budgets", "scope", "budgetName"),
+]
+
+RESOURCE_TYPES: dict[str, ResourceType] = {kind.token: kind for kind in _TYPES}
+
+# What is not an input of the SDK's type but a part of its id.
+FIXED_ID_PARTS = {"blobServicesName": "default", "managementPolicyName": "default", "databaseName": "default"}
+
+
+def resource_id(kind: ResourceType, inputs: dict, subscription_id: str) -> str:
+    """The ARM id of a resource with these inputs."""
+    values = {**FIXED_ID_PARTS, **inputs, "subscriptionId": subscription_id}
+    if "scope" in values and isinstance(values["scope"], str):
+        values["scope"] = values["scope"].rstrip("/")
+    if "resourceUri" in values and isinstance(values["resourceUri"], str):
+        values["resourceUri"] = "/" + values["resourceUri"].strip("/")
+    return kind.id_template.format(**values)
+
+
+def group_of(resource: str) -> str | None:
+    """The resource group's id in an ARM id, lower case; None for what is in no group."""
+    found = re.match(r"(/subscriptions/[^/]+/resourcegroups/[^/]+)", resource.lower())
+    return found.group(1) if found else None
+
+
+def parent_of(resource: str) -> str | None:
+    """The id of the resource that `resource` is a part of, lower case; None if it stands alone in its group."""
+    if "/providers/" not in resource.lower():
+        return None  # a resource group
+    head, _, tail = resource.lower().rpartition("/providers/")
+    parts = tail.split("/")
+    if len(parts) > 3:
+        return f"{head}/providers/" + "/".join(parts[:-2])
+    return head if "/providers/" in head else None  # an extension's scope

@@ -1,0 +1,56 @@
+"""What Azure refuses: plain functions, each with its source, in the order in which Azure would complain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rehearsal.azure.rules import access, cluster, data, names, network, pools
+from rehearsal.azure.rules.base import Refused, Request, group_exists, parent_exists, region_exists
+
+__all__ = ["Refused", "Request", "check_delete", "check_write"]
+
+Rule = Callable[[Request], None]
+
+_ALL: list[Rule] = [names.name_is_valid, group_exists, parent_exists, region_exists, names.name_is_free]
+_WRITE: dict[str, list[Rule]] = {
+    "VirtualNetwork": [network.virtual_network],
+    "Subnet": [network.subnet],
+    "NatGateway": [network.nat_gateway],
+    "PublicIPAddress": [network.public_ip],
+    "PrivateEndpoint": [network.private_endpoint],
+    "PrivateDnsZoneGroup": [network.zone_group],
+    "PrivateZone": [network.private_zone],
+    "VirtualNetworkLink": [network.zone_link],
+    "NetworkSecurityGroup": [network.security_rules],
+    "ManagedCluster": [cluster.managed_cluster],
+    "AgentPool": [pools.agent_pool],
+    "MaintenanceConfiguration": [cluster.maintenance],
+    "FederatedIdentityCredential": [access.federated_credential],
+    "RoleAssignment": [access.role_assignment],
+    "Registry": [data.registry],
+    "StorageAccount": [data.storage_account],
+    "Vault": [data.vault],
+    "RedisEnterprise": [data.redis],
+    "Database": [data.redis_database],
+    "AccessPolicyAssignment": [data.redis_access],
+    "Budget": [access.budget],
+    "ActionGroup": [access.action_group],
+    "DataCollectionRule": [access.references],
+    "DataCollectionRuleAssociation": [access.references],
+    "DiagnosticSetting": [access.references],
+    "MetricAlert": [access.references],
+    "PrometheusRuleGroup": [access.prometheus_rules],
+}
+_DELETE: list[Rule] = [network.deletable]
+
+
+def check_write(request: Request) -> None:
+    """Raise Refused if Azure would not create or update this."""
+    for rule in [*_ALL, *_WRITE.get(request.kind.short, [])]:
+        rule(request)
+
+
+def check_delete(request: Request) -> None:
+    """Raise Refused if Azure would not delete this now."""
+    for rule in _DELETE + ([pools.deletable_pool] if request.kind.short == "AgentPool" else []):
+        rule(request)

@@ -1,0 +1,247 @@
+"""The cluster's control plane: etcd, kube-apiserver, kube-controller-manager and kube-scheduler as local processes.
+
+kwokctl (kubernetes-sigs/kwok) starts them; kwok plays the kubelets by the Stage files in `stages/`. Beside them runs one
+supervisor (`python -m rehearsal.cluster`) for what AKS does around a control plane.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rehearsal import processes
+from rehearsal.layout import REPOSITORY, Layout
+
+HERE = Path(__file__).resolve().parent
+CLUSTER_MARK = "ZIG_REHEARSAL_CLUSTER"  # the part of a rehearsal's processes that lives as long as its cluster
+_BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
+
+
+class ControlPlaneError(Exception):
+    """The control plane cannot be started; the message says why and what to do."""
+
+
+def program(name: str) -> str:
+    """Path of a program that the toolchain provides."""
+    found = shutil.which(name)
+    if found is None:
+        raise ControlPlaneError(f"{name} is not on PATH: run `make toolchain`")
+    return found
+
+
+def share() -> Path:
+    """The toolchain's data: charts and CRDs. Not resolved: `bin` holds links."""
+    return Path(program("lws-controller")).parent.parent / "share"
+
+
+def kubernetes_version() -> str:
+    """Version of the kube-apiserver on PATH, e.g. 1.36.3."""
+    text = subprocess.run([program("kube-apiserver"), "--version"], capture_output=True, text=True, check=True).stdout
+    return text.split()[-1].removeprefix("v")
+
+
+def start(layout: Layout, *, name: str, version: str | None, addons: frozenset[str]) -> None:
+    """Start the control plane and its supervisor, wait until it answers, and write `layout.kubeconfig`.
+
+    `name` is the cluster's, `version` what the cluster asks for (its minor version must be the one there is), `addons`
+    those of `keda` and `key-vault` that are on. Raises ControlPlaneError.
+    """
+    have = kubernetes_version()
+    if version and version.split(".")[:2] != have.split(".")[:2]:
+        minor = ".".join(have.split(".")[:2])
+        raise ControlPlaneError(f"the cluster asks for Kubernetes {version}, the rehearsal has {have}: ask for {minor}, or install another")
+    if alive(layout):
+        _bring(layout, addons)  # an add-on may have been turned on
+        return
+    stop(layout)
+    layout.cluster.mkdir(parents=True, exist_ok=True)
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, CLUSTER_MARK: str(layout.root), "KWOK_WORKDIR": str(layout.cluster / "kwok")}
+    environment.setdefault("HOME", str(layout.cluster))
+    _supervise(layout, environment)
+    with _one_at_a_time(), open(layout.logs / "kwokctl.log", "ab") as log:
+        # no pipes: the control plane's processes would inherit them and this call would wait for their end
+        done = subprocess.run(_create_command(layout), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        stop(layout)
+        raise ControlPlaneError(
+            f"the control plane did not start; see {layout.logs / 'kwokctl.log'}:\n{_tail(layout.logs / 'kwokctl.log')}"
+        )
+    _write_kubeconfig(layout, name)
+    _bring(layout, addons)
+
+
+def _create_command(layout: Layout) -> list[str]:
+    egress = layout.cluster / "egress-selector.yaml"
+    egress.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "apiserver.k8s.io/v1beta1",
+                "kind": "EgressSelectorConfiguration",
+                "egressSelections": [
+                    {
+                        "name": "cluster",
+                        "connection": {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": str(layout.socket)}}},
+                    }
+                ],
+            }
+        )
+    )
+    ports = dict(
+        zip(
+            ("etcd-port", "kube-apiserver-port", "kube-controller-manager-port", "kube-scheduler-port", "controller-port"),
+            _free_ports(5),
+            strict=True,
+        )
+    )
+    command = [program("kwokctl"), "create", "cluster", "--name", f"zig-{layout.short}", "--runtime", "binary"]
+    command += ["--kubeconfig", str(layout.cluster / "kwok-kubeconfig"), "--enable-crds", "Stage", "--disable-qps-limits", "--wait", "60s"]
+    command += ["--extra-args", f"kube-apiserver=egress-selector-config-file={egress}"]
+    for flag, port in ports.items():
+        command += [f"--{flag}", str(port)]
+    for binary in _BINARIES:
+        command += [f"--{'kwok-controller' if binary == 'kwok' else binary}-binary", program(binary)]
+    return command
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    return _free_ports(1)[0]
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """kwokctl takes the first free port for what has no flag; two at once would take the same."""
+    with open(Path(tempfile.gettempdir()) / f"zig-ai-aks-ports-{os.getuid()}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _supervise(layout: Layout, environment: dict[str, str]) -> None:
+    environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
+    with open(layout.logs / "supervisor.log", "ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "rehearsal.cluster"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # it outlives the plugin that starts it
+            cwd=layout.root,
+        )
+    deadline = time.monotonic() + 15
+    while not layout.socket.exists():  # kube-apiserver needs the egress proxy from its first webhook on
+        if time.monotonic() > deadline:
+            raise ControlPlaneError(
+                f"the cluster's supervisor did not start; see {layout.logs / 'supervisor.log'}:\n{_tail(layout.logs / 'supervisor.log')}"
+            )
+        time.sleep(0.05)
+
+
+def _write_kubeconfig(layout: Layout, name: str) -> None:
+    """A kubeconfig like AKS's: one context named after the cluster, certificates inside."""
+    raw = yaml.safe_load((layout.cluster / "kwok-kubeconfig").read_text())
+    server, user = dict(raw["clusters"][0]["cluster"]), dict(raw["users"][0]["user"])
+    for holder, keys in ((server, ("certificate-authority",)), (user, ("client-certificate", "client-key"))):
+        for key in keys:
+            if key in holder:
+                holder[f"{key}-data"] = base64.b64encode(Path(holder.pop(key)).read_bytes()).decode()
+    login = f"clusterUser_{name}"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": server}],
+        "users": [{"name": login, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": login}}],
+        "current-context": name,
+        "preferences": {},
+    }
+    draft = layout.kubeconfig.with_suffix(".new")
+    draft.write_text(yaml.safe_dump(config, sort_keys=False))
+    draft.chmod(0o600)
+    draft.rename(layout.kubeconfig)
+
+
+def _bring(layout: Layout, addons: frozenset[str]) -> None:
+    """What an AKS cluster has from the start: storage classes, add-on CRDs; and our kubelets' stages."""
+    command = [
+        program("kubectl"),
+        "--kubeconfig",
+        str(layout.kubeconfig),
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        str(HERE / "stages"),
+        "-f",
+        str(HERE / "aks"),
+    ]
+    if "keda" in addons:
+        command += ["-f", str(share() / "keda" / "crd")]
+    if "key-vault" in addons:
+        command += ["-f", str(HERE / "addons" / "key-vault.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ControlPlaneError(f"the new cluster refused what AKS brings: {done.stderr.strip()}")
+
+
+def alive(layout: Layout) -> bool:
+    """Whether the control plane answers."""
+    if not layout.kubeconfig.exists():
+        return False
+    server = re.search(r"server: (\S+)", layout.kubeconfig.read_text())
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only asking whether it is there
+    try:
+        with urllib.request.urlopen(f"{server.group(1)}/livez" if server else "", timeout=2, context=context):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it answers, if only "unauthorised"
+    except (OSError, ValueError):
+        return False
+
+
+def stop(layout: Layout) -> None:
+    """End the control plane and all it wrote. Nothing is asked to save itself: its data goes too."""
+    processes.end(layout.root, CLUSTER_MARK)
+    shutil.rmtree(layout.cluster, ignore_errors=True)
+    layout.kubeconfig.unlink(missing_ok=True)
+    layout.socket.unlink(missing_ok=True)
+
+
+def _tail(path: Path, lines: int = 12) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(no log)"
+
+
+def credentials(layout: Layout) -> list[dict[str, Any]]:
+    """The kubeconfigs that Azure's listClusterUserCredential would answer with."""
+    encoded = base64.b64encode(layout.kubeconfig.read_bytes()).decode()
+    return [{"name": "clusterUser", "value": encoded}]

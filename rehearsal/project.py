@@ -1,0 +1,88 @@
+"""The program as the engine sees it in a rehearsal: the repository itself, with stack files that may be written to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rehearsal.azure.subscription import Subscription
+from rehearsal.cluster.control_plane import share
+from rehearsal.layout import MARK, REPOSITORY, Layout
+
+PASSPHRASE = "rehearsal"
+_NOT_LINKED = {".git", ".rehearsal", "__pycache__"}
+
+
+class ProjectError(Exception):
+    """The repository cannot be rehearsed; the message says why."""
+
+
+def prepare(layout: Layout, repository: Path, stack: str) -> None:
+    """Link everything of the repository into `layout.project`; copy what the engine writes into, and fit it."""
+    source = repository / f"Pulumi.{stack}.yaml"
+    if not source.exists():
+        stacks = sorted(path.name.split(".")[1] for path in repository.glob("Pulumi.*.yaml"))
+        raise ProjectError(f"there is no stack '{stack}' ({source.name}); there are: {', '.join(stacks) or 'none'}")
+    for folder in (layout.project, layout.backend, layout.logs, layout.home):
+        folder.mkdir(parents=True, exist_ok=True)
+    for entry in repository.iterdir():
+        if entry.name not in _NOT_LINKED and not (entry.name.startswith("Pulumi.") and entry.suffix == ".yaml"):
+            (layout.project / entry.name).symlink_to(entry)
+    shutil.copy(repository / "Pulumi.yaml", layout.project / "Pulumi.yaml")
+    project = yaml.safe_load((repository / "Pulumi.yaml").read_text())["name"]
+    settings = rehearsed(yaml.safe_load(source.read_text()) or {}, project, chart=str(share() / "lws" / "charts" / "lws"))
+    (layout.project / source.name).write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def rehearsed(settings: dict[str, Any], project: str, *, chart: str) -> dict[str, Any]:
+    """A stack file for a rehearsal: the same settings, but a chart from disk and secrets that need no key vault.
+
+    Only the real stack's secrets provider could decrypt `secure:` values; a rehearsal needs any value in their place.
+    """
+    config = {key: _without_secrets(value) for key, value in (settings.get("config") or {}).items()}
+    cluster = config.get(f"{project}:cluster")
+    config[f"{project}:cluster"] = {**(cluster if isinstance(cluster, dict) else {}), "leaderWorkerSetChart": chart}
+    kept = {key: value for key, value in settings.items() if key not in ("secretsprovider", "encryptedkey", "encryptionsalt")}
+    return {**kept, "config": config}
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"secure"}:
+            return "rehearsed-secret"
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def environment(layout: Layout, subscription: Subscription, *, arm_endpoint: str, faults: str) -> dict[str, str]:
+    """What the engine, the program and the plugins get in their environment, added to this process's."""
+    binaries = Path(sys.executable).parent  # not resolved: a virtual environment's python is a link
+    return {
+        "PATH": os.pathsep.join([str(REPOSITORY / "rehearsal" / "bin"), str(binaries), os.environ.get("PATH", "")]),
+        "VIRTUAL_ENV": str(binaries.parent),
+        "PULUMI_BACKEND_URL": f"file://{layout.backend}",
+        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+        "PULUMI_HOME": str(layout.home),
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "KUBECONFIG": str(layout.kubeconfig),  # never a person's own cluster
+        "ARM_ENDPOINT": arm_endpoint,
+        "ARM_SUBSCRIPTION_ID": subscription.subscription_id,
+        "ARM_TENANT_ID": subscription.tenant_id,
+        MARK: str(layout.root),
+        "REHEARSAL_SUBSCRIPTION": subscription.name,
+        "REHEARSAL_FAULTS": faults,
+        "REHEARSAL_PYTHON": sys.executable,
+        "REHEARSAL_SCHEMA_CACHE": os.environ.get("REHEARSAL_SCHEMA_CACHE", str(layout.types)),
+        # The provider asks a remote API server at most 50 times a second; this one is next door, and 130 resources ask 600 times.
+        "PULUMI_K8S_CLIENT_QPS": "500",
+        "PULUMI_K8S_CLIENT_BURST": "1000",
+        "GRPC_VERBOSITY": "NONE",  # what gRPC says when a plugin ends is no news
+    }

@@ -1,0 +1,95 @@
+"""What a rehearsal prints: a line a stage, then tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rehearsal.engine import Outcome
+from rehearsal.look import ClusterView
+
+NOT_PROVEN = (
+    "real disks and their speed; volumes are objects only",
+    "DNS; no pod resolves a name and no packet travels between pods",
+    "network policies in force (Cilium's part); they are accepted, not enforced",
+    "Entra: tokens, role assignments and workload identity are recorded, not used",
+    "image pulls and whether a container starts; pods become ready by themselves",
+    "GPUs, drivers, huge pages on a real kernel; nodes only report them",
+    "Azure's capacity and the time it takes; its rules are those written down in rehearsal/azure/rules",
+)
+_WORDS = {"create": "to create", "update": "to update", "delete": "to delete", "same": "unchanged", "replace": "to replace"}
+_DONE = {"create": "created", "update": "updated", "delete": "deleted", "same": "unchanged", "replace": "replaced"}
+
+
+def counts(outcome: Outcome) -> str:
+    """`91 created, 3 unchanged`, in the engine's own numbers."""
+    words = _WORDS if outcome.name == "preview" else _DONE
+    shown = [f"{count} {words.get(op, op)}" for op, count in sorted(outcome.changes.items()) if count]
+    return ", ".join(shown) or "nothing to do"
+
+
+def stage(console: Console, outcome: Outcome, remark: str = "") -> None:
+    """One line for a stage."""
+    mark = "[red]failed[/]" if outcome.failed else "[green]ok[/]"
+    console.print(f"  {outcome.name:<10} {outcome.seconds:6.1f} s  {mark}  {counts(outcome)}{escape(remark)}", highlight=False)
+
+
+def tables(
+    console: Console, outcomes: list[Outcome], view: ClusterView | None, refusals: list[dict[str, Any]], problem: str | None
+) -> None:
+    """Resources by type, pods per node, refusals; one that `problem` tells in full is only counted."""
+    types = next((outcome.types for outcome in outcomes if outcome.name == "up"), None)
+    if types:
+        components = [name for name in types if name.count(":") == 2 and not name.startswith(("azure-native:", "kubernetes:"))]
+        for name in components:  # they only group others
+            del types[name]
+        table = Table(title="Resources", box=None, title_justify="left", pad_edge=False)
+        table.add_column("type")
+        table.add_column("number", justify="right")
+        for name, count in sorted(types.items()):
+            table.add_row(escape(name), str(count))
+        console.print(table)
+    if view is not None:
+        table = Table(title="Pods", box=None, title_justify="left", pad_edge=False)
+        for column in ("node", "size", "zone"):
+            table.add_column(column, no_wrap=column != "size")
+        table.add_column("GPUs used", justify="right")
+        table.add_column("pods")
+        for node in view.nodes:
+            pods = ", ".join(name if count == 1 else f"{name} x{count}" for name, count in sorted(node.pods.items()))
+            table.add_row(node.name, node.size, node.zone, f"{node.gpus_used} of {node.gpus}" if node.gpus else "-", escape(pods))
+        console.print(table)
+        if view.not_running:
+            console.print("Pods not running: " + escape(", ".join(view.not_running)))
+    console.print(f"Refusals by Azure: {len(refusals) or 'none'}", highlight=False)
+    for refusal in refusals:
+        if problem and refusal["message"] in problem:
+            continue
+        console.print(
+            f"  {escape(refusal['type'])} {escape(refusal['resource'])}: {escape(refusal['code'])}: {escape(shorten(refusal['message']))}",
+            highlight=False,
+        )
+    for outcome in outcomes:
+        slow = sorted(((seconds, name) for name, seconds in outcome.took.items()), reverse=True)[:5]
+        if slow and outcome.name in ("up", "destroy"):
+            console.print(f"Slowest of {outcome.name}: " + ", ".join(f"{name} {seconds:.0f} s" for seconds, name in slow), highlight=False)
+    console.print(
+        "Seconds: " + ", ".join(f"{o.name} {o.seconds:.1f}" for o in outcomes) + f"; all {sum(o.seconds for o in outcomes):.1f}",
+        highlight=False,
+    )
+
+
+def not_proven(console: Console) -> None:
+    """What a person must not conclude from a rehearsal."""
+    console.print("Not proven here:")
+    for line in NOT_PROVEN:
+        console.print(f"  - {line}", highlight=False)
+
+
+def shorten(text: str, longest: int = 400) -> str:
+    """A long list of sizes is cut in the middle: both ends say something."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"

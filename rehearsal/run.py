@@ -1,0 +1,320 @@
+"""One rehearsal: preview, up, up again, refresh, destroy, and nothing left."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from rehearsal import processes, report
+from rehearsal.arm_endpoint import ArmEndpoint
+from rehearsal.azure import subscription as subscriptions
+from rehearsal.azure.state import StateFile
+from rehearsal.azure.subscription import Subscription
+from rehearsal.cluster import control_plane
+from rehearsal.engine import Engine, Outcome
+from rehearsal.layout import REPOSITORY, Layout
+from rehearsal.look import ClusterView, look
+from rehearsal.project import ProjectError, environment, prepare
+
+UNSCHEDULABLE_S = 25  # longer than a node or a GPU needs to appear after its pod, shorter than anyone wants to wait
+
+
+class Unmet(Exception):
+    """An expectation that was not met. The message is for the user; nothing else is printed about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked for."""
+
+    stack: str
+    subscription: str = "default"
+    keep: bool = False
+    faults: str = ""
+    repository: Path = REPOSITORY
+
+
+@dataclass
+class Rehearsal:
+    """A rehearsal under way."""
+
+    options: Options
+    layout: Layout
+    console: Console
+    engine: Engine
+    outcomes: list[Outcome] = field(default_factory=list)
+    view: ClusterView | None = None
+
+    @property
+    def refusals(self) -> list[dict[str, Any]]:
+        """What the stand-in refused so far."""
+        return StateFile(self.layout.azure).read().content["refusals"]
+
+    def stages(self) -> None:
+        """All of them in order. Raises Unmet."""
+        self._done(self.engine.preview())
+        self._up()
+        self.view = look(self.layout)
+        if self.options.keep:
+            return
+        self._unchanged(self.engine.up("up again"))
+        self._unchanged(self.engine.refresh())
+        protected = self.engine.protected()
+        if protected:
+            self.engine.unprotect()
+            self.console.print(f"  unprotect            {len(protected)} protected: pulumi state unprotect --all --yes", highlight=False)
+        self._done(self.engine.destroy())
+        self._nothing_left()
+
+    def _up(self) -> None:
+        with _scheduling_watch(self.layout, self.engine) as stuck:
+            outcome = self.engine.up()
+        if stuck:
+            self.outcomes.append(outcome)
+            report.stage(self.console, outcome)
+            lines = [f"{pod['namespace']}/{pod['name']}: {pod['message']}" for pod in stuck]
+            raise Unmet("the scheduler cannot place:\n  " + "\n  ".join(lines))
+        if outcome.failed and self.options.faults:
+            self.outcomes.append(outcome)
+            report.stage(self.console, outcome)
+            for line in outcome.errors:
+                self.console.print(f"    {escape(report.shorten(line))}", highlight=False)
+            outcome = self.engine.up("up retried")  # what a person would do; each fault happens once
+        self._done(outcome)
+
+    def _done(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        report.stage(self.console, outcome)
+        if outcome.failed:
+            raise Unmet("\n".join(f"{outcome.name}: {line}" for line in outcome.errors))
+
+    def _unchanged(self, outcome: Outcome) -> None:
+        self._done(outcome)
+        if outcome.changed:
+            raise Unmet(f"{outcome.name} must change nothing, but:\n  " + "\n  ".join(outcome.details or [str(outcome.changed)]))
+
+    def _nothing_left(self) -> None:
+        left = [item["urn"].rsplit("::", 1)[-1] for item in self.engine.resources()]
+        left += [item["id"] for item in StateFile(self.layout.azure).read().resources.values()]
+        left += ["the cluster's kubeconfig"] if self.layout.kubeconfig.exists() else []
+        deadline = time.monotonic() + 5  # plugins end a moment after their engine
+        while processes.marked(self.layout.root) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left += [f"process {pid}: {line[:100]}" for pid, line in processes.marked(self.layout.root).items()]
+        if left:
+            raise Unmet("destroy left behind:\n  " + "\n  ".join(left))
+        self.console.print("  nothing left: the engine's state is empty, so is the subscription; no cluster, no process", highlight=False)
+
+
+def run(options: Options, console: Console | None = None) -> int:
+    """Rehearse a stack; returns the exit code. Prints what happened, no traceback for what a user can cause."""
+    console = console or make_console()
+    try:
+        subscription = subscriptions.load(options.subscription)
+    except KeyError as error:
+        return _refuse(console, str(error.args[0]))
+    layout = Layout.of_stack(options.stack, options.repository)
+    with _alone(layout) as alone:
+        if not alone:
+            return _refuse(
+                console, f"a rehearsal of {options.stack} is running already ({layout.root}); stop it, or rehearse another stack"
+            )
+        leftover = take_away(layout)
+        if leftover:
+            console.print(f"Took away what an earlier run left: {leftover}", highlight=False)
+        console.print(
+            f"Rehearsing [bold]{options.stack}[/] in subscription '{subscription.name}': {subscription.description}", highlight=False
+        )
+        try:
+            with (
+                _progress(console) as progress,
+                rehearsed(layout, options.repository, options.stack, subscription, faults=options.faults, progress=progress) as engine,
+            ):
+                return _stages(Rehearsal(options, layout, console, engine))
+        except (ProjectError, control_plane.ControlPlaneError, RuntimeError) as error:
+            take_away(layout)
+            return _refuse(console, str(error))
+        except KeyboardInterrupt:
+            take_away(layout)
+            return _refuse(console, "interrupted; everything of this rehearsal was taken away")
+
+
+@contextlib.contextmanager
+def rehearsed(
+    layout: Layout,
+    repository: Path,
+    stack: str,
+    subscription: Subscription,
+    *,
+    faults: str = "",
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[Engine]:
+    """The engine on a fresh stack of a repository's program, with the stand-in for Azure behind it.
+
+    What the program made stays when this ends: `take_away` removes it. Raises ProjectError, RuntimeError.
+    """
+    endpoint = ArmEndpoint(subscription, StateFile(layout.azure))
+    try:
+        prepare(layout, repository, stack)
+        settings = environment(layout, subscription, arm_endpoint=endpoint.url, faults=faults)
+        os.environ["PATH"] = settings["PATH"]
+        yield Engine(layout, stack, settings, progress)
+    finally:
+        endpoint.stop()
+
+
+def _stages(rehearsal: Rehearsal) -> int:
+    console, layout, keep = rehearsal.console, rehearsal.layout, rehearsal.options.keep
+    problem: str | None = None
+    try:
+        rehearsal.stages()
+    except Unmet as error:
+        problem = str(error)
+    refusals = rehearsal.refusals
+    report.tables(console, rehearsal.outcomes, rehearsal.view, refusals, problem)
+    if problem is None:
+        report.not_proven(console)
+    else:
+        made = len(StateFile(layout.azure).read().resources)
+        lines = "\n".join(report.shorten(line, 1200) for line in problem.splitlines())
+        console.print(f"[red]{escape(lines)}[/]", highlight=False)
+        console.print("Azure held nothing yet." if not made else f"Azure held {made} resources by then.", highlight=False)
+    if keep and layout.kubeconfig.exists():
+        _how_to_look(console, layout, rehearsal.options.stack)
+    elif problem is not None:
+        logs = _keep_logs(layout)
+        take_away(layout)
+        console.print(f"Everything of this rehearsal was taken away; logs: {logs}", highlight=False)
+    else:
+        take_away(layout)
+    return 0 if problem is None else 1
+
+
+def _how_to_look(console: Console, layout: Layout, stack: str) -> None:
+    config = layout.kubeconfig
+    for line in (
+        "Kept. Look around:",
+        f"  export KUBECONFIG={config}",
+        "  kubectl get nodes -L topology.kubernetes.io/zone,node.kubernetes.io/instance-type",
+        "  kubectl get pods -A -o wide",
+        f"  less {layout.azure}  # what Azure has",
+        f"Take it away: make clean-rehearsal, or python -m rehearsal clean --stack {stack}",
+    ):
+        console.print(line, highlight=False)
+
+
+def _keep_logs(layout: Layout) -> Path:
+    kept = layout.root.parent / f"{layout.root.name}-logs"
+    shutil.rmtree(kept, ignore_errors=True)
+    if layout.logs.exists():
+        shutil.copytree(layout.logs, kept)
+    return kept
+
+
+def take_away(layout: Layout) -> str:
+    """End every process of a rehearsal and remove its files; says what there was, empty if nothing."""
+    ended = processes.end(layout.root)
+    there = layout.root.exists()
+    control_plane.stop(layout)
+    shutil.rmtree(layout.root, ignore_errors=True)
+    return f"{len(ended)} processes and {layout.root}" if ended or there else ""
+
+
+def clean(repository: Path = REPOSITORY, stack: str | None = None, console: Console | None = None) -> int:
+    """Take away the rehearsal of one stack, or all and what they share."""
+    console = console or make_console()
+    base = repository / ".rehearsal"
+    names = [stack] if stack else sorted(path.name for path in base.iterdir() if path.is_dir()) if base.exists() else []
+    for name in names:
+        if name != "azure-types" and not name.endswith("-logs"):
+            gone = take_away(Layout(base / name))
+            if gone:
+                console.print(f"{name}: took away {gone}", highlight=False)
+        if stack:
+            shutil.rmtree(base / f"{name}-logs", ignore_errors=True)
+    if stack is None:
+        shutil.rmtree(base, ignore_errors=True)
+    console.print("nothing of a rehearsal is left" if stack is None else f"nothing of the rehearsal of {stack} is left", highlight=False)
+    return 0
+
+
+def make_console() -> Console:
+    """A terminal's width on a terminal; lines as long as they are where output is kept."""
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(soft_wrap=True, width=200)
+
+
+def _refuse(console: Console, message: str) -> int:
+    console.print(f"[red]{escape(message)}[/]", highlight=False)
+    return 1
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[bool]:
+    """Whether no other run of this stack is under way. The lock ends with the process, however it ends."""
+    layout.root.parent.mkdir(parents=True, exist_ok=True)
+    (layout.root.parent / ".gitignore").write_text("*\n")  # nothing of a rehearsal belongs into the repository
+    with open(layout.root.parent / f"{layout.root.name}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextlib.contextmanager
+def _progress(console: Console) -> Iterator[Any]:
+    """A changing line on a terminal; nothing where output is kept."""
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("starting the engine") as status:
+        yield lambda text: status.update(escape(text))
+
+
+@contextlib.contextmanager
+def _scheduling_watch(layout: Layout, engine: Engine) -> Iterator[list[dict[str, Any]]]:
+    """Interrupt the engine when pods have been unschedulable for long; yields the list that then holds them."""
+    stuck: list[dict[str, Any]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            try:
+                pending = json.loads(layout.pending.read_text())
+            except (FileNotFoundError, json.JSONDecodeError):
+                continue
+            hopeless = [pod for pod in pending if time.time() - pod["since"] > UNSCHEDULABLE_S]
+            if hopeless:
+                stuck.extend(hopeless)
+                engine.interrupt()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield stuck
+    finally:
+        over.set()
+        thread.join(20)
+
+
+def main_is_supported() -> str | None:
+    """Why a rehearsal cannot run on this machine; None if it can."""
+    if sys.platform not in ("linux", "darwin"):
+        return "a rehearsal needs Linux or macOS (unix sockets, processes found by their environment)"
+    return None

@@ -1,0 +1,104 @@
+"""A rehearsed subscription in a temporary folder, without a cluster behind it."""
+
+import pytest
+
+from rehearsal.azure import effects
+from rehearsal.cluster import control_plane
+from rehearsal.layout import Layout
+from tests.rehearsal.azure_client import AzureClient
+
+
+@pytest.fixture(scope="session", autouse=True)
+def types(tmp_path_factory):
+    """Azure's types are read from the SDK once for all tests, and kept from one run to the next in pytest's own folder."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("REHEARSAL_SCHEMA_CACHE", str(tmp_path_factory.getbasetemp().parent / "zig-ai-aks-azure-types"))
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def no_cluster(monkeypatch):
+    """Clusters and nodes are accepted but not started."""
+    monkeypatch.setattr(effects, "written", lambda *_: None)
+    monkeypatch.setattr(effects, "deleted", lambda *_: None)
+    monkeypatch.setattr(control_plane, "kubernetes_version", lambda: "1.36.3")
+
+
+@pytest.fixture
+def subscribe(tmp_path, no_cluster):
+    """`subscribe("today")` is a client of that subscription."""
+    clients = []
+
+    def make(name="default"):
+        clients.append(AzureClient(Layout(tmp_path / name), name))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def azure(subscribe):
+    """The default subscription."""
+    return subscribe()
+
+
+@pytest.fixture
+def landscape(azure):
+    """A group, a network with a subnet behind a NAT gateway."""
+    return Landscape(azure)
+
+
+class Landscape:
+    """What a pool needs around it."""
+
+    def __init__(self, azure, location="eastus"):
+        self.azure, self.location = azure, location
+        self.group = azure.create("resources:ResourceGroup", resourceGroupName="rg", location=location)
+        self.address = azure.create(
+            "network:PublicIPAddress",
+            resourceGroupName="rg",
+            publicIpAddressName="pip",
+            sku={"name": "Standard"},
+            publicIPAllocationMethod="Static",
+        )
+        self.nat = azure.create(
+            "network:NatGateway",
+            resourceGroupName="rg",
+            natGatewayName="nat",
+            sku={"name": "Standard"},
+            publicIpAddresses=[{"id": self.address.id}],
+        )
+        self.vnet = azure.create(
+            "network:VirtualNetwork", resourceGroupName="rg", virtualNetworkName="vnet", addressSpace={"addressPrefixes": ["10.10.0.0/16"]}
+        )
+        self.subnet = self.make_subnet("nodes", "10.10.0.0/22", natGateway={"id": self.nat.id})
+
+    def make_subnet(self, name, prefix, **more):
+        return self.azure.create(
+            "network:Subnet", resourceGroupName="rg", virtualNetworkName="vnet", subnetName=name, addressPrefix=prefix, **more
+        )
+
+    def system_pool(self, **more):
+        base = {"name": "system", "mode": "System", "count": 1, "vmSize": "Standard_D4ds_v5", "vnetSubnetID": self.subnet.id}
+        return {**base, **more}
+
+    def make_cluster(self, *pools, **more):
+        inputs = {
+            "resourceGroupName": "rg",
+            "resourceName": "aks",
+            "dnsPrefix": "aks",
+            "identity": {"type": "SystemAssigned"},
+            "agentPoolProfiles": list(pools) or [self.system_pool()],
+            **more,
+        }
+        return self.azure.create("containerservice:ManagedCluster", **inputs)
+
+    def pool(self, name="gpu", **more):
+        base = {"count": 1, "vmSize": "Standard_NC24s_v3", "vnetSubnetID": self.subnet.id}
+        return {"resourceGroupName": "rg", "resourceName": "aks", "agentPoolName": name, **base, **more}
+
+    def make_pool(self, name="gpu", **more):
+        return self.azure.create("containerservice:AgentPool", **self.pool(name, **more))
