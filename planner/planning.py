@@ -209,4 +209,17 @@ def _findings(settings: StackSettings, size: GpuSize) -> tuple[Finding, ...]:
                 source="Kubernetes well-known labels: node.kubernetes.io/instance-type is the node's VM size",
             )
         )
+    if not settings.cluster.private and not settings.cluster.authorized_ip_ranges:
+        found.append(
+            Finding(
+                code="REACH-001",
+                severity="warning",
+                key="cluster.authorizedIpRanges",
+                asked="none",
+                given="0.0.0.0/0",
+                because="every address may reach the API server; who it lets in is up to Entra ID alone. "
+                "To close it: the ranges your people and your CI come from, or cluster: {private: true}",
+                source="MicrosoftDocs/azure-aks-docs articles/aks/api-server-authorized-ip-ranges.md",
+            )
+        )
     return tuple(found)

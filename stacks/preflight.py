@@ -45,6 +45,7 @@ class Offer:
     zones: frozenset[str]
     vcpus: int
     family: str
+    """As Azure spells it; compared by `_family`."""
 
 
 def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
@@ -109,7 +110,7 @@ def _offer(sku: dict[str, Any]) -> Offer:
         reason=whole_region[0].get("reasonCode", "") if whole_region else "",
         zones=frozenset(zones - closed_zones),
         vcpus=int(capabilities.get("vCPUs", 0)),
-        family=_family(sku.get("family", "")),
+        family=sku.get("family", ""),
     )
 
 
@@ -134,7 +135,7 @@ def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
                     fix=f"zones: {json.dumps(sorted(offer.zones))}",
                 )
             )
-        _, limit = limits.get(offer.family, (0, 0))
+        _, limit = limits.get(_family(offer.family), (0, 0))
         if need.nodes * offer.vcpus > limit:
             found.append(
                 Problem(
@@ -150,11 +151,12 @@ def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
 
 def _not_sold(need: Need, offer: Offer | None, location: str, offers: dict[str, Offer]) -> Problem:
     section, name = need.key.rsplit(".", 1)
-    why = f"Azure does not offer it to this subscription in {location}" + (f" ({offer.reason})" if offer else "")
+    why = f" ({offer.reason})" if offer and offer.reason else ""
     return Problem(
         key=need.key,
         value=need.size,
-        consequence=f"{why}, so the node pool could not be created",
+        # The words are those of the refusal that AKS would give once the cluster is there.
+        consequence=f"the VM size of {need.size} is not allowed in your subscription in location '{location}'{why}",
         fix=_alternative(section, name, need, offers),
     )
 

@@ -29,6 +29,17 @@ def refusals(**sections) -> dict[str, str]:
     return {problem.key: f"{problem.value} {problem.consequence} {problem.fix}" for problem in error.value.problems}
 
 
+def finding_of(code: str, settings: StackSettings):
+    (found,) = [finding for finding in plan(settings).findings if finding.code == code]
+    return found
+
+
+def test_an_open_api_server_is_said_and_a_closed_one_is_not():
+    assert "every address" in finding_of("REACH-001", settings()).because
+    for cluster in ({"private": True}, {"authorizedIpRanges": ["20.1.2.0/24"]}):
+        assert "REACH-001" not in {finding.code for finding in plan(settings(cluster=cluster)).findings}
+
+
 def test_the_guides_shard_fills_a_node_so_eight_need_eight():
     made = plan(settings())
     assert [shard.layer_range for shard in made.shards] == ["0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79"]
@@ -58,17 +69,17 @@ def test_layers_are_split_without_gap_or_overlap(layers, shards):
 
 
 def test_retired_size_is_said_with_the_line_that_switches():
-    (finding,) = plan(settings()).findings
-    assert finding.code == "SIZE-001"
+    finding = finding_of("SIZE-001", settings())
     assert "2025-09-30" in finding.because and "gpuPool: {vmSize: Standard_NC24ads_A100_v4}" in finding.because
 
 
 def test_one_line_switches_the_size_and_the_shards_follow_it():
     """The guide's nodeSelector names the size too; left as pasted, every shard would stay Pending."""
-    made = plan(settings(gpuPool={"vmSize": "Standard_NC24ads_A100_v4"}))
+    asked = settings(gpuPool={"vmSize": "Standard_NC24ads_A100_v4"})
+    made = plan(asked)
     assert made.pod.node_selector == {"node.kubernetes.io/instance-type": "Standard_NC24ads_A100_v4"}
-    (finding,) = made.findings
-    assert (finding.code, finding.asked, finding.given) == ("PLACE-001", "Standard_NC24s_v3", "Standard_NC24ads_A100_v4")
+    finding = finding_of("PLACE-001", asked)
+    assert (finding.asked, finding.given) == ("Standard_NC24s_v3", "Standard_NC24ads_A100_v4")
 
 
 def test_refusals_are_listed_together():
