@@ -38,10 +38,23 @@ class Network(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("zig-ai-aks:azure:Network", name, None, opts)
-        site, names, child = args.site, args.site.names, pulumi.ResourceOptions(parent=self)
+        self._name, self._args, self._child = name, args, pulumi.ResourceOptions(parent=self)
+        address, nat = self._way_out()
+        vnet = self._vnet()
+        nodes = self._nodes_subnet(vnet, nat)
+        endpoints = self._private_endpoints_subnet(vnet, nodes)
 
+        self.vnet_id = vnet.id
+        self.nodes_subnet_id = nodes.id
+        self.private_endpoints_subnet_id = endpoints.id
+        self.outbound_ip = address.ip_address
+        self.register_outputs({"vnet_id": self.vnet_id, "outbound_ip": self.outbound_ip})
+
+    def _way_out(self) -> tuple[network.PublicIPAddress, network.NatGateway]:
+        """The NAT gateway and its address."""
+        args, site, names = self._args, self._args.site, self._args.site.names
         address = network.PublicIPAddress(
-            f"{name}-outbound",
+            f"{self._name}-outbound",
             resource_group_name=site.resource_group_name,
             location=site.location,
             public_ip_address_name=names.of("pip-nat"),
@@ -51,10 +64,10 @@ class Network(pulumi.ComponentResource):
             # The address names all zones and so outlives the loss of one.
             zones=_ALL_ZONES if args.zones else None,
             tags=site.tags,
-            opts=child,
+            opts=self._child,
         )
         nat = network.NatGateway(
-            f"{name}-nat",
+            f"{self._name}-nat",
             resource_group_name=site.resource_group_name,
             location=site.location,
             nat_gateway_name=names.of("ng"),
@@ -65,10 +78,14 @@ class Network(pulumi.ComponentResource):
             idle_timeout_in_minutes=4,
             public_ip_addresses=[network.SubResourceArgs(id=address.id)],
             tags=site.tags,
-            opts=child,
+            opts=self._child,
         )
-        vnet = network.VirtualNetwork(
-            f"{name}-vnet",
+        return address, nat
+
+    def _vnet(self) -> network.VirtualNetwork:
+        args, site, names = self._args, self._args.site, self._args.site.names
+        return network.VirtualNetwork(
+            f"{self._name}-vnet",
             resource_group_name=site.resource_group_name,
             location=site.location,
             virtual_network_name=names.of("vnet"),
@@ -76,29 +93,35 @@ class Network(pulumi.ComponentResource):
             # Subnets are resources of their own, so that each can be depended on. The provider leaves subnets that it does not
             # find in `subnets` alone, so `ignore_changes` is not needed for them.
             tags=site.tags,
-            opts=child,
+            opts=self._child,
         )
-        nodes = network.Subnet(
-            f"{name}-nodes",
+
+    def _nodes_subnet(self, vnet: network.VirtualNetwork, nat: network.NatGateway) -> network.Subnet:
+        args, site = self._args, self._args.site
+        return network.Subnet(
+            f"{self._name}-nodes",
             resource_group_name=site.resource_group_name,
             virtual_network_name=vnet.name,
             subnet_name="nodes",
             address_prefix=args.nodes_cidr,
             nat_gateway=network.SubResourceArgs(id=nat.id),
             default_outbound_access=False,
-            opts=child,
+            opts=self._child,
         )
+
+    def _private_endpoints_subnet(self, vnet: network.VirtualNetwork, nodes: network.Subnet) -> network.Subnet:
+        args, site, names = self._args, self._args.site, self._args.site.names
         guard = network.NetworkSecurityGroup(
-            f"{name}-private-endpoints-nsg",
+            f"{self._name}-private-endpoints-nsg",
             resource_group_name=site.resource_group_name,
             location=site.location,
             network_security_group_name=names.of("nsg-pe"),
             security_rules=_only_nodes(args.nodes_cidr),
             tags=site.tags,
-            opts=child,
+            opts=self._child,
         )
-        endpoints = network.Subnet(
-            f"{name}-private-endpoints",
+        return network.Subnet(
+            f"{self._name}-private-endpoints",
             resource_group_name=site.resource_group_name,
             virtual_network_name=vnet.name,
             subnet_name="private-endpoints",
@@ -110,12 +133,6 @@ class Network(pulumi.ComponentResource):
             # One change of a VNet at a time: Azure answers a second one with AnotherOperationInProgress.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[nodes]),
         )
-
-        self.vnet_id = vnet.id
-        self.nodes_subnet_id = nodes.id
-        self.private_endpoints_subnet_id = endpoints.id
-        self.outbound_ip = address.ip_address
-        self.register_outputs({"vnet_id": self.vnet_id, "outbound_ip": self.outbound_ip})
 
 
 def _only_nodes(nodes_cidr: str) -> list[network.SecurityRuleArgs]:
