@@ -37,7 +37,7 @@ clean-rehearsal: ## Take away what a kept rehearsal left (all stacks, or STACK=p
 
 .PHONY: test
 test: toolchain lint ## Everything this repository can prove on this machine
-	pytest -q tests
+	pytest -q -n 3 --dist loadfile
 
 .PHONY: lint
 lint: toolchain ## Style of the Python files, soundness of the workflows
@@ -48,6 +48,10 @@ lint: toolchain ## Style of the Python files, soundness of the workflows
 .PHONY: check
 check: toolchain ## What `pulumi up` would refuse of a stack file (STACK=prod)
 	@python -m stacks check --stack $(STACK)
+
+.PHONY: bench
+bench: toolchain ## Measure the claims again (minutes); results go to bench/results/
+	@python -m bench.engine_overhead
 
 ##@ Dependencies
 

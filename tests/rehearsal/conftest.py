@@ -9,10 +9,10 @@ from tests.rehearsal.azure_client import AzureClient
 
 
 @pytest.fixture(scope="session", autouse=True)
-def types(tmp_path_factory):
+def types(pytestconfig):
     """Azure's types are read from the SDK once for all tests, and kept from one run to the next in pytest's own folder."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("REHEARSAL_SCHEMA_CACHE", str(tmp_path_factory.getbasetemp().parent / "zig-ai-aks-azure-types"))
+    patch.setenv("REHEARSAL_SCHEMA_CACHE", str(pytestconfig.cache.mkdir("azure-types")))
     yield
     patch.undo()
 
