@@ -36,6 +36,7 @@ class Outcome:
     types: Counter[str] = field(default_factory=Counter)  # type -> resources that exist or are created
     details: list[str] = field(default_factory=list)  # changed resources with the changed properties
     errors: list[str] = field(default_factory=list)  # the engine's diagnostics
+    warnings: list[str] = field(default_factory=list)  # what the program itself had to say
     failed: bool = False
     took: dict[str, float] = field(default_factory=dict)  # "Type name" -> seconds, of what took a while
 
@@ -136,6 +137,10 @@ class Engine:
                 outcome.took[f"{step.type.rsplit(':', 1)[-1]} {step.urn.rsplit('::', 1)[-1]}"] = seconds
             if outcome.name == "refresh" and op in _CHANGING:
                 outcome.details.append(_detail(step, op))
+        elif event.diagnostic_event and event.diagnostic_event.severity == "warning":
+            message = _plain(event.diagnostic_event.message).strip()
+            if not re.match(r"using \S+ from \$PATH|resource plugin \S+ is expected", message):  # the engine's own, about plugins
+                outcome.warnings.append(message)
         elif event.diagnostic_event and event.diagnostic_event.severity == "error":
             message = _plain(event.diagnostic_event.message).strip()
             urn = event.diagnostic_event.urn or ""

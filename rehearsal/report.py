@@ -35,6 +35,9 @@ def stage(console: Console, outcome: Outcome, remark: str = "") -> None:
     """One line for a stage."""
     mark = "[red]failed[/]" if outcome.failed else "[green]ok[/]"
     console.print(f"  {outcome.name:<10} {outcome.seconds:6.1f} s  {mark}  {counts(outcome)}{escape(remark)}", highlight=False)
+    if outcome.name == "preview":  # the later stages say the same
+        for warning in outcome.warnings:
+            console.print(f"    [yellow]{escape(warning)}[/]", highlight=False, soft_wrap=True)
 
 
 def tables(

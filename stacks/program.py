@@ -32,7 +32,7 @@ def main() -> None:
 def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> None:
     """Register the whole stack; `today` only starts a new budget."""
     for finding in plan.findings:
-        pulumi.log.warn(f"{finding.code} {finding.key}: {finding.asked}. {finding.because} ({finding.source})")
+        pulumi.log.warn(f"{finding.code} {finding.key}: {finding.asked}; {finding.because} ({finding.source})")
 
     azure = azure_platform.deploy(settings, plan, stack, today=today)
     provider = pulumi_kubernetes.Provider(
@@ -41,8 +41,6 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
         # Without it the provider takes another address of the same cluster for another cluster, and replaces everything in it.
         cluster_identifier=azure.cluster_id,
         enable_server_side_apply=True,
-        # A cluster that is gone took its objects along.
-        delete_unreachable=True,
     )
     workload = ENGINES[settings.engine].render(settings, plan, endpoints(settings, plan, registry=azure.registry, redis=azure.redis_host))
     kubernetes = kubernetes_platform.deploy(settings, plan, workload, azure.for_kubernetes, provider)
