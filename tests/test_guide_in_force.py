@@ -17,10 +17,12 @@ import pytest
 from pydantic import ValidationError
 
 from engines import ENGINES
+from engines.workload import Workload
 from infra.azure.platform import names_of
 from infra.kubernetes import platform
 from infra.kubernetes.inputs import AzureInputs
 from planner import plan as make_plan
+from planner.plan import Plan
 from settings import SettingsError, StackSettings
 from stacks import config, program
 from tests.mocks import recording, run
@@ -105,10 +107,24 @@ def changed(key: Key) -> Iterator[dict[str, Any]]:
     yield base
 
 
-def rendered(document: dict[str, Any]) -> dict[str, Any]:
-    """Every resource of the Kubernetes side by `kind/name`."""
+def planned(document: dict[str, Any]) -> tuple[StackSettings, Plan, Workload]:
     settings = StackSettings.model_validate_json(json.dumps(document))
     plan = make_plan(settings)
+    names = names_of(settings, "prod")
+    endpoints = program.endpoints(settings, plan, registry=names.registry_host, redis=names.redis_host)
+    return settings, plan, ENGINES[settings.engine].render(settings, plan, endpoints)
+
+
+def files(document: dict[str, Any]) -> dict[str, str]:
+    """The configuration files that the servers read, by their place in the cluster."""
+    _, _, workload = planned(document)
+    servers = {"zig-ai-coordinator-config": workload.coordinator, "zig-ai-shard-config": workload.shard}
+    return {f"ConfigMap/{name}.data.{file.name}": file.content for name, server in servers.items() for file in server.config_files}
+
+
+def rendered(document: dict[str, Any]) -> dict[str, Any]:
+    """Every resource of the Kubernetes side by `kind/name`."""
+    settings, plan, workload = planned(document)
     recorder = recording("prod")
     azure = AzureInputs(
         coordinator_client_id="coordinator",
@@ -116,10 +132,6 @@ def rendered(document: dict[str, Any]) -> dict[str, Any]:
         weights_account="weights",
         weights_container="weights",
         weights_resource_group="group",
-    )
-    names = names_of(settings, "prod")
-    workload = ENGINES[settings.engine].render(
-        settings, plan, program.endpoints(settings, plan, registry=names.registry_host, redis=names.redis_host)
     )
     run(lambda: platform.deploy(settings, plan, workload, azure, pulumi_kubernetes.Provider("aks")).endpoint)
     return {f"{item.type.rsplit(':', 1)[1]}/{item.name}": item.inputs for item in recorder.resources if item.type.startswith("kubernetes:")}
@@ -147,15 +159,24 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
 
 
 def where(key: Key) -> list[str]:
-    """Resources and fields that follow this leaf; hashes that only roll pods are not evidence."""
+    """Files, or else resources and fields, that follow this leaf; hashes that only roll pods are not evidence."""
     for document in changed(key):
         try:
+            if found := list(differences(files(prod()), files(document))):
+                return sorted(found)
             now = rendered(document)
         except (ValidationError, SettingsError):
             continue
         if found := [field for field in sorted(differences(as_written(), now)) if "annotations" not in field or "annotations" in key]:
             return found
     return []
+
+
+def test_the_files_are_in_the_cluster():
+    """What makes a change of a file a change of the deployment."""
+    for place_in_cluster, content_of_file in files(prod()).items():
+        name, _, file = place_in_cluster.partition(".data.")
+        assert as_written()[name]["data"][file] == content_of_file
 
 
 @pytest.mark.parametrize("key", [key for key in guide_keys() if key not in ONLY_VALUE], ids=lambda key: ".".join(map(str, key)))
