@@ -37,7 +37,7 @@ clean-rehearsal: ## Take away what a kept rehearsal left (all stacks, or STACK=p
 
 .PHONY: test
 test: toolchain lint ## Everything this repository can prove on this machine
-	pytest -q -n 3 --dist loadfile
+	pytest -q -n 4 --dist loadfile
 
 .PHONY: lint
 lint: toolchain ## Style of the Python files, soundness of the workflows

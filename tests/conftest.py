@@ -9,3 +9,8 @@ def recorder():
     from tests.mocks import recording
 
     return recording()
+
+
+def pytest_collection_modifyitems(items):
+    """The engine's tests take minutes and mostly wait: started first, they run beside all others."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
