@@ -104,8 +104,8 @@ def repository(variant: Variant, at: Path, modules: list[str]) -> Path:
         (at / "modules.json").write_text(json.dumps(modules))
     else:
         config = settings["config"]
-        config["zig-ai-aks:sharding"] |= {"shardsCount": variant.shards, "layersPerShard": None}
-        del config["zig-ai-aks:sharding"]["layersPerShard"]
+        config["zig-ai-aks:sharding"]["shardsCount"] = variant.shards
+        config["zig-ai-aks:sharding"].pop("layersPerShard")  # 80 layers over 64 shards do not divide
         config["zig-ai-aks:shard"]["resources"]["requests"]["cpu"] = "5"
     (at / "Pulumi.prod.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     return at

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-
 from planner import catalogue, placement
 from planner.layers import split_layers
 from planner.plan import Finding, GpuPoolPlan, GpuSize, Plan, ShardPlan, ShardPodPlan
 from planner.redis import smallest_sku
 from settings import Problem, SettingsError, StackSettings
+from settings.explaining import closest
 
 CURRENT_SIZE = "Standard_NC24ads_A100_v4"
 """The size a retired one is switched to in one line: the smallest data-centre GPU size of the catalogue still sold."""
@@ -38,9 +37,9 @@ def plan(settings: StackSettings) -> Plan:
     )
 
 
-def _closest(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"one of {', '.join(known)}"
+def _one_of(name: str, known: tuple[str, ...]) -> str:
+    near = closest(name, known)
+    return f"did you mean {near}?" if near else f"one of {', '.join(known)}"
 
 
 def _shards(settings: StackSettings, problems: list[Problem]) -> tuple[ShardPlan, ...]:
@@ -53,7 +52,7 @@ def _shards(settings: StackSettings, problems: list[Problem]) -> tuple[ShardPlan
                 key="model.name",
                 value=settings.model.name,
                 consequence="its layers cannot be split over shards, as its shape is not in the catalogue",
-                fix=_closest(settings.model.name, names),
+                fix=_one_of(settings.model.name, names),
             )
         )
         return ()
@@ -89,7 +88,7 @@ def _gpu_size(settings: StackSettings, problems: list[Problem]) -> GpuSize | Non
                 key="gpuPool.vmSize",
                 value=name,
                 consequence="its GPUs, CPUs and memory are unknown, so no shard can be placed on it",
-                fix=_closest(name, catalogue.gpu_size_names()),
+                fix=_one_of(name, catalogue.gpu_size_names()),
             )
         )
     return size

@@ -129,7 +129,7 @@ class GpuPool(Section):
     min_nodes: Annotated[int, Field(ge=0, le=1000), Otherwise("an AKS node pool holds from 0 to 1000 nodes")] | None = None
     """Left out: as many as the plan needs."""
     max_nodes: Nodes | None = None
-    """Left out: the plan's nodes plus one for a surge upgrade."""
+    """Left out: as many as the plan needs, with an autoscaler at its most pipelines."""
     zones: tuple[Zone, ...] = ("1", "2", "3")
     spot: bool = False
     """Cheaper nodes that Azure may take back at 30 seconds' notice."""

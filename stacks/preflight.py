@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.plan import Plan
+from planner.planning import CURRENT_SIZE
 from settings import Problem, StackSettings
 
 _PUBLIC_CLOUD = "https://management.azure.com"
@@ -90,10 +91,13 @@ class Arm:
         query = {"api-version": _API_VERSION, "$filter": f"location eq '{location}'"}
         return {sku["name"]: _offer(sku) for sku in self._pages("skus", query) if sku["resourceType"] == "virtualMachines"}
 
-    def vcpu_limits(self, location: str) -> dict[str, tuple[int, int]]:
-        """(used, limit) vCPUs by quota family, in lower case without spaces as Azure spells it in several ways."""
+    def vcpu_limits(self, location: str) -> dict[str, int]:
+        """vCPUs that a subscription may have by quota family, in lower case without spaces as Azure spells it in several ways.
+
+        Not what is free of them: at a second update the stack's own nodes are among those in use.
+        """
         usages = self._pages(f"locations/{location}/usages", {"api-version": _API_VERSION})
-        return {_family(usage["name"]["value"]): (usage["currentValue"], usage["limit"]) for usage in usages}
+        return {_family(usage["name"]["value"]): usage["limit"] for usage in usages}
 
 
 def _family(name: str) -> str:
@@ -135,7 +139,7 @@ def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
                     fix=f"zones: {json.dumps(sorted(offer.zones))}",
                 )
             )
-        _, limit = limits.get(_family(offer.family), (0, 0))
+        limit = limits.get(_family(offer.family), 0)
         if need.nodes * offer.vcpus > limit:
             found.append(
                 Problem(
@@ -150,23 +154,16 @@ def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
 
 
 def _not_sold(need: Need, offer: Offer | None, location: str, offers: dict[str, Offer]) -> Problem:
-    section, name = need.key.rsplit(".", 1)
     why = f" ({offer.reason})" if offer and offer.reason else ""
+    current = offers.get(CURRENT_SIZE)
+    switch = need.key == "gpuPool.vmSize" and current is not None and current.available
     return Problem(
         key=need.key,
         value=need.size,
         # The words are those of the refusal that AKS would give once the cluster is there.
         consequence=f"the VM size of {need.size} is not allowed in your subscription in location '{location}'{why}",
-        fix=_alternative(section, name, need, offers),
+        fix=f"gpuPool: {{vmSize: {CURRENT_SIZE}}}" if switch else "a size that `az vm list-skus --location` lists without restrictions",
     )
-
-
-def _alternative(section: str, name: str, need: Need, offers: dict[str, Offer]) -> str:
-    from planner.planning import CURRENT_SIZE
-
-    if section == "gpuPool" and offers.get(CURRENT_SIZE) and offers[CURRENT_SIZE].available:
-        return f"{section}: {{{name}: {CURRENT_SIZE}}}"
-    return "a size that `az vm list-skus --location` lists without restrictions"
 
 
 def live_problems(settings: StackSettings, plan: Plan) -> list[Problem]:
