@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from settings import StackSettings
+
+if TYPE_CHECKING:
+    from planner.catalogue import ModelShape
+    from planner.memory import MemoryFit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +20,12 @@ class GpuSize:
     gpu: str
     gpus: int
     gpu_memory_gb: float
+    """As sold; `catalogue.gpu(gpu).memory_gib` is what programs get."""
+    gpu_link: str
+    """How the node's GPUs reach each other: pcie3, pcie4, pcie5, nvlink_pair, nvswitch or xgmi_mesh."""
     vcpus: int
+    cpu_model: str
+    avx512: bool
     ram_gib: float
     temp_disk_gib: int | None
     quota_family: str
@@ -22,6 +33,8 @@ class GpuSize:
     """ISO date since when no new VM of this size can be made in public regions."""
     usd_per_hour: float | None
     """Pay as you go, Linux, in the stack's region; None when the catalogue has no price."""
+    spot_usd_per_hour: float | None
+    """The same for spot, at the date in the catalogue: for its order of size only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,34 +66,84 @@ class ShardPodPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuPoolPlan:
-    """How many nodes of which size. `nodes` is what the planned pods need; min and max bound the autoscaler."""
+    """One node pool: how many nodes of which size. `nodes` is what the planned pods need; min and max bound the autoscaler."""
 
     size: GpuSize
+    zones: tuple[str, ...]
+    """Availability zones over which Azure spreads the nodes; a pool of one zone keeps a pipeline together."""
     nodes: int
     min_nodes: int
     max_nodes: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlacedPod:
+    """Where one shard's pod goes."""
+
+    pipeline: int
+    stage: int
+    node: int | None
+    """Number of the node, counted through all pools; None when the pod stays Pending."""
+    pending_because: tuple[str, ...] = ()
+    """In the scheduler's words, such as `Insufficient cpu`."""
+
+    @property
+    def name(self) -> str:
+        """As the LeaderWorkerSet's controller names it: the leader has no number of its own."""
+        return f"zig-ai-shard-{self.pipeline}{f'-{self.stage}' if self.stage else ''}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something the plan has to say about a setting."""
+    """Something the plan has to say about a setting. Its code has an entry in docs/findings.md."""
 
     code: str
-    severity: Literal["info", "warning", "error"]
+    severity: Literal["info", "warning"]
+    outcome: Literal["adjusted", "translated", "not supported", "noted"]
     key: str
+    """As the user types it; a key of `settings.leaves`."""
     asked: str
     given: str
     because: str
+    """A clause without a capital or a full stop, with the figures."""
     source: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
+    settings: StackSettings
+    """What is deployed: as asked, but for what `sizing.mode: fitted` adjusted. Everything after the planner reads these."""
+    size: GpuSize
+    shape: ModelShape
     shards: tuple[ShardPlan, ...]
     """The stages of one pipeline, in order."""
     pipelines: int
     pod: ShardPodPlan
-    gpu_pool: GpuPoolPlan
+    gpu_pools: tuple[GpuPoolPlan, ...]
+    pipeline_in_one_zone: bool
+    """Whether all shards of a pipeline are kept in one zone, and pipelines are spread over zones."""
+    pods: tuple[PlacedPod, ...]
+    memory: MemoryFit
+    """Of the stage that holds most."""
     redis_sku: str | None
     """Azure Managed Redis SKU; None when the third cache level is off."""
     findings: tuple[Finding, ...]
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of all GPU pools together."""
+        return sum(pool.nodes for pool in self.gpu_pools)
+
+    @property
+    def gpus_paid(self) -> int:
+        return self.nodes * self.size.gpus
+
+    @property
+    def gpus_used(self) -> int:
+        """GPUs that a placed pod holds."""
+        return self.pod.gpus * sum(pod.node is not None for pod in self.pods)
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Of the GPU nodes; None when the catalogue has no price for the size in the region."""
+        return None if self.size.usd_per_hour is None else self.nodes * self.size.usd_per_hour

@@ -69,11 +69,39 @@ class Compilation(Section):
     onnx_runtime: OnnxRuntime = OnnxRuntime()
 
 
+Count = Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model is built like that")]
+
+
+class Shape(Section):
+    """A decoder-only transformer's shape, by the names of its `config.json` where it has them."""
+
+    params_b: Annotated[float, Field(gt=0, le=100_000), Otherwise("no model has that many parameters")]
+    """Parameters, in units of 10^9."""
+    layers: Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers")]
+    """num_hidden_layers."""
+    hidden: Count
+    """hidden_size."""
+    heads: Count
+    """num_attention_heads."""
+    kv_heads: Count
+    """num_key_value_heads."""
+    head_dim: Count | None = None
+    """Left out: hidden / heads."""
+    intermediate: Count
+    """intermediate_size."""
+    vocab: Count
+    """vocab_size."""
+    context: Annotated[int, Field(ge=1, le=100_000_000), Otherwise("no model reads that many tokens")]
+    """max_position_embeddings."""
+
+
 class Model(Section):
     """The weights that are served and how they are held in memory."""
 
     name: str = "llama-2-70b"
-    """A model whose shape the catalogue knows."""
+    """A model whose shape the catalogue knows, or any name with a `shape`."""
+    shape: Shape | None = None
+    """For a model that the catalogue does not know."""
     quantization: Quantization = Quantization()
     kv_cache: KvCache = KvCache()
     attention: Attention = Attention()

@@ -31,8 +31,8 @@ class Images(Section):
 class Sizing(Section):
     """What is done about settings that do not fit the hardware."""
 
-    mode: Literal["verbatim"] = "verbatim"
-    """`verbatim` deploys what was written and reports what does not fit."""
+    mode: Literal["fitted", "strict", "verbatim"] = "fitted"
+    """`fitted` adjusts what does not fit and reports it, `strict` refuses it, `verbatim` deploys what was written and reports it."""
 
 
 class Network(Section):
@@ -118,8 +118,8 @@ class Cluster(Section):
     )
     """The controller's official Helm chart: an OCI address, or a folder with a copy of it."""
     leader_worker_set_version: Annotated[
-        str, Form(r"v?[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?", "is not a chart version", 'a version such as "0.8.0"')
-    ] = "0.8.0"
+        str, Form(r"v?[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?", "is not a chart version", 'a version such as "0.9.0"')
+    ] = "0.9.0"
 
 
 class GpuPool(Section):
@@ -131,6 +131,10 @@ class GpuPool(Section):
     max_nodes: Nodes | None = None
     """Left out: as many as the plan needs, with an autoscaler at its most pipelines."""
     zones: tuple[Zone, ...] = ("1", "2", "3")
+    mig: Literal["MIG1g", "MIG2g", "MIG3g", "MIG4g", "MIG7g"] | None = None
+    """Cuts each GPU into equal parts of this profile, each of which counts as one `nvidia.com/gpu`; A100 and later."""
+    usd_per_hour: Annotated[float, Field(gt=0, le=10_000), Otherwise("no Azure size costs that")] | None = None
+    """What one node costs, in place of the catalogue's pay-as-you-go price: a reservation, spot, or a newer price."""
     spot: bool = False
     """Cheaper nodes that Azure may take back at 30 seconds' notice."""
     os_disk_gib: Annotated[int, Field(ge=30, le=2048), Otherwise("AKS takes operating system disks from 30 to 2048 GiB")] = 128

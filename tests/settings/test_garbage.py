@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from settings import SettingsError, StackSettings, load
 from settings.explaining import keys_of
+from settings.files import PROJECT, ROOT
 from settings.loading import check
 from settings.stack_file import open_stack_file
-from stacks.config import PROJECT, ROOT
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(["64Gi", "-5s", "90%", "secure"])
 KEYS = st.sampled_from(["config", "resources", "requests", "env", "name", "value", "zones", "network", "secure"]) | st.text(max_size=8)

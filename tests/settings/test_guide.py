@@ -7,9 +7,9 @@ import textwrap
 import pytest
 
 from settings import load
+from settings.files import PROJECT, ROOT
 from settings.loading import check
 from settings.stack_file import open_stack_file
-from stacks.config import PROJECT, ROOT
 from tests.settings.guide_blocks import BLOCKS, content, leaves
 
 

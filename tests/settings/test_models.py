@@ -8,10 +8,10 @@ import pytest
 from settings import StackSettings, load
 from settings.base import Section
 from settings.explaining import Spot, expected, keys_of
+from settings.files import PROJECT, ROOT
 from settings.schema import stack_file_schema
 from settings.stack_file import open_stack_file
 from stacks.__main__ import SCHEMA_PATH
-from stacks.config import PROJECT, ROOT
 
 
 def test_defaults_are_valid():

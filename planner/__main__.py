@@ -1,0 +1,51 @@
+"""`python -m planner plan --stack prod`: what a stack file means, before anything is bought.
+
+Exit status: 0 with a plan, 1 with problems, 2 when it was called wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from planner.planning import plan
+from settings import SettingsError, files
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m planner", description="What a stack file means, before anything is bought.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    planned = commands.add_parser("plan", help="layout, memory of each GPU, nodes, cost, findings")
+    planned.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
+    planned.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
+    planned.add_argument("--json", action="store_true", help="print the plan as one JSON object")
+    options = parser.parse_args(arguments)
+    checked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack)
+    try:
+        if checked.problems:
+            raise SettingsError(checked.problems)
+        if checked.settings is None:
+            raise SystemExit(f"only the engine can read {', '.join(checked.encrypted)}: plan a copy of the file without secrets")
+        made = plan(checked.settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.json:
+        from planner.report import as_json
+
+        print(json.dumps(as_json(made), indent=2))
+    else:
+        from rich.console import Console
+
+        from planner.report import show
+
+        # A pipe has no width: wide enough for a line of the findings to be found by grep.
+        console = Console() if sys.stdout.isatty() else Console(width=200)
+        show(made, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

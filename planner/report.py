@@ -1,0 +1,138 @@
+"""A plan as people read it, and as programs do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from planner.layout import node_zones
+from planner.memory import GpuMemory
+from planner.plan import Finding, Plan
+from settings.quantities import ByteSize, Cpu
+
+BAR_CELLS = 64
+_INDENT = 11
+# Told apart by their shape, so that they still are without colour.
+_PARTS = (("weights", "█", "blue"), ("kv", "▓", "green"), ("activations", "▒", "yellow"), ("reserve", "░", "red"), ("free", "·", "white"))
+_STYLES = {"adjusted": "yellow", "not supported": "red", "translated": "cyan", "noted": "white"}
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as one JSON object; memory in GiB, huge pages in MiB, money in USD an hour (null without a price)."""
+    wanted = plan.pod.limits | plan.pod.requests
+    ranges = [shard.layer_range for shard in plan.shards]
+    return {
+        "nodes": plan.nodes,
+        "gpus_paid": plan.gpus_paid,
+        "gpus_used": plan.gpus_used,
+        "pools": [
+            {"size": p.size.name, "zones": p.zones, "nodes": p.nodes, "min_nodes": p.min_nodes, "max_nodes": p.max_nodes}
+            for p in plan.gpu_pools
+        ],
+        "pods": [
+            {
+                "name": pod.name,
+                "node": pod.node,
+                "gpus": plan.pod.gpus,
+                "cpu": Cpu(wanted.get("cpu", "0")).cores,
+                "memory_gib": ByteSize(wanted.get("memory", "0")).gib,
+                "hugepages_mib": plan.pod.huge_pages_mib,
+                "layers": ranges[pod.stage],
+                "pending_because": pod.pending_because,
+            }
+            for pod in plan.pods
+        ],
+        "gpu_memory_gib": _memory(plan.memory.memory),
+        "cost_usd_per_hour": plan.usd_per_hour,
+        "findings": [asdict(finding) for finding in plan.findings],
+    }
+
+
+def _memory(memory: GpuMemory) -> dict[str, float]:
+    return {name.removesuffix("_gib"): round(value, 3) for name, value in asdict(memory).items()}
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Layout, memory of a GPU, findings."""
+    console.print(_headline(plan), highlight=False)
+    console.print(Group("", _nodes(plan), ""))
+    console.print(_bar(plan), highlight=False)
+    _show_findings(plan.findings, console)
+
+
+def _headline(plan: Plan) -> str:
+    pods, gpus = len(plan.pods), plan.pod.gpus
+    shards = _count(len(plan.shards), "shard")
+    pipelines = f"{plan.pipelines} pipelines of {shards}" if plan.pipelines > 1 else shards
+    price = "no price known" if plan.usd_per_hour is None else f"{plan.usd_per_hour:,.2f} USD an hour"
+    return (
+        f"[bold]{escape(plan.shape.name)}[/]: {pipelines} on {_count(pods * gpus, 'GPU')}; {plan.nodes} {plan.size.name} with "
+        f"{_count(plan.gpus_paid, 'GPU')}, "
+        f"{plan.gpus_used} in use; {price}; sizing.mode {plan.settings.sizing.mode}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _nodes(plan: Plan) -> Table:
+    table = Table("node", "zone", "GPUs", "CPUs", "memory", "huge pages", "shards", box=None, pad_edge=False, header_style="bold")
+    wanted = plan.pod.limits | plan.pod.requests
+    cpus, gib = Cpu(wanted.get("cpu", "0")).cores, ByteSize(wanted.get("memory", "0")).gib
+    for node, zone in enumerate(node_zones(plan.gpu_pools)):
+        there = [pod for pod in plan.pods if pod.node == node]
+        count = len(there)
+        table.add_row(
+            str(node),
+            zone or "-",
+            f"{count * plan.pod.gpus} of {plan.size.gpus}",
+            f"{count * cpus:g} of {plan.size.vcpus}",
+            f"{count * gib:g} of {plan.size.ram_gib:g} GiB",
+            f"{count * plan.pod.huge_pages_mib} of {2 * plan.settings.node_tuning.huge_pages_2mi} MiB",
+            " ".join(pod.name.removeprefix("zig-ai-shard-") for pod in there),
+        )
+    for pod in plan.pods:
+        if pod.node is None:
+            table.add_row("Pending", "", "", "", "", "", f"{pod.name}: {', '.join(pod.pending_because)}", style="red")
+    return table
+
+
+def _bar(plan: Plan) -> Text:
+    memory = _memory(plan.memory.memory)
+    total = memory["total"]
+    line = Text(f"each {plan.size.gpu}, {total:.2f} GiB  ")
+    filled = cells = 0.0
+    for name, mark, style in _PARTS:
+        filled += memory[name]
+        until = round(BAR_CELLS * filled / total) if total else 0
+        line.append(mark * max(0, until - round(cells)), style=style)
+        cells = max(cells, until)
+    line.append("\n")
+    for name, mark, style in _PARTS:
+        line.append(f"  {mark} ", style=style).append(f"{name} {memory[name]:.2f} GiB")
+    line.append(f"\n  the cache holds {plan.memory.tokens:,} tokens: {plan.memory.concurrency(plan.shape.context)} requests of the full ")
+    return line.append(f"{plan.shape.context:,} at once")
+
+
+def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
+    """By outcome, each with its reason on the next lines: reads well in any width."""
+    for outcome, style in _STYLES.items():
+        found = [finding for finding in findings if finding.outcome == outcome]
+        if not found:
+            continue
+        console.print(f"\n[bold]{outcome} ({len(found)})[/]", highlight=False)
+        for finding in sorted(found, key=lambda one: (one.severity == "info", one.code)):
+            given = "" if finding.given == finding.asked else f" -> {finding.given}"
+            head = Text.assemble((f"{finding.code:<{_INDENT}}", style), f"{finding.key}: {finding.asked}{given}")
+            if console.is_terminal:
+                console.print(head, Padding(finding.because, (0, 0, 0, _INDENT)), highlight=False, markup=False)
+            else:
+                # One line each, whatever its length, for grep and for logs.
+                console.print(head, Text(" " * _INDENT + finding.because), sep="\n", soft_wrap=True)

@@ -1,0 +1,15 @@
+"""What the planner knows about settings that contradict each other, the hardware or Azure. `RULES` run in this order."""
+
+from planner.rules import hardware, memory, node, service, threads
+
+RULES = (
+    *service.RULES,
+    # What the hardware cannot do frees memory, so it comes before the memory is shared out.
+    *hardware.RULES,
+    *memory.RULES,
+    *node.RULES,
+    # Threads follow the CPUs that a shard really gets.
+    *threads.RULES,
+)
+
+__all__ = ["RULES"]

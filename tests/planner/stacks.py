@@ -1,0 +1,83 @@
+"""Stacks for the planner's tests: the guide's shard, and any that hypothesis can think of."""
+
+import json
+
+from hypothesis import strategies as st
+
+from planner import catalogue
+from settings import StackSettings, files
+
+GUIDE_SHARD = {
+    "resources": {
+        "requests": {"nvidia.com/gpu": 1, "memory": "64Gi", "cpu": "16"},
+        "limits": {"nvidia.com/gpu": 1, "memory": "128Gi", "cpu": "32"},
+    },
+    "nodeSelector": {"node.kubernetes.io/instance-type": "Standard_NC24s_v3"},
+}
+
+
+def settings(**sections) -> StackSettings:
+    """The guide's shards with other sections; values as a stack file has them."""
+    sections = {"shard": GUIDE_SHARD, "sharding": {"shardsCount": 8, "layersPerShard": 10}} | sections
+    return StackSettings.model_validate_json(json.dumps(sections))
+
+
+def verbatim(**sections) -> StackSettings:
+    return settings(sizing={"mode": "verbatim"}, **sections)
+
+
+def stack(name: str) -> StackSettings:
+    """A stack of the repository."""
+    found = files.from_file(files.stack_file_path(name), name).settings
+    assert found is not None
+    return found
+
+
+NVIDIA_SIZES = [name for name in catalogue.gpu_size_names() if "MI300X" not in name]
+
+
+@st.composite
+def any_settings(draw, mode="fitted"):
+    """Any shards of any model on any size, whether they fit or not."""
+    gpus = draw(st.sampled_from([1, 1, 1, 2, 4]))
+    request_cpu, request_gib = draw(st.integers(1, 40)), draw(st.integers(1, 300))
+    resources = {
+        "requests": {"nvidia.com/gpu": gpus, "memory": f"{request_gib}Gi", "cpu": str(request_cpu)},
+        "limits": {
+            "nvidia.com/gpu": gpus,
+            "memory": f"{request_gib + draw(st.integers(0, 200))}Gi",
+            "cpu": str(request_cpu + draw(st.integers(0, 30))),
+        },
+    }
+    shard = {
+        "resources": resources,
+        "config": {
+            "threadPinning": draw(st.booleans()),
+            "useHugePages": draw(st.booleans()),
+            "workerThreads": draw(st.integers(1, 64)),
+            "ioThreads": draw(st.integers(1, 64)),
+            "gpuMemoryFraction": draw(st.sampled_from([0.5, 0.8, 0.9, 0.95, 1.0])),
+        },
+        "env": [{"name": "OPENBLAS_NUM_THREADS", "value": str(draw(st.integers(1, 64)))}],
+        "topologySpreadConstraints": draw(st.sampled_from([[], [{"maxSkew": draw(st.integers(1, 3)), **HARD_OVER_ZONES}]])),
+    }
+    return settings(
+        shard=shard,
+        model={
+            "name": draw(st.sampled_from(sorted(catalogue.models()))),
+            "quantization": {"precision": draw(st.sampled_from(["fp16", "bf16", "fp8", "int8", "int4"]))},
+            "kvCache": {"maxCacheSize": f"{draw(st.integers(1, 200))}Gi", "compression": draw(st.booleans())},
+        },
+        sharding={"shardsCount": draw(st.sampled_from([1, 2, 4, 5, 8, 16])), "pipelines": draw(st.integers(1, 5))},
+        gpuPool={
+            "vmSize": draw(st.sampled_from(NVIDIA_SIZES)),
+            "zones": draw(st.sampled_from([[], ["1"], ["1", "2"], ["1", "2", "3"]])),
+            "cpuManagerPolicy": draw(st.sampled_from(["none", "static"])),
+        },
+        nodeTuning={"hugePages2Mi": draw(st.sampled_from([0, 256, 1024]))},
+        monitoring={"enabled": draw(st.booleans())},
+        sizing={"mode": mode},
+    )
+
+
+HARD_OVER_ZONES = {"topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}

@@ -1,0 +1,302 @@
+"""What the planner says of settings that contradict each other, the hardware or Azure; and that other numbers get other answers."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from planner import plan
+from settings import StackSettings
+from settings.files import ROOT
+from settings.leaves import document
+from tests.planner.stacks import GUIDE_SHARD, HARD_OVER_ZONES, settings, stack, verbatim
+
+A100 = {"vmSize": "Standard_NC24ads_A100_v4"}
+H100 = {"vmSize": "Standard_NC40ads_H100_v5"}
+
+
+def findings(asked):
+    return plan(asked).findings
+
+
+def shard(**config):
+    return GUIDE_SHARD | {"config": config}
+
+
+def with_env(**variables):
+    return GUIDE_SHARD | {"env": [{"name": name, "value": value} for name, value in variables.items()]}
+
+
+def resources(cpu, memory, limit_cpu=None, limit_memory=None, gpus=1):
+    requests = {"nvidia.com/gpu": gpus, "cpu": cpu, "memory": memory}
+    return {
+        "resources": {"requests": requests, "limits": requests | {"cpu": limit_cpu or cpu, "memory": limit_memory or memory}},
+    }
+
+
+FITTED = resources("5", "109Gi")
+CASES = [
+    # code, stack that has it, key, asked -> given, words of the reason, the same stack mended
+    (
+        "FIT-001",
+        settings(),
+        "model.kvCache.maxCacheSize",
+        "16Gi -> 4.25Gi",
+        "8.96 hold weights",
+        {"model": {"kvCache": {"maxCacheSize": "4Gi"}}},
+    ),
+    ("FIT-002", settings(), "shard.config.gpuMemoryFraction", "0.95 -> 0.9", "allows 90%", {"targets": {"gpuMemory": "95%"}}),
+    (
+        "FIT-003",
+        settings(),
+        "shard.config.allowGpuMemoryGrowth",
+        "true -> false",
+        "preAllocate",
+        {"model": {"kvCache": {"preAllocate": False}}},
+    ),
+    (
+        "FIT-004",
+        settings(model={"kvCache": {"maxCacheSize": "1Gi"}}),
+        "coordinator.config.dynamicBatching.maxBatchSize",
+        "32 -> 32",
+        "12 requests of the full 4,096, or 32 of 1,542 each",
+        {"coordinator": {"config": {"dynamicBatching": {"maxBatchSize": 12}}}},
+    ),
+    ("GPU-001", settings(), "model.attention.flashAttention", "true -> false", "8.0 and the V100 has 7.0", {"gpuPool": A100}),
+    (
+        "GPU-002",
+        settings(model={"quantization": {"precision": "fp8"}}),
+        "model.quantization.precision",
+        "fp8 -> int8",
+        "the V100 has no fp8",
+        {"gpuPool": H100},
+    ),
+    ("GPU-003", settings(), "model.quantization.precision", "int8 -> int8", "no INT8 tensor cores", {"gpuPool": A100}),
+    (
+        "GPU-004",
+        settings(model={"compilation": {"tensorrt": {"enabled": True}}}),
+        "model.compilation.tensorrt.enabled",
+        "true -> false",
+        "was the last to know the V100",
+        {"gpuPool": A100},
+    ),
+    (
+        "GPU-005",
+        settings(shard=resources("10", "200Gi", gpus=2) | {"env": [{"name": "CUDA_VISIBLE_DEVICES", "value": "0"}]}),
+        "shard.env.CUDA_VISIBLE_DEVICES",
+        "0 -> 0,1",
+        "would see 1 of them",
+        {"shard": resources("5", "100Gi") | {"env": [{"name": "CUDA_VISIBLE_DEVICES", "value": "0"}]}},
+    ),
+    (
+        "MODEL-001",
+        settings(gpuPool=A100, model={"compilation": {"tensorrt": {"enabled": True, "precision": "fp16"}}}),
+        "model.compilation.tensorrt.precision",
+        "fp16 -> int8",
+        "2 bytes each",
+        {"model": {"compilation": {"tensorrt": {"enabled": True, "precision": "int8"}}}},
+    ),
+    (
+        "CPU-001",
+        settings(shard=with_env(ENABLE_AVX512="true")),
+        "shard.env.ENABLE_AVX512",
+        "true -> false",
+        "Broadwell",
+        {"gpuPool": H100},
+    ),
+    (
+        "PROF-001",
+        settings(),
+        "profiling.gpu.nvprof",
+        "true -> false",
+        "gone from current CUDA",
+        {"profiling": {"gpu": {"nvprof": False}}},
+    ),
+    (
+        "PLACE-001",
+        settings(gpuPool=A100),
+        "shard.nodeSelector.node.kubernetes.io/instance-type",
+        "Standard_NC24s_v3 -> Standard_NC24ads_A100_v4",
+        "every shard would stay Pending",
+        {"gpuPool": {"vmSize": "Standard_NC24s_v3"}},
+    ),
+    ("PLACE-002", settings(), "shard.resources.requests.cpu", "16 -> 5", "leaves 3 of its 4 GPUs idle", {"shard": FITTED}),
+    ("PLACE-003", settings(), "shard.resources.limits.cpu", "32 -> 5", "has 24 CPUs", {"shard": FITTED}),
+    ("PLACE-004", settings(), "shard.resources.limits.memory", "128Gi -> 109Gi", "512 GiB of a Standard_NC24s_v3's 448", {"shard": FITTED}),
+    (
+        "PLACE-005",
+        settings(shard=resources("4", "64Gi", limit_memory="96Gi")),
+        "shard.resources.requests.memory",
+        "64Gi -> 96Gi",
+        "Guaranteed",
+        {"shard": resources("4", "64Gi")},
+    ),
+    (
+        "PLACE-006",
+        settings(shard=GUIDE_SHARD | {"topologySpreadConstraints": [HARD_OVER_ZONES]}),
+        "shard.topologySpreadConstraints[0].topologyKey",
+        "topology.kubernetes.io/zone -> pipelines are spread over zones, the shards of one pipeline stay in one",
+        "7 times a token",
+        {"gpuPool": {"zones": ["1"]}},
+    ),
+    (
+        "PLACE-007",
+        settings(gpuPool={"cpuManagerPolicy": "none"}),
+        "gpuPool.cpuManagerPolicy",
+        "none -> static",
+        "threadPinning",
+        {"shard": shard(threadPinning=False)},
+    ),
+    (
+        "PLACE-008",
+        verbatim(gpuPool={"maxNodes": 7}),
+        "gpuPool.maxNodes",
+        "7 -> 7",
+        "1 of 8 shards stay Pending",
+        {"gpuPool": {"maxNodes": 8}},
+    ),
+    (
+        "THREAD-001",
+        settings(),
+        "shard.config.workerThreads",
+        "24 -> 4",
+        "96 such threads on its 24 CPUs",
+        {"shard": shard(workerThreads=4, ioThreads=1)},
+    ),
+    (
+        "THREAD-002",
+        settings(shard=with_env(MKL_NUM_THREADS="24")),
+        "shard.env.MKL_NUM_THREADS",
+        "24 -> 4",
+        "5 CPUs",
+        {"shard": with_env(MKL_NUM_THREADS="4")},
+    ),
+    (
+        "THREAD-003",
+        settings(),
+        "shard.config.threadScheduler",
+        "fifo -> other",
+        "CAP_SYS_NICE",
+        {"shard": shard(threadScheduler="other")},
+    ),
+    (
+        "THREAD-004",
+        settings(shard=with_env(GC_MAXIMUM_HEAP_SIZE="200Gi")),
+        "shard.env.GC_MAXIMUM_HEAP_SIZE",
+        "200Gi -> 83712Mi",
+        "may use 109Gi in all",
+        {"shard": with_env(GC_MAXIMUM_HEAP_SIZE="64Gi")},
+    ),
+    (
+        "LAYER-001",
+        settings(
+            sharding={
+                "shardsCount": 8,
+                "affinityRules": [{"key": "layers", "operator": "In", "values": ["0-24", "25-49", "50-74", "75-99"]}],
+            }
+        ),
+        "sharding.affinityRules[0].values",
+        "[0-24, 25-49, 50-74, 75-99] -> [0-19, 20-39, 40-59, 60-79]",
+        "describe 100 layers, llama-2-70b has 80",
+        {"sharding": {"shardsCount": 8, "affinityRules": [{"key": "layers", "operator": "In", "values": ["0-39", "40-79"]}]}},
+    ),
+    (
+        "LAYER-002",
+        settings(sharding={"shardsCount": 8, "layersPerShard": 11}),
+        "sharding.layersPerShard",
+        "11 -> 10",
+        "would hold 88 layers",
+        {"sharding": {"shardsCount": 8, "layersPerShard": 10}},
+    ),
+    (
+        "LAYER-003",
+        settings(sharding={"shardsCount": 9}),
+        "sharding.shardsCount",
+        "9 -> 9",
+        "9, 9, 9, 9, 9, 9, 9, 9, 8",
+        {"sharding": {"shardsCount": 10}},
+    ),
+    (
+        "LB-001",
+        settings(coordinator={"service": {"annotations": {"service.beta.kubernetes.io/azure-load-balancer-sku": "Standard"}}}),
+        "coordinator.service.annotations.service.beta.kubernetes.io/azure-load-balancer-sku",
+        "Standard -> the cluster's networkProfile.loadBalancerSku: standard",
+        "does not read it",
+        {"coordinator": {"service": {"annotations": {"service.beta.kubernetes.io/azure-dns-label-name": "llm"}}}},
+    ),
+    (
+        "LB-002",
+        settings(),
+        "coordinator.config.loadBalancingStrategy",
+        "least_connections -> least_connections",
+        "only hashes",
+        {"coordinator": {"service": {"type": "ClusterIP"}}},
+    ),
+    (
+        "NODE-002",
+        settings(nodeTuning={"hugePages2Mi": 0}),
+        "shard.config.useHugePages",
+        "true -> false",
+        "sets none aside",
+        {"nodeTuning": {"hugePages2Mi": 1}},
+    ),
+    ("TARGET-001", settings(), "targets.latency", "2s -> 2s", "8.2 s for 100 tokens at best", {"targets": {"latency": "9s"}}),
+    (
+        "SIZE-001",
+        settings(),
+        "gpuPool.vmSize",
+        "Standard_NC24s_v3 -> Standard_NC24s_v3",
+        "gpuPool: {vmSize: Standard_NC24ads_A100_v4}",
+        {"gpuPool": A100},
+    ),
+    (
+        "REACH-001",
+        settings(),
+        "cluster.authorizedIpRanges",
+        "[] -> []",
+        "every address",
+        {"cluster": {"authorizedIpRanges": ["20.1.2.0/24"]}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "asked", "key", "change", "because", "mended"), CASES, ids=[case[0] for case in CASES])
+def test_it_is_said_with_its_figures_and_not_of_other_numbers(code, asked, key, change, because, mended):
+    found = {finding.key: finding for finding in findings(asked) if finding.code == code}
+    assert key in found, f"{code} was not found, or of {sorted(found)}"
+    assert f"{found[key].asked} -> {found[key].given}" == change
+    assert because in found[key].because
+    assert found[key].source
+    better = StackSettings.model_validate_json(json.dumps(document(asked) | mended))
+    assert key not in {finding.key for finding in findings(better) if finding.code == code}
+
+
+def test_an_annotation_that_nobody_knows_is_not_supported():
+    asked = settings(coordinator={"service": {"annotations": {"service.beta.kubernetes.io/azure-load-balancer-skew": "Standard"}}})
+    [found] = [finding for finding in findings(asked) if finding.code == "LB-001"]
+    assert (found.outcome, found.given) == ("not supported", "nothing")
+
+
+def test_kernel_settings_are_translated():
+    found = {finding.key for finding in findings(settings()) if finding.code == "NODE-001"}
+    assert found == {"nodeTuning.hugePages2Mi", "nodeTuning.overcommitMemory"}
+
+
+def test_prod_as_pasted_from_the_guide_has_its_contradictions_found():
+    found = {finding.code for finding in findings(stack("prod"))}
+    idle_gpus_and_limits = {"PLACE-002", "PLACE-003", "PLACE-004", "PLACE-005"}
+    hardware = {"GPU-001", "GPU-003", "GPU-004", "CPU-001", "PROF-001", "FIT-001", "TARGET-001", "SIZE-001"}
+    assert found >= idle_gpus_and_limits | hardware | {"THREAD-001", "LAYER-001", "LB-001", "LB-002", "PLACE-006", "NODE-001"}
+
+
+def codes_in_the_source():
+    sources = [path.read_text() for path in sorted(Path(ROOT / "planner").rglob("*.py"))]
+    return set(re.findall(r'"([A-Z]+-\d{3})"', "\n".join(sources)))
+
+
+def test_every_code_has_one_entry_in_the_docs_and_a_case_here():
+    entries = re.findall(r"^### ([A-Z]+-\d{3})$", (ROOT / "docs" / "findings.md").read_text(), flags=re.MULTILINE)
+    assert len(entries) == len(set(entries))
+    assert set(entries) == codes_in_the_source()
+    assert codes_in_the_source() - {"NODE-001"} == {case[0] for case in CASES}
