@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from settings.platform import Azure
+
 POOL_NAME_LIMIT = 12
 """Linux node pools: lower-case alphanumerics that start with a letter. https://learn.microsoft.com/azure/aks/create-node-pools"""
 
@@ -113,6 +115,11 @@ class Names:
     @property
     def redis_host(self) -> str:
         return redis_host(self.redis, self.location)
+
+
+def names_of(azure: Azure, stack: str) -> Names:
+    """The stack's names, also for what is rendered before anything is deployed."""
+    return Names(prefix=azure.name_prefix, stack=stack, location=azure.location, suffix=azure.name_suffix)
 
 
 def redis_host(name: str, location: str) -> str:

@@ -99,7 +99,7 @@ def fixed_at_creation(args: GpuPoolArgs) -> dict[str, Any]:
         "os_sku": "Ubuntu",
         "os_disk_type": os_disk_type(args.plan.size, settings.os_disk_gib),
         "os_disk_size_gb": settings.os_disk_gib,
-        "availability_zones": sorted(settings.zones) or None,
+        "availability_zones": sorted(args.plan.zones) or None,
         # The planner subtracts what AKS reserves for as many pods.
         "max_pods": MAX_PODS_PER_NODE,
         "enable_fips": False,
@@ -115,6 +115,8 @@ def fixed_at_creation(args: GpuPoolArgs) -> dict[str, Any]:
         },
         "scale_set_priority": "Regular",
     }
+    if settings.mig:
+        fixed |= {"gpu_instance_profile": settings.mig}
     if settings.spot:
         # -1: never evicted for price, at most the price of a regular machine.
         fixed |= {"scale_set_priority": "Spot", "scale_set_eviction_policy": "Delete", "spot_max_price": -1.0}

@@ -25,8 +25,8 @@ from infra.kubernetes import names
 from infra.kubernetes.inputs import AzureInputs
 from planner.plan import Plan
 from settings import StackSettings
+from settings.files import PROJECT
 
-PROJECT = "zig-ai-aks"
 SERVICE_ACCOUNTS = {"coordinator": names.COORDINATOR, "shard": names.SHARD}
 """Who in the cluster has an Azure identity, and under which service account of the service's namespace."""
 
@@ -47,12 +47,6 @@ class AzurePlatform:
     for_kubernetes: AzureInputs
 
 
-def names_of(settings: StackSettings, stack: str) -> naming.Names:
-    """The stack's names, also for what is rendered before anything is deployed."""
-    azure = settings.azure
-    return naming.Names(prefix=azure.name_prefix, stack=stack, location=azure.location, suffix=azure.name_suffix)
-
-
 def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> AzurePlatform:
     """Everything in Azure. How many of what comes from the plan; `today` only starts a new budget.
 
@@ -64,7 +58,7 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
 
     network = _network(settings, site)
     cluster = _cluster(settings, site, network, administrators, group)
-    pool = gpu_pool("gpu-pool", _gpu_pool_args(settings, plan, site, network, cluster), parent=cluster)
+    pools = _gpu_pools(settings, plan, site, network, cluster)
     identities = _identities(site, cluster)
     registry = Registry(
         "registry",
@@ -87,14 +81,14 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
             weights_account=weights.account_name,
             weights_container=weights.container_name,
             weights_resource_group=site.names.resource_group,
-            gpu_nodes=(pool,),
+            gpu_nodes=pools,
             needed_to_serve=(registry, weights, *([redis] if redis else []), *identities.values()),
         ),
     )
 
 
 def _site(settings: StackSettings, stack: str) -> tuple[Site, resources.ResourceGroup]:
-    azure_names = names_of(settings, stack)
+    azure_names = naming.names_of(settings.azure, stack)
     tags = naming.tags(project=PROJECT, stack=stack, extra=settings.azure.tags)
     group = resources.ResourceGroup(
         "resource-group",
@@ -181,16 +175,28 @@ def _cluster(
     )
 
 
-def _gpu_pool_args(settings: StackSettings, plan: Plan, site: Site, network: Network, cluster: Cluster) -> GpuPoolArgs:
-    return GpuPoolArgs(
-        site=site,
-        cluster_name=cluster.cluster_name,
-        subnet_id=network.nodes_subnet_id,
-        kubernetes_version=settings.cluster.kubernetes_version,
-        plan=plan.gpu_pool,
-        settings=settings.gpu_pool,
-        tuning=settings.node_tuning,
-        rollout=settings.rollout,
+def _gpu_pools(settings: StackSettings, plan: Plan, site: Site, network: Network, cluster: Cluster) -> tuple[pulumi.Resource, ...]:
+    """One pool for each of the plan's.
+
+    The first is named as an only pool is and the others after their zone, so that a further pipeline brings a pool and replaces none.
+    """
+    return tuple(
+        gpu_pool(
+            f"gpu-pool-z{pool.zones[0]}" if place else "gpu-pool",
+            GpuPoolArgs(
+                site=site,
+                cluster_name=cluster.cluster_name,
+                subnet_id=network.nodes_subnet_id,
+                kubernetes_version=settings.cluster.kubernetes_version,
+                plan=pool,
+                settings=settings.gpu_pool,
+                tuning=settings.node_tuning,
+                rollout=settings.rollout,
+                base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
+            ),
+            parent=cluster,
+        )
+        for place, pool in enumerate(plan.gpu_pools)
     )
 
 

@@ -13,23 +13,25 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
+from planner import node_agents
 
 _PLUGIN_DIR = "/var/lib/kubelet/device-plugins"
 
 
-def device_plugin(image: str, *, spot: bool, static_cpu_manager: bool, opts: pulumi.ResourceOptions) -> k8s.apps.v1.DaemonSet:
+def device_plugin(image: str, *, spot: bool, static_cpu_manager: bool, mig: bool, opts: pulumi.ResourceOptions) -> k8s.apps.v1.DaemonSet:
     """The plugin on every GPU node.
 
     `static_cpu_manager`: whether the pools pin CPUs. The static CPU manager rewrites a running container's cgroup, which takes away
     devices that the plugin has not passed in the specification; NVIDIA's nvidia-device-plugin-compat-with-cpumanager.yml then passes
     them, and needs a privileged container to do so.
+    `mig`: whether the pools cut their GPUs. All instances of a pool are alike, so each counts as one `nvidia.com/gpu`; to list
+    them, the plugin needs NVIDIA_MIG_MONITOR_DEVICES and the right to use it, as NVIDIA's chart has it (deployments/helm,
+    _helpers.tpl). articles/aks/gpu-multi-instance.md of MicrosoftDocs/azure-aks-docs.
     """
-    if static_cpu_manager:
-        environment = [{"name": "PASS_DEVICE_SPECS", "value": "true"}]
-        security: Any = {"privileged": True}
-    else:
-        environment = []
-        security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    environment = [
+        *([{"name": "PASS_DEVICE_SPECS", "value": "true"}] if static_cpu_manager else []),
+        *([{"name": "MIG_STRATEGY", "value": "single"}, {"name": "NVIDIA_MIG_MONITOR_DEVICES", "value": "all"}] if mig else []),
+    ]
     return k8s.apps.v1.DaemonSet(
         names.DEVICE_PLUGIN,
         metadata={
@@ -52,8 +54,8 @@ def device_plugin(image: str, *, spot: bool, static_cpu_manager: bool, opts: pul
                             "name": "nvidia-device-plugin-ctr",
                             "image": image,
                             "env": environment,
-                            "securityContext": security,
-                            "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                            "securityContext": _security(static_cpu_manager=static_cpu_manager, mig=mig),
+                            "resources": {"requests": node_agents.DEVICE_PLUGIN.as_kubernetes, "limits": {"memory": "256Mi"}},
                             "volumeMounts": [{"name": "kubelet-device-plugins-dir", "mountPath": _PLUGIN_DIR}],
                         }
                     ],
@@ -63,3 +65,11 @@ def device_plugin(image: str, *, spot: bool, static_cpu_manager: bool, opts: pul
         },
         opts=opts,
     )
+
+
+def _security(*, static_cpu_manager: bool, mig: bool) -> Any:
+    if static_cpu_manager:
+        return {"privileged": True}
+    if mig:
+        return {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}

@@ -14,6 +14,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
+from planner import node_agents
 
 # Field, Prometheus type, help. There is no FB_TOTAL: it is used + free + reserved.
 # https://github.com/NVIDIA/dcgm-exporter/blob/main/etc/default-counters.csv
@@ -90,7 +91,7 @@ def _pod_spec(args: GpuMetricsArgs, config: str) -> Any:
                 "ports": [{"name": "metrics", "containerPort": names.GPU_METRICS_PORT, "protocol": "TCP"}],
                 "livenessProbe": health,
                 "readinessProbe": health,
-                "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+                "resources": {"requests": node_agents.GPU_METRICS.as_kubernetes, "limits": {"memory": "512Mi"}},
                 # Root reads the kubelet's pod-resources socket. SYS_ADMIN would only add DCGM_FI_PROF_* fields, which are not listed.
                 "securityContext": {
                     "runAsUser": 0,

@@ -17,6 +17,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
+from planner import node_agents
 from settings.operations import NodeTuning as NodeTuningSettings
 
 SCRIPT = Path(__file__).with_suffix(".sh")
@@ -116,7 +117,7 @@ def _pod_template(args: NodeTuningArgs, script: str) -> Any:
                     "securityContext": {"privileged": True, "readOnlyRootFilesystem": True},
                     "readinessProbe": {"exec": {"command": ["test", "-e", _READY_FILE]}, "periodSeconds": 5},
                     # The limit is kubectl's: it runs in this pod's cgroup.
-                    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+                    "resources": {"requests": node_agents.NODE_TUNING.as_kubernetes, "limits": {"memory": "256Mi"}},
                     "volumeMounts": [{"name": "script", "mountPath": _SCRIPT_DIR, "readOnly": True}],
                     "terminationMessagePolicy": "FallbackToLogsOnError",
                 }

@@ -22,12 +22,10 @@ from infra.kubernetes.node_tuning import NodeTuning, NodeTuningArgs
 from infra.kubernetes.priorities import priority_classes
 from infra.kubernetes.profiling import profiling_config, profiling_file
 from infra.kubernetes.prometheus import Prometheus, PrometheusArgs
-from infra.kubernetes.shards import Shards, ShardsArgs, shard_dns_names
+from infra.kubernetes.shards import Shards, ShardsArgs
 from infra.kubernetes.weights import Weights, WeightsArgs
 from planner.plan import Plan
 from settings import StackSettings
-
-SERVICE_NAMESPACE = names.SERVICE_NAMESPACE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +49,6 @@ class _Parts:
     def after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:
         """Options of a top-level resource that must wait for others."""
         return pulumi.ResourceOptions(provider=self.provider, depends_on=list(needed))
-
-
-def shard_names(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
-    """DNS names of all shards that there may be: with an autoscaler, those of its most pipelines, since config is written once."""
-    pipelines = max(plan.pipelines, settings.autoscaling.max_pipelines) if settings.autoscaling.enabled else plan.pipelines
-    return shard_dns_names(pipelines, len(plan.shards))
 
 
 def deploy(
@@ -98,7 +90,13 @@ def _node_agents(parts: _Parts, opts: pulumi.ResourceOptions) -> list[pulumi.Res
     """What a GPU node needs before a shard can be placed on it."""
     settings = parts.settings
     pool = settings.gpu_pool
-    plugin = device_plugin(settings.images.device_plugin, spot=pool.spot, static_cpu_manager=pool.cpu_manager_policy == "static", opts=opts)
+    plugin = device_plugin(
+        settings.images.device_plugin,
+        spot=pool.spot,
+        static_cpu_manager=pool.cpu_manager_policy == "static",
+        mig=pool.mig is not None,
+        opts=opts,
+    )
     tuning = NodeTuning(
         names.NODE_TUNING, NodeTuningArgs(tuning=settings.node_tuning, image=settings.images.node_tuning, spot=pool.spot), opts
     )
@@ -128,11 +126,22 @@ def _shards_args(parts: _Parts) -> ShardsArgs:
             **names.huge_pages_node_label(settings.node_tuning.huge_pages_2mi),
         },
         spread=settings.shard.topology_spread_constraints,
+        pipeline_zones=_pipeline_zones(settings, parts.plan),
         spot=settings.gpu_pool.spot,
         rollout=settings.rollout,
         client_id=parts.azure.shard_client_id,
         profiling=profiling_file(settings.profiling),
     )
+
+
+def _pipeline_zones(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
+    """As AKS labels its nodes, `REGION-ZONE` (articles/aks/reliability-availability-zones-configure.md of MicrosoftDocs/azure-aks-docs).
+
+    All zones that may be used, not those of today's pools: a pipeline more would otherwise change the pods of the others.
+    """
+    if not plan.pipeline_in_one_zone:
+        return ()
+    return tuple(f"{settings.azure.location}-{zone}" for zone in sorted(settings.gpu_pool.zones))
 
 
 def _coordinator_args(parts: _Parts) -> CoordinatorArgs:

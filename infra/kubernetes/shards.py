@@ -3,7 +3,7 @@
 A group is scheduled, restarted, rolled out and scaled as a whole, which is what a pipeline is: without one of its shards it answers
 nothing. Shard 0 leads, but all pods are alike: `SHARD_INDEX` tells each its layers.
 https://github.com/kubernetes-sigs/lws. Not here: the controller (`leader_worker_set.py`), the node label the pods wait for
-(`node_tuning.py`), the autoscaler (`autoscaling.py`).
+(`node_tuning.py`), which zone they may be in (`zones.py`), the autoscaler (`autoscaling.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from engines.workload import Cache, Server
-from infra.kubernetes import config_maps, names, pods, weights
+from infra.kubernetes import config_maps, names, pods, weights, zones
 from infra.kubernetes.quantities import with_canonical_quantities
 from settings.platform import Rollout
 from settings.shard import TopologySpreadConstraint
@@ -35,23 +35,13 @@ class ShardsArgs:
     """None when an autoscaler owns the count: a stated one would undo its work at every update."""
     node_selector: dict[str, str]
     spread: tuple[TopologySpreadConstraint, ...]
+    pipeline_zones: tuple[str, ...]
+    """Zones as nodes are labelled, in the order in which pipelines take them; empty when shards may be in any zone."""
     spot: bool
     rollout: Rollout
     client_id: pulumi.Input[str]
     profiling: str
     """Content of the profiling file, whose ConfigMap has the guide's fixed name."""
-
-
-def shard_dns_names(pipelines: int, stages: int) -> tuple[str, ...]:
-    """One DNS name a shard, in pipeline then stage order.
-
-    The controller's headless Service has the set's name and publishes pods that are not ready yet, so that shards find one another
-    while they load. Pods of group G are `NAME-G` (shard 0) and `NAME-G-I`.
-    """
-    domain = f"{names.SHARD}.{names.SERVICE_NAMESPACE}.svc.cluster.local"
-    return tuple(
-        f"{names.SHARD}-{pipeline}{f'-{stage}' if stage else ''}.{domain}" for pipeline in range(pipelines) for stage in range(stages)
-    )
 
 
 class Shards(pulumi.ComponentResource):
@@ -175,6 +165,7 @@ def pod_template(args: ShardsArgs) -> Any:
     annotations = {"kubectl.kubernetes.io/default-container": "shard"}
     if server.profiling_dir:
         annotations["zig-ai.io/profiling-hash"] = pods.content_hash(args.profiling)
+    affinity = zones.affinity(args.stages, args.pipeline_zones)
     return {
         "metadata": {
             "labels": names.labels(names.SHARD, "shard") | {"azure.workload.identity/use": "true"},
@@ -189,16 +180,8 @@ def pod_template(args: ShardsArgs) -> Any:
             "terminationGracePeriodSeconds": math.ceil(args.rollout.termination_grace.seconds),
             "nodeSelector": args.node_selector,
             "tolerations": pods.gpu_tolerations(args.spot),
-            "topologySpreadConstraints": [
-                {
-                    "maxSkew": constraint.max_skew,
-                    "topologyKey": constraint.topology_key,
-                    "whenUnsatisfiable": constraint.when_unsatisfiable,
-                    # The guide leaves it out; a constraint without it counts no pods and so does nothing.
-                    "labelSelector": {"matchLabels": names.selector(names.SHARD)},
-                }
-                for constraint in args.spread
-            ],
+            "topologySpreadConstraints": zones.spread_constraints(args.spread, args.pipeline_zones),
+            **({"affinity": affinity} if affinity else {}),
             "securityContext": pods.restricted_pod_security(server.run_as_user),
             "containers": [pods.container("shard", server, config_maps.config_map_name(names.SHARD, server), tuple(mounts))],
             "volumes": volumes,

@@ -1,10 +1,14 @@
 """Parts that the tests of the Azure side share."""
 
+import dataclasses
+
 import pytest
 
 from infra.azure.site import Site
 from infra.naming import Names
-from planner.plan import GpuPoolPlan, GpuSize, Plan, ShardPodPlan
+from planner import plan
+from planner.plan import GpuPoolPlan, GpuSize
+from settings import StackSettings
 
 SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -43,23 +47,27 @@ def gpu_size(**changes):
             "gpu": "V100",
             "gpus": 4,
             "gpu_memory_gb": 16,
+            "gpu_link": "pcie3",
             "vcpus": 24,
+            "cpu_model": "Intel Xeon E5-2690 v4 (Broadwell)",
+            "avx512": False,
             "ram_gib": 448,
             "temp_disk_gib": 2948,
             "quota_family": "standardNCSv3Family",
             "retired_on": "2025-09-30",
             "usd_per_hour": 12.24,
+            "spot_usd_per_hour": 1.591,
         }
         | changes
     )
 
 
-def make_plan():
-    return Plan(
-        shards=(),
-        pipelines=1,
-        pod=ShardPodPlan(gpus=1, requests={}, limits={}, huge_pages_mib=0, node_selector={}),
-        gpu_pool=GpuPoolPlan(size=gpu_size(), nodes=8, min_nodes=4, max_nodes=9),
-        redis_sku="MemoryOptimized_M150",
-        findings=(),
-    )
+def pool_plan(**changes):
+    return GpuPoolPlan(**{"size": gpu_size(), "zones": ("1", "2", "3"), "nodes": 8, "min_nodes": 4, "max_nodes": 9} | changes)
+
+
+def make_plan(*pools):
+    """A plan with these pools; without any, one over three zones."""
+    one_gpu = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
+    made = plan(StackSettings.model_validate({"shard": one_gpu}))
+    return dataclasses.replace(made, gpu_pools=pools or (pool_plan(),), redis_sku="MemoryOptimized_M150")

@@ -7,11 +7,10 @@ import pytest
 
 from infra.azure import gpu_pool
 from infra.azure.gpu_pool import GpuPoolArgs
-from planner.plan import GpuPoolPlan
 from settings.operations import NodeTuning
 from settings.platform import GpuPool, Rollout
 from settings.quantities import Duration
-from tests.infra.azure.conftest import gpu_size
+from tests.infra.azure.conftest import gpu_size, pool_plan
 from tests.mocks import run
 
 POOL = "azure-native:containerservice:AgentPool"
@@ -24,7 +23,7 @@ def args(site):
         cluster_name="aks-zig-ai-test",
         subnet_id="subnet",
         kubernetes_version="1.36",
-        plan=GpuPoolPlan(size=gpu_size(), nodes=8, min_nodes=4, max_nodes=9),
+        plan=pool_plan(),
         settings=GpuPool(),
         tuning=NodeTuning(),
         rollout=Rollout(),
@@ -83,7 +82,16 @@ def test_os_disk_is_local_where_it_fits(temp_disk_gib, expected):
 
 
 def test_no_zones(deploy):
-    assert "availabilityZones" not in deploy(settings=GpuPool(zones=()))
+    assert "availabilityZones" not in deploy(plan=pool_plan(zones=()))
+
+
+def test_gpus_are_cut_only_when_asked(deploy):
+    assert deploy(settings=GpuPool(mig="MIG2g"))["gpuInstanceProfile"] == "MIG2g"
+
+
+def test_whole_gpus_have_no_profile(deploy):
+    """Not even an empty one: it would be in the hash, and replace every pool there is."""
+    assert "gpuInstanceProfile" not in deploy()
 
 
 def test_regular_machines_are_upgraded_by_surge_and_drained_long_enough(deploy):
@@ -115,9 +123,10 @@ def test_options(recorder, deploy):
 
 
 FIXED = {
-    "size": {"plan": GpuPoolPlan(size=gpu_size(name="Standard_NC48ads_A100_v4"), nodes=8, min_nodes=4, max_nodes=9)},
+    "size": {"plan": pool_plan(size=gpu_size(name="Standard_NC48ads_A100_v4"))},
     "os disk": {"settings": GpuPool(os_disk_gib=256)},
-    "zones": {"settings": GpuPool(zones=("1",))},
+    "zones": {"plan": pool_plan(zones=("1",))},
+    "mig": {"settings": GpuPool(mig="MIG1g")},
     "spot": {"settings": GpuPool(spot=True)},
     "cpu manager": {"settings": GpuPool(cpu_manager_policy="none")},
     "topology manager": {"settings": GpuPool(topology_manager_policy="restricted")},
@@ -125,11 +134,12 @@ FIXED = {
     "huge pages": {"tuning": NodeTuning(transparent_huge_pages="never")},
 }
 CHANGEABLE = {
-    "nodes": {"plan": GpuPoolPlan(size=gpu_size(), nodes=2, min_nodes=1, max_nodes=3)},
+    "nodes": {"plan": pool_plan(nodes=2, min_nodes=1, max_nodes=3)},
     "surge": {"settings": GpuPool(max_surge="50%")},
     "version": {"kubernetes_version": "1.37"},
     "rollout": {"rollout": Rollout(model_load_timeout=Duration("1h"))},
-    "zones in another order": {"settings": GpuPool(zones=("3", "2", "1"))},
+    "zones in another order": {"plan": pool_plan(zones=("3", "2", "1"))},
+    "zones that this pool is not in": {"settings": GpuPool(zones=("1",))},
 }
 
 

@@ -14,21 +14,24 @@ from settings import StackSettings
 from settings.operations import Monitoring
 from settings.platform import Azure, Budget, Cluster, GpuPool
 from tests.infra.azure import sdk
-from tests.infra.azure.conftest import make_plan
+from tests.infra.azure.conftest import make_plan, pool_plan
 from tests.mocks import Recorder, RecordingMonitor, run
 
+POOL = "azure-native:containerservice:AgentPool"
 GRANT = "azure-native:authorization:RoleAssignment"
 ADMINS = "77777777-7777-7777-7777-777777777777"
 EVERYTHING = StackSettings(
     azure=Azure(protect=True, tags={"team": "ai"}),
     cluster=Cluster(private=True, tier="Premium", admin_group_object_ids=(ADMINS,)),
-    gpu_pool=GpuPool(spot=True, sysctls={"net.core.somaxconn": 16384}),
+    gpu_pool=GpuPool(spot=True, mig="MIG1g", sysctls={"net.core.somaxconn": 16384}),
     monitoring=Monitoring(managed_prometheus=True),
     budget=Budget(monthly_usd=5000.0, alert_emails=("ops@contoso.com",)),
 )
 LITTLE = StackSettings(
     cluster=Cluster(zones=(), control_plane_logs=False, authorized_ip_ranges=("20.30.0.0/24",)), gpu_pool=GpuPool(zones=())
 )
+ZONAL = [pool_plan(zones=(zone,), nodes=nodes) for zone, nodes in (("1", 4), ("2", 2), ("3", 2))]
+STACKS = {"everything": (EVERYTHING, make_plan(*ZONAL)), "little": (LITTLE, make_plan(pool_plan(zones=())))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,8 @@ def deployed(which: str) -> Deployed:
     pulumi.runtime.set_mocks(recorder, project="zig-ai-aks", stack="test", preview=False, monitor=RecordingMonitor(recorder))
 
     def program():
-        azure = platform.deploy({"everything": EVERYTHING, "little": LITTLE}[which], make_plan(), "test", today=datetime.date(2026, 11, 24))
+        settings, plan = STACKS[which]
+        azure = platform.deploy(settings, plan, "test", today=datetime.date(2026, 11, 24))
         found.append(azure)
         return [azure.for_kubernetes.coordinator_client_id, azure.for_kubernetes.shard_client_id]
 
@@ -128,8 +132,9 @@ def test_nothing_is_protected_unasked(little):
     assert not [name for (_, name), options in little.recorder.options.items() if options.protect]
 
 
-def test_only_the_gpu_pool_overrules_how_it_is_replaced(everything):
-    assert [name for (_, name), options in everything.recorder.options.items() if options.delete_before_replace is not None] == ["gpu-pool"]
+def test_only_gpu_pools_overrule_how_they_are_replaced(everything):
+    overruling = {name for (_, name), options in everything.recorder.options.items() if options.delete_before_replace is not None}
+    assert overruling == {"gpu-pool", "gpu-pool-z2", "gpu-pool-z3"}
 
 
 def test_what_is_handed_on(everything):
@@ -186,7 +191,27 @@ def test_weights_are_uploaded_from_where_the_api_server_is_reached(everything, l
     assert access == ["Disabled", "Enabled"]
 
 
-def test_gpu_pool_belongs_to_the_cluster(everything):
-    options = everything.recorder.options_of("azure-native:containerservice:AgentPool")
-    assert options.parent == "cluster"
-    assert {"cluster", "network-nodes"} <= options.depends_on
+def test_gpu_pools_belong_to_the_cluster(everything):
+    for pool in everything.recorder.all(POOL):
+        options = everything.recorder.options_of(POOL, pool.name)
+        assert options.parent == "cluster"
+        assert {"cluster", "network-nodes"} <= options.depends_on
+
+
+def test_each_planned_pool_is_one_pool(everything):
+    pools = [pool.inputs for pool in everything.recorder.all(POOL)]
+    assert [(pool["availabilityZones"], pool["count"]) for pool in pools] == [(["1"], 4), (["2"], 2), (["3"], 2)]
+    assert len(everything.azure.for_kubernetes.gpu_nodes) == 3
+
+
+def test_pool_names_fit_and_differ(everything):
+    """The same node configuration in two zones: only the zone keeps the names apart."""
+    names = [pool.inputs["agentPoolName"] for pool in everything.recorder.all(POOL)]
+    for name, base in zip(names, ("gpu", "gpuz2", "gpuz3"), strict=True):
+        assert re.fullmatch(base + "[0-9a-f]{7,8}", name) and len(name) <= 12
+
+
+def test_a_pipeline_more_does_not_replace_the_pool_of_the_others(recorder, everything):
+    run(lambda: platform.deploy(EVERYTHING, make_plan(ZONAL[0]), "test").cluster_name)
+    alone, first = recorder.one(POOL), everything.recorder.one(POOL, "gpu-pool")
+    assert (alone.name, alone.inputs["agentPoolName"]) == (first.name, first.inputs["agentPoolName"])

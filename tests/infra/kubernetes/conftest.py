@@ -11,17 +11,17 @@ import pulumi
 import pytest
 
 from engines import ENGINES
-from engines.workload import Endpoints, Workload
+from engines.workload import Workload
+from infra.endpoints import endpoints
 from infra.kubernetes.inputs import AzureInputs
 from planner import plan as make_plan
 from planner.plan import Plan
-from settings import StackSettings
-from stacks import config
+from settings import StackSettings, files
 from tests.mocks import Recorder, RecordingMonitor, run
 
 
 def settings_of(stack: str) -> StackSettings:
-    checked = config.from_file(config.stack_file_path(stack), stack)
+    checked = files.from_file(files.stack_file_path(stack), stack)
     assert checked.settings is not None, checked.problems
     return checked.settings
 
@@ -32,15 +32,8 @@ def changed(settings: StackSettings, section: str, **values: Any) -> StackSettin
 
 
 def render(settings: StackSettings, plan: Plan) -> Workload:
-    from infra.kubernetes import platform
-
-    endpoints = Endpoints(
-        namespace="zig-ai",
-        registry="registry.example",
-        shard_dns=platform.shard_names(settings, plan),
-        redis_host="redis.example" if plan.redis_sku else None,
-    )
-    return ENGINES[settings.engine].render(settings, plan, endpoints)
+    addresses = endpoints(plan, registry="registry.example", redis="redis.example" if plan.redis_sku else None)
+    return ENGINES[settings.engine].render(settings, plan, addresses)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +59,7 @@ def deploy_settings(settings: StackSettings) -> Deployed:
     recorder = Recorder()
     pulumi.runtime.set_mocks(recorder, project="zig-ai-aks", stack="test", preview=False, monitor=RecordingMonitor(recorder))
     plan = make_plan(settings)
+    settings = plan.settings
     workload = render(settings, plan)
 
     def program() -> Any:

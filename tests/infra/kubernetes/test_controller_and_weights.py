@@ -21,7 +21,7 @@ def test_the_controllers_image_is_the_charts_version(deploy, prod):
     assert chart["values"]["image"]["manager"]["tag"] == "v0.8.1"
 
 
-@pytest.mark.parametrize(("chart", "version"), [("oci://registry.k8s.io/lws/charts/lws", "0.8.0"), ("/cache/lws/charts/lws", None)])
+@pytest.mark.parametrize(("chart", "version"), [("oci://registry.k8s.io/lws/charts/lws", "0.9.0"), ("/cache/lws/charts/lws", None)])
 def test_a_folder_is_taken_as_it_is(deploy, prod, chart, version):
     found = deploy(changed(prod, "cluster", leader_worker_set_chart=chart)).recorder.one(CHART).inputs
     assert (found["chart"], found.get("version")) == (chart, version)

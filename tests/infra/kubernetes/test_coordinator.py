@@ -36,14 +36,14 @@ def test_affinity_is_the_services_and_the_clients_address_is_kept(deployed):
     assert spec["ports"] == [{"name": "http", "port": 8080, "targetPort": "http", "protocol": "TCP"}]
 
 
-@pytest.mark.parametrize(("keep_alive", "minutes"), [("60s", "4"), ("10m", "11"), ("2h", "30")])
+@pytest.mark.parametrize(("keep_alive", "minutes"), [("60s", "4"), ("10m", "11"), ("1h", "30")])
 def test_the_balancer_gives_up_later_than_the_coordinator_within_azures_bounds(deploy, prod, keep_alive, minutes):
     config = prod.coordinator.config.model_copy(update={"keep_alive_timeout": Duration(keep_alive)})
     deployed = deploy(changed(prod, "coordinator", config=config))
     assert service(deployed)["metadata"]["annotations"][f"{PREFIX}tcp-idle-timeout"] == minutes
 
 
-@pytest.mark.parametrize(("interval", "seconds"), [("1s", "5"), ("7s", "7"), ("10m", "59")])
+@pytest.mark.parametrize(("interval", "seconds"), [("1s", "5"), ("7s", "7"), ("5m", "59")])
 def test_the_probe_interval_is_within_azures_bounds(deploy, prod, interval, seconds):
     """Azure refuses less than 5 s, and two probes in 120 s or more: the Service would never get its address."""
     config = prod.coordinator.config.model_copy(update={"health_check_interval": Duration(interval)})
@@ -52,16 +52,16 @@ def test_the_probe_interval_is_within_azures_bounds(deploy, prod, interval, seco
 
 
 def test_a_public_address_answers_the_allowed_ranges_only(deploy, prod):
-    deployed = deploy(changed(prod, "exposure", public=True, allowed_ip_ranges=("198.51.100.0/24",)))
+    deployed = deploy(changed(prod, "exposure", public=True, allowed_ip_ranges=("20.30.0.0/24",)))
     assert service(deployed)["metadata"]["annotations"][f"{PREFIX}internal"] == "false"
-    assert service(deployed)["spec"]["loadBalancerSourceRanges"] == ["198.51.100.0/24"]
+    assert service(deployed)["spec"]["loadBalancerSourceRanges"] == ["20.30.0.0/24"]
 
 
 def test_an_internal_address_answers_the_network_and_what_is_named(deploy, prod, deployed):
     """A named range alone would shut out the network's own clients: what is not in the list is dropped."""
     assert service(deployed)["spec"]["loadBalancerSourceRanges"] == ["10.64.0.0/16"]
-    named = deploy(changed(prod, "exposure", allowed_ip_ranges=("198.51.100.0/24",)))
-    assert service(named)["spec"]["loadBalancerSourceRanges"] == ["198.51.100.0/24", "10.64.0.0/16"]
+    named = deploy(changed(prod, "exposure", allowed_ip_ranges=("20.30.0.0/24",)))
+    assert service(named)["spec"]["loadBalancerSourceRanges"] == ["20.30.0.0/24", "10.64.0.0/16"]
 
 
 def test_a_pasted_annotation_cannot_make_the_address_public(deploy, prod):

@@ -22,7 +22,7 @@ PODS = {
     "keda": ("kube-system", {"app": "keda-operator"}),
     "stranger": ("default", {"app": "stranger"}),
 }
-ADDRESSES = {"redis": "10.64.8.4", "internet": "203.0.113.77", "vnet": "10.64.2.9", "office": "198.51.100.8"}
+ADDRESSES = {"redis": "10.64.8.4", "internet": "203.0.113.77", "vnet": "10.64.2.9", "office": "20.30.0.8"}
 PORTS = {8080: "TCP", 9090: "TCP", 50051: "TCP", 9400: "TCP", 9443: "TCP", 10000: "TCP", 443: "TCP", 53: "UDP", 22: "TCP"}
 
 
@@ -109,12 +109,12 @@ def test_exactly_the_needed_edges_are_open(deployed):
 
 
 def test_a_public_service_is_open_to_its_ranges_alone(deploy, prod):
-    found = edges(deploy(changed(prod, "exposure", public=True, allowed_ip_ranges=("198.51.100.0/24",))))
+    found = edges(deploy(changed(prod, "exposure", public=True, allowed_ip_ranges=("20.30.0.0/24",))))
     assert {source for source, target, port in found if (target, port) == ("coordinator", 8080)} == {"office", "load-test"}
 
 
 def test_an_internal_service_is_open_to_peered_networks_that_are_named(deploy, prod):
-    found = edges(deploy(changed(prod, "exposure", allowed_ip_ranges=("198.51.100.0/24",))))
+    found = edges(deploy(changed(prod, "exposure", allowed_ip_ranges=("20.30.0.0/24",))))
     assert {source for source, target, port in found if (target, port) == ("coordinator", 8080)} == {"office", "vnet", "redis", "load-test"}
 
 

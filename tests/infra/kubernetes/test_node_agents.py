@@ -3,6 +3,7 @@
 import pytest
 
 from infra.kubernetes import names, node_tuning
+from planner import node_agents
 from settings.operations import NodeTuning
 from settings.quantities import Duration
 from tests.infra.kubernetes.conftest import changed
@@ -23,12 +24,48 @@ def test_agents_reach_every_gpu_node_and_no_other(deployed, name):
     assert spec["priorityClassName"] == "system-node-critical"
 
 
+def plugin(deploy, prod, *, cpu_manager_policy, thread_pinning=True, **pool):
+    """The plugin's container; with threads pinned, a fitted stack has the static policy."""
+    config = prod.shard.config.model_copy(update={"thread_pinning": thread_pinning})
+    settings = changed(changed(prod, "shard", config=config), "gpu_pool", cpu_manager_policy=cpu_manager_policy, **pool)
+    [container] = pod(deploy(settings), names.DEVICE_PLUGIN)["containers"]
+    return container
+
+
 @pytest.mark.parametrize(("policy", "privileged"), [("static", True), ("none", None)])
 def test_the_plugin_passes_devices_when_cpus_are_pinned(deploy, prod, policy, privileged):
     """With the static CPU manager, a container loses its GPU at the first rewrite of its cgroup otherwise."""
-    [container] = pod(deploy(changed(prod, "gpu_pool", cpu_manager_policy=policy)), names.DEVICE_PLUGIN)["containers"]
+    container = plugin(deploy, prod, cpu_manager_policy=policy, thread_pinning=bool(privileged))
     assert container["securityContext"].get("privileged") is privileged
     assert (container["env"] == [{"name": "PASS_DEVICE_SPECS", "value": "true"}]) is bool(privileged)
+
+
+CUT = {"vm_size": "Standard_NC24ads_A100_v4", "mig": "MIG3g"}
+
+
+@pytest.mark.parametrize("policy", ["static", "none"])
+def test_the_plugin_counts_the_parts_of_cut_gpus(deploy, prod, policy):
+    """Without the strategy it counts whole GPUs, which nobody may use; without the rest it does not see the parts."""
+    container = plugin(deploy, prod, cpu_manager_policy=policy, thread_pinning=policy == "static", **CUT)
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert environment.items() >= {"MIG_STRATEGY": "single", "NVIDIA_MIG_MONITOR_DEVICES": "all"}.items()
+    security = container["securityContext"]
+    assert security.get("privileged") or security["capabilities"]["add"] == ["SYS_ADMIN"]
+    # Kubernetes refuses such a pod.
+    assert not (security.get("allowPrivilegeEscalation") is False and "add" in security["capabilities"])
+
+
+def test_the_agents_ask_for_what_the_planner_subtracts(deployed):
+    """More, and a shard that the planner placed would stay Pending."""
+    expected = {
+        names.DEVICE_PLUGIN: node_agents.DEVICE_PLUGIN,
+        names.NODE_TUNING: node_agents.NODE_TUNING,
+        names.GPU_METRICS: node_agents.GPU_METRICS,
+    }
+    asked = {name: pod(deployed, name)["containers"][0]["resources"]["requests"] for name in expected}
+    assert asked == {name: agent.as_kubernetes for name, agent in expected.items()}
+    ours = {r.inputs["metadata"]["name"] for r in deployed.recorder.all(DAEMON_SET)}
+    assert ours == set(expected), "an agent that the planner does not know"
 
 
 def test_gpu_metrics_are_as_fresh_as_they_are_scraped(deploy, prod):

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
+from infra.endpoints import shard_dns_names
 from infra.kubernetes import names
 from infra.kubernetes.config_maps import config_map_name
-from infra.kubernetes.shards import shard_dns_names
 from settings.quantities import Duration
 from tests.infra.kubernetes.conftest import changed
 
@@ -45,17 +45,18 @@ def test_one_group_of_eight(deployed):
     assert spec["rolloutStrategy"]["rollingUpdateConfiguration"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 
-def test_the_guides_resources_reach_the_pod(deployed):
+def test_the_plans_resources_reach_the_pod(deployed):
     resources = container(deployed)["resources"]
-    assert resources["requests"] == {
-        "nvidia.com/gpu": "1",
-        "memory": "64Gi",
-        "cpu": "16",
-        "hugepages-2Mi": resources["requests"]["hugepages-2Mi"],
-    }
-    assert resources["limits"]["memory"] == "128Gi"
+    assert (resources["requests"], resources["limits"]) == (deployed.plan.pod.requests, deployed.plan.pod.limits)
     # Kubernetes refuses huge pages whose request and limit differ.
-    assert resources["requests"]["hugepages-2Mi"] == resources["limits"]["hugepages-2Mi"]
+    assert resources["requests"]["hugepages-2Mi"] == resources["limits"]["hugepages-2Mi"] == "512Mi"
+
+
+def test_pinned_shards_are_guaranteed_whole_cpus(deployed):
+    """The static CPU manager gives CPUs of their own to no other pod, and says nothing."""
+    resources = container(deployed)["resources"]
+    assert resources["requests"] == resources["limits"]
+    assert resources["requests"]["cpu"].isdecimal()
 
 
 def test_the_guides_environment_reaches_the_pod_unchanged(deployed):
@@ -80,17 +81,6 @@ def test_only_tuned_gpu_nodes_are_selected(deployed):
     assert selector["zig-ai.io/huge-pages-2mi"] == "1024"
     assert selector["node.kubernetes.io/instance-type"] == "Standard_NC24s_v3"
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in template(deployed)["spec"]["tolerations"]
-
-
-def test_the_guides_spread_constraint_counts_the_shards(deployed):
-    """As pasted it has no label selector, and so would count no pods."""
-    [constraint] = template(deployed)["spec"]["topologySpreadConstraints"]
-    assert constraint == {
-        "maxSkew": 1,
-        "topologyKey": "topology.kubernetes.io/zone",
-        "whenUnsatisfiable": "DoNotSchedule",
-        "labelSelector": {"matchLabels": names.selector(names.SHARD)},
-    }
 
 
 def test_a_model_may_take_as_long_to_load_as_settings_say(deploy, prod):

@@ -1,0 +1,236 @@
+"""Where the settings are in Kubernetes: key, object, field. Pure; the names are those of `names.py`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from engines.workload import FieldPath, Told, Workload
+from infra.kubernetes import names, prometheus_config, zones
+from infra.place import Lines, Place, Resource, below, path_text
+from planner.placement import ZONE
+from planner.plan import Plan
+from settings import StackSettings
+from settings.explaining import key_text
+from settings.leaves import leaves
+
+_SHARDS = Resource("LeaderWorkerSet", f"{names.SERVICE_NAMESPACE}/{names.SHARD}")
+_COORDINATOR = Resource("Deployment", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR}")
+_SERVICE = Resource("Service", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR_SERVICE}")
+_AUTOSCALER = Resource("ScaledObject", f"{names.SERVICE_NAMESPACE}/{names.SHARD}")
+_PROMETHEUS = Resource("Deployment", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+_CONTAINER = "spec.template.spec.containers[0]"
+_GROUP = "spec.leaderWorkerTemplate"
+_SHARD_POD = f"{_GROUP}.workerTemplate.spec"
+_ANNOTATIONS = "coordinator.service.annotations"
+_AZURE = "service.beta.kubernetes.io/azure-load-balancer"
+
+
+def lines(plan: Plan, workload: Workload) -> Lines:
+    """All that is in the cluster because of a setting, but for what the engine says."""
+    settings = plan.settings
+    yield from _shards(plan)
+    yield from _front_door(settings)
+    yield from _autoscaling(settings)
+    yield from _node_agents(settings)
+    yield from _monitoring(settings)
+    yield from _load_test(settings)
+    yield from _profiling(settings)
+
+
+def _shards(plan: Plan) -> Lines:
+    settings = plan.settings
+    yield "sharding.shardsCount", _SHARDS(f"{_GROUP}.size")
+    if not settings.autoscaling.enabled:
+        yield "sharding.pipelines", _SHARDS("spec.replicas")
+    yield "shard.env", _SHARDS(f"{_SHARD_POD}.containers[0].env")
+    yield "shard.nodeSelector", _SHARDS(f"{_SHARD_POD}.nodeSelector")
+    for label in settings.shard.node_selector:
+        yield key_text(("shard", "nodeSelector", label)), _SHARDS(below(f"{_SHARD_POD}.nodeSelector", label))
+    yield from _spread(plan)
+    rollout = "spec.rolloutStrategy.rollingUpdateConfiguration"
+    yield "rollout.maxUnavailablePipelines", _SHARDS(f"{rollout}.maxUnavailable")
+    yield "rollout.maxSurgePipelines", _SHARDS(f"{rollout}.maxSurge")
+    grace_seconds = math.ceil(settings.rollout.termination_grace.seconds)
+    yield "rollout.terminationGrace", _SHARDS(f"{_SHARD_POD}.terminationGracePeriodSeconds", grace_seconds)
+    yield "rollout.terminationGrace", _COORDINATOR("spec.template.spec.terminationGracePeriodSeconds", grace_seconds)
+    yield "azure.weightsSize", Resource("PersistentVolume", "zig-ai-weights")("spec.capacity.storage")
+
+
+def _spread(plan: Plan) -> Lines:
+    """Constraints are made anew when pipelines stay in one zone: found by key and rule, as Kubernetes takes one of each."""
+    asked = plan.settings.shard.topology_spread_constraints
+    field = f"{_SHARD_POD}.topologySpreadConstraints"
+    yield "shard.topologySpreadConstraints", _SHARDS(field)
+    # Which zones there are changes nothing about the constraints.
+    made = zones.spread_constraints(asked, tuple(plan.settings.gpu_pool.zones) if plan.pipeline_in_one_zone else ())
+    rules = [(constraint["topologyKey"], constraint["whenUnsatisfiable"]) for constraint in made]
+    for index, constraint in enumerate(asked):
+        place = rules.index((constraint.topology_key, constraint.when_unsatisfiable))
+        counts_pipelines = plan.pipeline_in_one_zone and constraint.topology_key == ZONE
+        for name in ("maxSkew", "topologyKey", "whenUnsatisfiable"):
+            key = f"shard.topologySpreadConstraints[{index}].{name}"
+            there = _SHARDS(f"{field}[{place}].{name}", made[place][name])
+            if counts_pipelines:
+                there = replace(
+                    there,
+                    outcome="translated",
+                    given=there.holds or "",
+                    because="the constraint counts pipelines, by their first shards, instead of shards",
+                    source="infra/kubernetes/zones.py",
+                )
+            yield key, there
+
+
+def _front_door(settings: StackSettings) -> Lines:
+    coordinator, exposure = settings.coordinator, settings.exposure
+    yield "coordinator.replicas", _COORDINATOR("spec.replicas")
+    yield "coordinator.service.type", _SERVICE("spec.type")
+    yield _ANNOTATIONS, _SERVICE("metadata.annotations")
+    for name in coordinator.service.annotations:
+        if name not in (f"{_AZURE}-sku", f"{_AZURE}-mode"):
+            yield key_text((*_ANNOTATIONS.split("."), name)), _SERVICE(path_text("metadata", "annotations", name))
+    yield f"{_ANNOTATIONS}.{_AZURE}-mode", _SERVICE("spec.sessionAffinity", "ClientIP")
+    if coordinator.service.type == "LoadBalancer":
+        internal = path_text("metadata", "annotations", f"{_AZURE}-internal")
+        yield "exposure.public", _SERVICE(internal, "false" if exposure.public else "true")
+        yield "exposure.allowedIpRanges", _SERVICE("spec.loadBalancerSourceRanges")
+    else:
+        clients = Resource("NetworkPolicy", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR}")
+        network = None if exposure.public else settings.azure.network.address_space
+        yield "exposure.public", clients(f"spec.ingress[0].from[{len(exposure.allowed_ip_ranges)}].ipBlock.cidr", network)
+        yield "exposure.allowedIpRanges", clients("spec.ingress[0].from[*].ipBlock.cidr")
+
+
+def _autoscaling(settings: StackSettings) -> Lines:
+    autoscaling = settings.autoscaling
+    if not autoscaling.enabled:
+        yield "autoscaling.enabled", _AUTOSCALER("", None)
+        return
+    cooldown_seconds = min(3600, math.ceil(autoscaling.cooldown.seconds))
+    behaviour = "spec.advanced.horizontalPodAutoscalerConfig.behavior"
+    yield "autoscaling.enabled", _AUTOSCALER("spec.scaleTargetRef.name", names.SHARD)
+    yield "autoscaling.minPipelines", _AUTOSCALER("spec.minReplicaCount")
+    yield "autoscaling.maxPipelines", _AUTOSCALER("spec.maxReplicaCount")
+    yield "autoscaling.waitingRequestsPerPipeline", _AUTOSCALER("spec.triggers[0].metadata.threshold")
+    yield "autoscaling.pollInterval", _AUTOSCALER("spec.pollingInterval", math.ceil(autoscaling.poll_interval.seconds))
+    yield "autoscaling.cooldown", _AUTOSCALER(f"{behaviour}.scaleDown.stabilizationWindowSeconds", cooldown_seconds)
+    # How many run while the autoscaler cannot ask.
+    yield "sharding.pipelines", _AUTOSCALER("spec.fallback.replicas")
+
+
+def _node_agents(settings: StackSettings) -> Lines:
+    tuning = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.NODE_TUNING}")
+    plugin = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.DEVICE_PLUGIN}")
+    controller = Resource("Pulumi resource", "lws")
+    yield "nodeTuning.hugePages2Mi", tuning(f"{_CONTAINER}.env[HUGE_PAGES_2MI].value")
+    yield "nodeTuning.transparentHugePages", tuning(f"{_CONTAINER}.env[THP].value")
+    yield "nodeTuning.overcommitMemory", tuning(f"{_CONTAINER}.env[OVERCOMMIT_MEMORY].value")
+    yield "nodeTuning.overcommitRatio", tuning(f"{_CONTAINER}.env[OVERCOMMIT_RATIO].value")
+    yield "images.nodeTuning", tuning(f"{_CONTAINER}.image")
+    yield "images.devicePlugin", plugin(f"{_CONTAINER}.image")
+    yield "cluster.leaderWorkerSetChart", controller("chart")
+    yield "cluster.leaderWorkerSetVersion", controller("values.image.manager.tag", f"v{settings.cluster.leader_worker_set_version}")
+
+
+def _monitoring(settings: StackSettings) -> Lines:
+    monitoring, targets = settings.monitoring, settings.targets
+    if not monitoring.enabled:
+        yield "monitoring.enabled", _PROMETHEUS("", None)
+        return
+    config = Resource("ConfigMap", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+    disk = Resource("PersistentVolumeClaim", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+    exporter = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.GPU_METRICS}")
+    jobs = 'data["prometheus.yml"].scrape_configs'
+    retention = f"--storage.tsdb.retention.time={prometheus_config.interval(monitoring.retention)}"
+    yield "monitoring.enabled", _PROMETHEUS("spec.replicas", 1)
+    yield "monitoring.metrics", config(jobs)
+    for metric in monitoring.metrics:
+        interval = prometheus_config.interval(metric.interval)
+        yield f"monitoring.metrics.{metric.name}", config(f"{jobs}[{metric.name}].scrape_interval", interval)
+    yield "monitoring.retention", _PROMETHEUS(f"{_CONTAINER}.args[2]", retention)
+    yield "monitoring.storage", disk("spec.resources.requests.storage")
+    yield "images.prometheus", _PROMETHEUS(f"{_CONTAINER}.image")
+    yield "images.gpuMetrics", exporter(f"{_CONTAINER}.image")
+    for key, alert, expression in (
+        ("latency", "ZigAiLatencyAboveTarget", f"zig_ai:inference_latency_seconds:p95 > {targets.latency.seconds:g}"),
+        ("gpuMemory", "ZigAiGpuMemoryAboveTarget", f"zig_ai:gpu_memory:ratio > {targets.gpu_memory.fraction:g}"),
+    ):
+        yield f"targets.{key}", config(f'data["rules.yml"].groups[zig-ai-alerts].rules[{alert}].expr', expression)
+    for key, series, value in (
+        ("throughputRps", "zig_ai:target:throughput_rps", targets.throughput_rps),
+        ("gpuUtilization", "zig_ai:target:gpu_utilization:ratio", targets.gpu_utilization.fraction),
+    ):
+        yield f"targets.{key}", config(f'data["rules.yml"].groups[zig-ai-targets].rules[{series}].expr', f"vector({value:g})")
+
+
+def _load_test(settings: StackSettings) -> Lines:
+    config = Resource("ConfigMap", f"{names.SERVICE_NAMESPACE}/{names.LOAD_TEST}")
+    template = Resource("CronJob", f"{names.SERVICE_NAMESPACE}/{names.LOAD_TEST}")
+    test = settings.load_test
+    file = 'data["config.json"]'
+    yield "loadTest.concurrentUsers", config(f"{file}.concurrentUsers")
+    for key, duration in (("duration", test.duration), ("rampUp", test.ramp_up), ("rampDown", test.ramp_down)):
+        # k6 does not know days.
+        yield f"loadTest.{key}", config(f"{file}.{key}", f"{duration.seconds:g}s")
+    yield "loadTest.prompt", config(f"{file}.request.prompt")
+    yield "loadTest.maxTokens", config(f"{file}.request.max_tokens")
+    yield "loadTest.temperature", config(f"{file}.request.temperature")
+    yield "targets.latency", config(f"{file}.thresholds.http_req_duration[0]", f"p(95)<{round(settings.targets.latency.seconds * 1000)}")
+    yield "images.loadTest", template("spec.jobTemplate.spec.template.spec.containers[0].image")
+
+
+def _profiling(settings: StackSettings) -> Lines:
+    """The file is mounted into the shards, whose own profiler reads it."""
+    config = Resource("ConfigMap", f"{names.SERVICE_NAMESPACE}/{names.PROFILING_CONFIG}")
+    for key in leaves(settings):
+        if key.startswith("profiling."):
+            yield key, config(path_text("data", "profiling.yaml", *key.split(".")), outcome="passed through")
+
+
+def told(workload: Workload) -> Lines:
+    """What the engine says it tells its servers, where that is in the cluster."""
+    for said in workload.told:
+        yield said.key, _told(said, workload)
+
+
+def _told(said: Told, workload: Workload) -> Place:
+    server, resource, pod, owner = (
+        (workload.coordinator, _COORDINATOR, "spec.template.spec", names.COORDINATOR)
+        if said.role == "coordinator"
+        else (workload.shard, _SHARDS, _SHARD_POD, names.SHARD)
+    )
+    known = {"outcome": said.outcome, "because": said.because, "source": said.source}
+    match said.field:
+        case ("config_files", file, *_):
+            config = Resource("ConfigMap", f"{names.SERVICE_NAMESPACE}/{owner}-config-*")
+            return config(path_text("data", *said.field[1:]), said.holds, file=f"{server.config_dir}/{file}:{said.line}", **known)
+        case ("cache", "persistent"):
+            # Without it a group that is made anew loses its disks.
+            kept = "Retain" if said.holds == "true" else None
+            return resource(f"{_GROUP}.persistentVolumeClaimRetentionPolicy.whenDeleted", kept, **known)
+        case ("cache", "size") if server.cache and server.cache.persistent:
+            return resource(f"{_GROUP}.volumeClaimTemplates[0].spec.resources.requests.storage", said.holds, **known)
+        case ("cache", "size"):
+            return resource(f"{pod}.volumes[cache-*].emptyDir.sizeLimit", said.holds, **known)
+    return resource(f"{pod}.containers[0].{_in_container(said.field)}", said.holds, **known)
+
+
+def _in_container(field: FieldPath) -> str:
+    match field:
+        case ("env", str(name), str(part)):
+            return f"env[{name}].{_ENV[part]}"
+        case (("requests" | "limits") as side, str(name)):
+            return path_text("resources", side, name)
+    return _CONTAINER_FIELDS[field]
+
+
+_ENV = {"value": "value", "secret": "valueFrom.secretKeyRef.name", "key": "valueFrom.secretKeyRef.key"}
+_CONTAINER_FIELDS: dict[FieldPath, str] = {
+    ("image",): "image",
+    ("startup", "failure_threshold"): "startupProbe.failureThreshold",
+    ("pre_stop_seconds",): "lifecycle.preStop.sleep.seconds",
+    ("profiling_dir",): "volumeMounts[profiling].mountPath",
+    ("cache", "path"): "volumeMounts[cache-*].mountPath",
+}
+"""What `pods.container` makes of a `Server`."""

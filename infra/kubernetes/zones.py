@@ -1,0 +1,84 @@
+"""In which zone a shard may be placed: a pipeline's shards all in one, pipelines evenly over the zones.
+
+A LeaderWorkerSet marks each pod with its group (a pipeline) and its index in it; index 0 leads. Leaders are spread, and each group
+follows its leader. https://lws.sigs.k8s.io/docs/reference/labels-annotations-and-environment-variables/
+Not here: the pools, one a zone, each as large as its pipelines (`infra/azure/gpu_pool.py`).
+"""
+
+from __future__ import annotations
+
+from infra.kubernetes import names
+from infra.kubernetes.pods import Manifest
+from planner.placement import ZONE
+from settings.shard import TopologySpreadConstraint
+
+_GROUP = "leaderworkerset.sigs.k8s.io/group-index"
+_LEADER = {"leaderworkerset.sigs.k8s.io/worker-index": "0"}
+
+
+def spread_constraints(asked: tuple[TopologySpreadConstraint, ...], pipeline_zones: tuple[str, ...]) -> list[Manifest]:
+    """The constraints as asked; with `pipeline_zones`, those over zones count pipelines instead of shards."""
+    shards = names.selector(names.SHARD)
+    if not pipeline_zones:
+        return [_constraint(constraint, shards) for constraint in asked]
+    # Also when less was asked: each zone's pool holds exactly its even share, and shards of two pipelines that met in a zone with
+    # room for one would wait for each other for ever. A pod takes one constraint of each key and whenUnsatisfiable.
+    evenly = TopologySpreadConstraint(max_skew=1, topology_key=ZONE, when_unsatisfiable="DoNotSchedule")
+    # A zone whose nodes are all unreachable or drained must not count as one without pipelines: that would hold up all others.
+    # https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/, nodeTaintsPolicy
+    made = [_constraint(evenly, shards | _LEADER) | {"nodeTaintsPolicy": "Honor"}]
+    for constraint in asked:
+        if constraint.topology_key != ZONE:
+            made.append(_constraint(constraint, shards))
+        elif constraint.when_unsatisfiable != evenly.when_unsatisfiable:
+            made.append(_constraint(constraint, shards | _LEADER))
+    return made
+
+
+def _constraint(constraint: TopologySpreadConstraint, counted: dict[str, str]) -> Manifest:
+    return {
+        "maxSkew": constraint.max_skew,
+        "topologyKey": constraint.topology_key,
+        "whenUnsatisfiable": constraint.when_unsatisfiable,
+        # The guide leaves it out; a constraint without it counts no pods and so does nothing.
+        "labelSelector": {"matchLabels": counted},
+    }
+
+
+def affinity(stages: int, pipeline_zones: tuple[str, ...]) -> Manifest | None:
+    """What keeps a pipeline's shards together; None where nothing has to.
+
+    The term asks for the leader, not for any pod of the group: a worker that came first would otherwise choose a zone that the
+    leader's constraint forbids. The leader matches its own term, so it may be the first.
+    Source: pkg/scheduler/framework/plugins/interpodaffinity/filtering.go of kubernetes/kubernetes, satisfyPodAffinity.
+    """
+    if stages == 1 or not pipeline_zones:
+        return None
+    return {
+        "podAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "topologyKey": ZONE,
+                    "labelSelector": {"matchLabels": names.selector(names.SHARD) | _LEADER},
+                    # Stable since Kubernetes 1.33: https://www.kubernetes.dev/resources/keps/3633/
+                    "matchLabelKeys": [_GROUP],
+                }
+            ]
+        },
+        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": _in_turn(pipeline_zones)},
+    }
+
+
+def _in_turn(pipeline_zones: tuple[str, ...]) -> list[Manifest]:
+    """Leaders take the zones in this order as far as the constraint lets them.
+
+    With four pipelines on three zones the first zone's pool is the larger one; nothing else would keep the fourth leader from a
+    zone that has no room for its workers. Each weight is ten times the next one, so that a zone outweighs how busy its nodes are.
+    """
+    return [
+        {
+            "weight": 10 ** (len(pipeline_zones) - 1 - place),
+            "preference": {"matchExpressions": [{"key": ZONE, "operator": "In", "values": [zone]}]},
+        }
+        for place, zone in enumerate(pipeline_zones)
+    ]
