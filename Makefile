@@ -37,7 +37,7 @@ clean-rehearsal: ## Take away what a kept rehearsal left (all stacks, or STACK=p
 
 .PHONY: test
 test: toolchain lint ## Everything this repository can prove on this machine
-	pytest -q -n 4 --dist loadfile
+	pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: toolchain ## Style of the Python files, soundness of the workflows
@@ -49,8 +49,17 @@ lint: toolchain ## Style of the Python files, soundness of the workflows
 check: toolchain ## What `pulumi up` would refuse of a stack file (STACK=prod)
 	@python -m stacks check --stack $(STACK)
 
+.PHONY: plan
+plan: toolchain ## What a stack file means: layout, GPU memory, cost, findings (STACK=prod)
+	@python -m planner plan --stack $(STACK)
+
+.PHONY: explain
+explain: toolchain ## What becomes of each setting, where it is, and why (STACK=prod, KEY=shard.config.workerThreads)
+	@python -m stacks explain $(KEY) --stack $(STACK)
+
 .PHONY: bench
 bench: toolchain ## Measure the claims again (minutes); results go to bench/results/
+	@python -m bench.planner_speed
 	@python -m bench.engine_overhead
 
 ##@ Dependencies

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from planner.plan import Plan
 from settings import StackSettings
@@ -107,6 +107,29 @@ class Server:
         return {port.name: port.number for port in self.ports}[name]
 
 
+Role = Literal["coordinator", "shard"]
+FieldPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """Where a rendered server is told one setting, and what can be known of its effect. A setting may be told in several places."""
+
+    key: str
+    """Of `settings.leaves`."""
+    outcome: Literal["in force", "passed through", "translated", "not supported"]
+    """`passed through` when only the program in the image can give it an effect."""
+    role: Role
+    field: FieldPath
+    """From the role's `Server`: `("limits", "cpu")`, `("env", "GC_THREADS", "value")`, `("config_files", "shard.yaml", "model", ...)`."""
+    holds: str | None
+    """What is there, as text; None when the setting keeps the field empty."""
+    line: int | None = None
+    """Of the file, from 1."""
+    because: str = ""
+    source: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     coordinator: Server
@@ -122,6 +145,8 @@ class Workload:
     """Prometheus histogram of a request's seconds, without `_bucket`."""
     requests_counter: str
     """Prometheus counter of requests."""
+    told: tuple[Told, ...] = ()
+    """Every setting that the two servers are told, read back from what was rendered."""
 
     def __post_init__(self) -> None:
         for port in self.serving_ports:

@@ -16,10 +16,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from engines import read_back
 from engines.images import image_reference
-from engines.workload import Cache, ConfigFile, Endpoints, Env, Port, Probe, SecretKey, Server, Workload
+from engines.workload import Cache, ConfigFile, Endpoints, Env, FieldPath, Port, Probe, Role, SecretKey, Server, Told, Workload
 from planner.plan import Plan
 from settings import StackSettings
+from settings.leaves import leaves
 from settings.shard import EnvVar
 
 HTTP = Port(name="http", number=8080)
@@ -40,7 +42,7 @@ HUGE_PAGES_DIR = "/dev/hugepages"
 PROFILING_DIR = "/app/profiling"
 
 # Labels that the LeaderWorkerSet controller puts on each pod.
-# https://github.com/kubernetes-sigs/lws/blob/v0.8.0/api/leaderworkerset/v1/leaderworkerset_types.go
+# https://github.com/kubernetes-sigs/lws/blob/v0.9.0/api/leaderworkerset/v1/leaderworkerset_types.go
 _SHARD_INDEX = "metadata.labels['leaderworkerset.sigs.k8s.io/worker-index']"
 _PIPELINE_INDEX = "metadata.labels['leaderworkerset.sigs.k8s.io/group-index']"
 
@@ -82,7 +84,8 @@ def _pipelines(plan: Plan, endpoints: Endpoints) -> list[dict[str, Any]]:
 
 
 def _dump(document: dict[str, Any]) -> str:
-    return yaml.safe_dump(document, sort_keys=False, width=120)
+    # The C library's writer: thousands of shards have long lists of peers.
+    return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
 
 
 def shard_config(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> str:
@@ -188,6 +191,39 @@ def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
     )
 
 
+_EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (
+    ("images.coordinator", "coordinator", ("image",)),
+    ("images.shard", "shard", ("image",)),
+    ("rollout.modelLoadTimeout", "shard", ("startup", "failure_threshold")),
+    ("coordinator.config.healthCheckInterval", "shard", ("pre_stop_seconds",)),
+    ("coordinator.config.healthCheckInterval", "coordinator", ("pre_stop_seconds",)),
+    ("profiling.enabled", "shard", ("profiling_dir",)),
+    ("shard.config.useHugePages", "shard", ("limits", "hugepages-2Mi")),
+    ("caching.l2Cache.enabled", "shard", ("cache", "path")),
+    ("caching.l2Cache.size", "shard", ("cache", "size")),
+    ("caching.l2Cache.persistent", "shard", ("cache", "persistent")),
+    *(
+        (f"{role}.resources.{side}.{name}", role, (side, name))
+        for role in ("coordinator", "shard")
+        for side in ("requests", "limits")
+        for name in ("nvidia.com/gpu", "cpu", "memory")
+    ),
+)
+"""Settings that Kubernetes or the kubelet acts on, whatever the image does: key, server, field."""
+
+
+def _told(settings: StackSettings, coordinator: Server, shard: Server) -> tuple[Told, ...]:
+    given = leaves(settings)
+    servers = {"coordinator": coordinator, "shard": shard}
+    return (
+        *(read_back.in_field(key, role, servers[role], field) for key, role, field in _EFFECTS if key in given),
+        read_back.in_file("model.name", "shard", shard, "shard.yaml", ("storage", "weights")),
+        *read_back.in_environment(given, "shard.env", "shard", shard),
+        *read_back.in_files(given, "shard", shard),
+        *read_back.in_files(given, "coordinator", coordinator),
+    )
+
+
 class ZigAi:
     """The default engine."""
 
@@ -195,9 +231,10 @@ class ZigAi:
 
     def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload:
         """`endpoints.shard_dns` must hold a whole number of pipelines."""
+        coordinator, shard = _coordinator(settings, plan, endpoints), _shard(settings, plan, endpoints)
         return Workload(
-            coordinator=_coordinator(settings, plan, endpoints),
-            shard=_shard(settings, plan, endpoints),
+            coordinator=coordinator,
+            shard=shard,
             serving_ports=(HTTP,),
             inference_path=INFERENCE_PATH,
             # Little's law: seconds spent on requests, per second, are the requests waiting or being served on average.
@@ -205,6 +242,7 @@ class ZigAi:
             # The two names that the guide queries.
             latency_histogram="zig_ai_inference_duration_seconds",
             requests_counter="zig_ai_inference_requests_total",
+            told=_told(settings, coordinator, shard),
         )
 
 

@@ -1,5 +1,6 @@
-"""`python -m stacks check`: what `pulumi up` would refuse of a stack file, without the engine. For editors, hooks and CI.
+"""A stack file without the engine, for people, editors, hooks and CI.
 
+`check`: what `pulumi up` would refuse of it. `explain`: what becomes of each setting. `coverage`: docs/guide-coverage.md.
 Exit status: 0 without problems, 1 with problems, 2 when it was called wrongly.
 """
 
@@ -11,10 +12,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from settings import Problem, SettingsError
-from stacks import config
+from settings import Problem, SettingsError, files
+from settings.stack_file import StackFile
 
-SCHEMA_PATH = config.ROOT / "stack.schema.json"
+SCHEMA_PATH = files.ROOT / "stack.schema.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,19 +25,30 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--stack", help="the stack's name: checks Pulumi.<stack>.yaml")
     check.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
     check.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    explain = commands.add_parser("explain", help="what becomes of each setting, where it is, and why")
+    explain.add_argument("key", nargs="?", help="as in the stack file: shard.config.workerThreads, or shard.config for all below it")
+    explain.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
+    explain.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
+    explain.add_argument("--json", action="store_true", help="print the rows as a JSON list")
+    coverage = commands.add_parser("coverage", help="what becomes of each setting of the guide, as a page")
+    coverage.add_argument("--write", action="store_true", help="write it to docs/guide-coverage.md instead of printing it")
     schema = commands.add_parser("schema", help="the JSON schema of a stack file, for editors")
     schema.add_argument("--write", action="store_true", help=f"write it to {SCHEMA_PATH.name} instead of printing it")
     options = parser.parse_args(arguments)
     if options.command == "schema":
         return _schema(write=options.write)
+    if options.command == "coverage":
+        return _coverage(write=options.write)
+    if options.command == "explain":
+        return _explain(options.file or files.stack_file_path(options.stack), options.stack, options.key, as_json=options.json)
     if not (options.stack or options.file):
         check.error("which stack? give --stack or --file")
-    path = options.file or config.stack_file_path(options.stack)
+    path = options.file or files.stack_file_path(options.stack)
     return _check(path, options.stack or path.name.removeprefix("Pulumi.").removesuffix(".yaml"), as_json=options.json)
 
 
 def _check(path: Path, stack: str, *, as_json: bool) -> int:
-    checked = config.from_file(path, stack)
+    checked = files.from_file(path, stack)
     file = checked.file
     problems = sorted([*checked.problems, *_planned(checked)], key=lambda problem: file.line_of(problem.key) or 0)
     if as_json:
@@ -50,7 +62,7 @@ def _check(path: Path, stack: str, *, as_json: bool) -> int:
     return 1 if problems else 0
 
 
-def _planned(checked: config.Checked) -> tuple[Problem, ...]:
+def _planned(checked: files.Checked) -> tuple[Problem, ...]:
     """What the planner finds in settings that are right by themselves: unknown sizes and models, shards that fit no node."""
     if checked.settings is None:
         return ()
@@ -63,7 +75,7 @@ def _planned(checked: config.Checked) -> tuple[Problem, ...]:
     return ()
 
 
-def _listing(file: config.StackFile, problems: list[Problem]) -> str:
+def _listing(file: StackFile, problems: list[Problem]) -> str:
     """Every problem with the line it stands on, as editors understand it."""
 
     def located(problem: Problem) -> str:
@@ -74,10 +86,57 @@ def _listing(file: config.StackFile, problems: list[Problem]) -> str:
     return "\n\n".join([f"{file.path.name}: {count}", *map(located, problems)])
 
 
+def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
+    from planner import plan
+    from stacks.outcomes import outcomes, rendered
+
+    stack = stack.rsplit("/", 1)[-1]
+    checked = files.from_file(path, stack)
+    try:
+        if checked.problems:
+            raise SettingsError(checked.problems)
+        if checked.settings is None:
+            raise SystemExit(f"only the engine can read {', '.join(checked.encrypted)}: explain a copy of the file without secrets")
+        made = plan(checked.settings)
+        rows = outcomes(checked.settings, made, rendered(made, stack), stack)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    from stacks import explain
+
+    try:
+        rows = explain.selected(rows, key)
+    except KeyError as unknown:
+        print(unknown.args[0], file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps([row.as_json() for row in rows], indent=2))
+        return 0
+    from rich.console import Console
+
+    explain.show(rows, stack, Console() if sys.stdout.isatty() else Console(width=explain.WIDTH))
+    return 0
+
+
+def _coverage(*, write: bool) -> int:
+    return 0
+
+
+def _coverage(*, write: bool) -> int:
+    from stacks import coverage
+
+    text = coverage.stale() or coverage.PATH.read_text()
+    if write:
+        coverage.PATH.write_text(text)
+    else:
+        print(text, end="")
+    return 0
+
+
 def _schema(*, write: bool) -> int:
     from settings.schema import stack_file_schema
 
-    text = json.dumps(stack_file_schema(config.PROJECT), indent=2) + "\n"
+    text = json.dumps(stack_file_schema(files.PROJECT), indent=2) + "\n"
     if write:
         SCHEMA_PATH.write_text(text)
     else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.plan import Plan
-from planner.planning import CURRENT_SIZE
+from planner.rules.service import CURRENT_SIZE
 from settings import Problem, StackSettings
 
 _PUBLIC_CLOUD = "https://management.azure.com"
@@ -54,9 +54,9 @@ def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
         Need(
             key="gpuPool.vmSize",
             zones_key="gpuPool.zones",
-            size=plan.gpu_pool.size.name,
-            nodes=max(plan.gpu_pool.nodes, plan.gpu_pool.min_nodes),
-            zones=settings.gpu_pool.zones,
+            size=plan.size.name,
+            nodes=sum(max(pool.nodes, pool.min_nodes) for pool in plan.gpu_pools),
+            zones=tuple(zone for pool in plan.gpu_pools for zone in pool.zones),
         ),
         Need(
             key="cluster.systemPool.vmSize",

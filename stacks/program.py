@@ -8,32 +8,31 @@ import pulumi
 import pulumi_kubernetes
 
 from engines import ENGINES
-from engines.workload import Endpoints
 from infra.azure import platform as azure_platform
+from infra.endpoints import endpoints
 from infra.kubernetes import platform as kubernetes_platform
 from planner import plan as make_plan
 from planner.plan import Plan
 from settings import SettingsError, StackSettings
-from stacks import config, preflight
+from stacks import config, preflight, preview
+from stacks.outcomes import Row, outcomes
 
 
 def main() -> None:
     """Check everything, then register; a problem ends the run with one listing and nothing registered."""
     try:
-        settings = config.from_program()
-        plan = make_plan(settings)
-        if problems := preflight.live_problems(settings, plan):
+        asked = config.from_program()
+        plan = make_plan(asked)
+        if problems := preflight.live_problems(plan.settings, plan):
             raise SettingsError(problems)
     except SettingsError as error:
         config.stop(error)
-    deploy(settings, plan, pulumi.get_stack())
+    deploy(asked, plan, pulumi.get_stack())
 
 
-def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> None:
-    """Register the whole stack; `today` only starts a new budget."""
-    for finding in plan.findings:
-        pulumi.log.warn(f"{finding.code} {finding.key}: {finding.asked}; {finding.because} ({finding.source})")
-
+def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> None:
+    """Register the whole stack as it is planned; `today` only starts a new budget."""
+    settings = plan.settings
     azure = azure_platform.deploy(settings, plan, stack, today=today)
     provider = pulumi_kubernetes.Provider(
         "aks",
@@ -42,19 +41,18 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
         cluster_identifier=azure.cluster_id,
         enable_server_side_apply=True,
     )
-    workload = ENGINES[settings.engine].render(settings, plan, endpoints(settings, plan, registry=azure.registry, redis=azure.redis_host))
+    workload = ENGINES[settings.engine].render(settings, plan, endpoints(plan, registry=azure.registry, redis=azure.redis_host))
     kubernetes = kubernetes_platform.deploy(settings, plan, workload, azure.for_kubernetes, provider)
     _export(plan, azure, kubernetes)
+    _account_for_settings(outcomes(asked, plan, workload, stack), stack)
 
 
-def endpoints(settings: StackSettings, plan: Plan, *, registry: str, redis: str | None) -> Endpoints:
-    """What the rendered configuration points at."""
-    return Endpoints(
-        namespace=kubernetes_platform.SERVICE_NAMESPACE,
-        registry=registry,
-        shard_dns=kubernetes_platform.shard_names(settings, plan),
-        redis_host=redis,
-    )
+def _account_for_settings(rows: tuple[Row, ...], stack: str) -> None:
+    """Says what became of them."""
+    if warnings := preview.warnings(rows):
+        pulumi.log.warn(warnings)
+    pulumi.log.info(preview.summary(rows, stack))
+    pulumi.export("settings", preview.output(rows))
 
 
 def _export(plan: Plan, azure: azure_platform.AzurePlatform, kubernetes: kubernetes_platform.KubernetesPlatform) -> None:
@@ -63,6 +61,6 @@ def _export(plan: Plan, azure: azure_platform.AzurePlatform, kubernetes: kuberne
     pulumi.export("registry", azure.registry)
     pulumi.export("endpoint", kubernetes.endpoint)
     pulumi.export("kubeconfig", azure.kubeconfig)
-    pulumi.export("gpuNodes", plan.gpu_pool.nodes)
-    if plan.gpu_pool.size.usd_per_hour is not None:
-        pulumi.export("gpuUsdPerHour", round(plan.gpu_pool.nodes * plan.gpu_pool.size.usd_per_hour, 3))
+    pulumi.export("gpuNodes", plan.nodes)
+    if plan.usd_per_hour is not None:
+        pulumi.export("gpuUsdPerHour", round(plan.usd_per_hour, 3))

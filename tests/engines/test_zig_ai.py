@@ -9,11 +9,11 @@ import yaml
 from engines import ENGINES
 from engines.images import image_reference
 from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
+from infra.endpoints import shard_dns_names
 from infra.kubernetes.pods import environment
-from infra.kubernetes.shards import shard_dns_names
 from planner import plan as make_plan
+from settings import files
 from settings.quantities import Duration
-from stacks import config
 
 
 def rendered(settings, plan, **changes):
@@ -28,7 +28,7 @@ def rendered(settings, plan, **changes):
 
 @pytest.fixture
 def settings():
-    return config.from_file(config.stack_file_path("prod"), "prod").settings
+    return files.from_file(files.stack_file_path("prod"), "prod").settings
 
 
 @pytest.fixture

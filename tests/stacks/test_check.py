@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from settings.files import ROOT
 from stacks.__main__ import main
-from stacks.config import ROOT
 from tests.settings.test_bad_settings import TABLE
 
 

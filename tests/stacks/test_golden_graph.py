@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from planner import plan
-from stacks import config, program
+from settings import files
+from stacks import program
 from tests.mocks import recording, run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -19,7 +20,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def graph(stack: str) -> str:
     """One block a resource, in the order of types and names."""
-    settings = config.from_file(config.stack_file_path(stack), stack).settings
+    settings = files.from_file(files.stack_file_path(stack), stack).settings
     recorder = recording(stack)
     run(lambda: program.deploy(settings, plan(settings), stack, today=datetime.date(2026, 1, 1)))
     # The stack itself is the parent of the rest, under the name of whichever test ran first in this process.

@@ -19,15 +19,16 @@ def sku(name, *, zones=("1", "2", "3"), vcpus=24, family="standardNCSv3Family", 
 
 
 NOT_FOR_YOU = {"type": "Location", "reasonCode": "NotAvailableForSubscription", "restrictionInfo": {"locations": ["eastus"]}}
+TWO_PIPELINES = {"shardsCount": 8, "pipelines": 2}
 CURRENT = sku("Standard_NC24ads_A100_v4", family="StandardNCADSA100v4Family")
 SYSTEM = sku("Standard_D8ds_v5", vcpus=8, family="standardDDSv5Family")
 
 
 @pytest.fixture
 def ask(monkeypatch):
-    """`ask(skus, limit)` gives the preflight's problems for a subscription that offers these."""
+    """`ask(skus, limit)` gives the preflight's problems for a subscription that offers these, with two pipelines of eight shards."""
 
-    def ask(skus, limit=400):
+    def ask(skus, limit=400, sharding=TWO_PIPELINES):
         def pages(self, path, query):
             if path == "skus":
                 return iter(skus)
@@ -36,8 +37,8 @@ def ask(monkeypatch):
             return iter([usage, general])
 
         monkeypatch.setattr(preflight.Arm, "_pages", pages)
-        settings = StackSettings.model_validate_json('{"shard": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}')
-        return preflight.problems(settings, plan(settings), preflight.Arm(subscription_id="s", token="t"))
+        made = plan(StackSettings.model_validate({"shard": {"resources": {"limits": {"nvidia.com/gpu": 1}}}, "sharding": sharding}))
+        return preflight.problems(made.settings, made, preflight.Arm(subscription_id="s", token="t"))
 
     return ask
 
@@ -53,13 +54,24 @@ def test_a_size_no_longer_sold_is_refused_with_the_line_that_switches(ask, offer
     assert problem.fix == "gpuPool: {vmSize: Standard_NC24ads_A100_v4}"
 
 
+def closed(zone):
+    return {"type": "Zone", "reasonCode": "NotAvailableForSubscription", "restrictionInfo": {"zones": [zone]}}
+
+
 def test_a_closed_zone_is_refused_with_the_open_ones(ask):
-    closed = {"type": "Zone", "reasonCode": "NotAvailableForSubscription", "restrictionInfo": {"zones": ["2"]}}
-    (problem,) = ask([sku("Standard_NC24s_v3", restrictions=[closed]), SYSTEM])
+    (problem,) = ask([sku("Standard_NC24s_v3", restrictions=[closed("2")]), SYSTEM])
     assert (problem.key, problem.fix) == ("gpuPool.zones", 'zones: ["1", "3"]')
 
 
-def test_too_little_quota_is_refused_with_the_figures(ask):
-    """Quota families are spelt in several ways: with spaces, and in other case."""
-    (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], limit=12)
-    assert "need 48 vCPUs" in problem.consequence and "has 12" in problem.consequence
+def test_a_closed_zone_that_no_pool_is_in_does_not_matter(ask):
+    """Two pipelines take the first two of the three zones."""
+    assert ask([sku("Standard_NC24s_v3", restrictions=[closed("3")]), SYSTEM]) == []
+
+
+@pytest.mark.parametrize(("pipelines", "vcpus"), [(1, 48), (2, 96), (3, 144)])
+def test_too_little_quota_is_refused_with_the_figures(ask, pipelines, vcpus):
+    """One quota for the pools of all zones. Quota families are spelt in several ways: with spaces, and in other case."""
+    sharding = TWO_PIPELINES | {"pipelines": pipelines}
+    (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], limit=vcpus - 1, sharding=sharding)
+    assert f"need {vcpus} vCPUs" in problem.consequence and f"has {vcpus - 1}" in problem.consequence
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], limit=vcpus, sharding=sharding) == []
