@@ -35,6 +35,7 @@ FLOOR = REPOSITORY / "bench" / "programs" / "floor"
 POOLS_MAIN = '''"""prod with more GPU pools of one small node each."""
 
 import dataclasses
+import gc
 
 import pulumi
 
@@ -55,6 +56,7 @@ def with_more(name, args, *, parent):
 
 
 platform.gpu_pool = with_more
+gc.disable()
 main()
 '''
 
@@ -81,8 +83,8 @@ def imported_modules() -> list[str]:
     """SDK modules that the program has imported by the end of a run under mocks."""
     code = (
         "import json, sys\n"
-        "from planner import plan\nfrom stacks import config, program\nfrom tests.mocks import recording, run\n"
-        "settings = config.from_file(config.stack_file_path('prod'), 'prod').settings\n"
+        "from planner import plan\nfrom settings import files\nfrom stacks import program\nfrom tests.mocks import recording, run\n"
+        "settings = files.from_file(files.stack_file_path('prod'), 'prod').settings\n"
         "recording('prod')\n"
         "run(lambda: program.deploy(settings, plan(settings), 'prod'))\n"
         "print(json.dumps(sorted(m for m in sys.modules if m.split('.')[0] in ('pulumi', 'pulumi_azure_native', 'pulumi_kubernetes'))))\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import re
 import signal
@@ -56,6 +57,9 @@ class Engine:
         options = automation.LocalWorkspaceOptions(env_vars=environment, pulumi_home=str(layout.home))
         try:
             self._stack = automation.create_or_select_stack(stack, work_dir=str(layout.project), opts=options)
+            # Only events count here: after each operation the API would start the CLI three times more, for outputs and history.
+            self._stack.outputs = dict
+            self._stack.info = lambda *_: automation.UpdateSummary("", datetime.datetime.min, "", {}, {}, "")
         except automation.CommandError as error:
             raise RuntimeError(_plain(str(error))) from error
 

@@ -71,6 +71,10 @@ def environment(layout: Layout, subscription: Subscription, *, arm_endpoint: str
         "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
         "PULUMI_HOME": str(layout.home),
         "PULUMI_SKIP_UPDATE_CHECK": "1",
+        # The engine writes its whole state before and after each resource, for a run that may be cut off. A rehearsal that was cut off
+        # starts from nothing: the state at the end of an operation is enough, and saves 20 s of CPU.
+        "PULUMI_SKIP_CHECKPOINTS": "true",
+        "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "KUBECONFIG": str(layout.kubeconfig),  # never a person's own cluster
         "ARM_ENDPOINT": arm_endpoint,
@@ -84,5 +88,6 @@ def environment(layout: Layout, subscription: Subscription, *, arm_endpoint: str
         # The provider asks a remote API server at most 50 times a second; this one is next door, and 130 resources ask 600 times.
         "PULUMI_K8S_CLIENT_QPS": "500",
         "PULUMI_K8S_CLIENT_BURST": "1000",
+        "GOGC": "400",  # Go programs that live a minute: more memory, a fourth less work
         "GRPC_VERBOSITY": "NONE",  # what gRPC says when a plugin ends is no news
     }

@@ -11,7 +11,7 @@ from rehearsal.azure.state import StateFile
 from rehearsal.cluster import control_plane
 from rehearsal.layout import Layout
 
-NODES_TIMEOUT_S = 60
+NODES_TIMEOUT_S = 180  # they take 2 s, but not on a machine that is busy with other things
 
 
 def addons(inputs: dict[str, Any]) -> frozenset[str]:

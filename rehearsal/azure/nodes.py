@@ -20,6 +20,10 @@ from rehearsal.azure.subscription import Size, sizes
 
 MANAGER = "aks"  # field manager and marker of the nodes we own
 EVICTION_MIB = 100
+GPU_INSTANCES = "rehearsal/instances-of-a-gpu"
+"""Annotation: into how many devices Multi-Instance GPU cuts each GPU of the node."""
+# Instances of each profile on an A100 or H100: MicrosoftDocs/azure-aks-docs articles/aks/gpu-multi-instance.md @48f47f35
+_MIG_INSTANCES = {"MIG1g": 7, "MIG2g": 3, "MIG3g": 2, "MIG4g": 1, "MIG7g": 1}
 _SPOT_TAINT = "kubernetes.azure.com/scalesetpriority=spot:NoSchedule"
 
 
@@ -74,7 +78,10 @@ def node_manifests(
                 "kind": "Node",
                 "metadata": {
                     "name": name,
-                    "annotations": {"kwok.x-k8s.io/node": "fake"},
+                    "annotations": {
+                        "kwok.x-k8s.io/node": "fake",
+                        GPU_INSTANCES: str(_MIG_INSTANCES.get(pool.get("gpuInstanceProfile", ""), 1)),
+                    },
                     "labels": _labels(pool_name, pool, size, name=name, region=region, zone=zone, node_group=node_group),
                 },
                 "spec": {"taints": _taints(pool), "providerID": f"azure:///{node_group}/{name}"},

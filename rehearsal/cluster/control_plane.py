@@ -10,6 +10,7 @@ import base64
 import contextlib
 import fcntl
 import os
+import random
 import re
 import shutil
 import socket
@@ -112,7 +113,7 @@ def _create_command(layout: Layout) -> list[str]:
         )
     )
     command = [program("kwokctl"), "create", "cluster", "--name", f"zig-{layout.short}", "--runtime", "binary"]
-    command += ["--kubeconfig", str(layout.cluster / "kwok-kubeconfig"), "--enable-crds", "Stage", "--disable-qps-limits", "--wait", "60s"]
+    command += ["--kubeconfig", str(layout.cluster / "kwok-kubeconfig"), "--enable-crds", "Stage", "--disable-qps-limits", "--wait", "180s"]
     command += ["--extra-args", f"kube-apiserver=egress-selector-config-file={egress}"]
     for flag, port in ports.items():
         command += [f"--{flag}", str(port)]
@@ -122,14 +123,15 @@ def _create_command(layout: Layout) -> list[str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Some at random, below those that a system gives to outgoing connections: one of these could be gone before its program listens."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 30_000), 10_000):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ControlPlaneError(f"fewer than {count} free TCP ports between 20000 and 29999")
 
 
 def free_port() -> int:
@@ -157,7 +159,7 @@ def _supervise(layout: Layout, environment: dict[str, str]) -> None:
             start_new_session=True,  # it outlives the plugin that starts it
             cwd=layout.root,
         )
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not layout.socket.exists():  # kube-apiserver needs the egress proxy from its first webhook on
         if time.monotonic() > deadline:
             raise ControlPlaneError(

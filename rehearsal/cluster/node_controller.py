@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rehearsal.azure.nodes import desired_nodes, fingerprint
+from rehearsal.azure.nodes import GPU_INSTANCES, desired_nodes, fingerprint
 from rehearsal.azure.state import StateFile
 from rehearsal.azure.subscription import sizes
 from rehearsal.cluster.api import Api, Cache, Object, is_ready
@@ -99,7 +99,8 @@ class NodeController:
     def _add_gpus(self, node: Object) -> None:
         size = sizes().get(node["metadata"]["labels"].get("node.kubernetes.io/instance-type", "").lower())
         if size and size.gpus and "nvidia.com/gpu" not in node["status"]["allocatable"]:
-            self._set_status(node, {"nvidia.com/gpu": str(size.gpus)}, {"nvidia.com/gpu": str(size.gpus)})
+            gpus = {"nvidia.com/gpu": str(size.gpus * int(node["metadata"]["annotations"].get(GPU_INSTANCES, "1")))}
+            self._set_status(node, gpus, gpus)
 
     def _tune(self, node: Object, pod: Object) -> None:
         environment = {item["name"]: item.get("value", "") for c in pod["spec"]["containers"] for item in c.get("env") or []}

@@ -4,6 +4,7 @@ from concurrent import futures
 from dataclasses import dataclass
 
 import grpc
+import pytest
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from rehearsal.azure.protocol import from_struct, to_struct
@@ -75,3 +76,10 @@ class AzureClient:
 
 def urn(token, name="it"):
     return f"urn:pulumi:test::project::azure-native:{token}::{name}"
+
+
+def refused(words, call, *args, **kwargs):
+    """A call that must end with these words of Azure's."""
+    with pytest.raises(AzureError) as caught:
+        call(*args, **kwargs)
+    assert words in str(caught.value)

@@ -6,6 +6,7 @@ from rehearsal.azure import effects
 from rehearsal.cluster import control_plane
 from rehearsal.layout import Layout
 from tests.rehearsal.azure_client import AzureClient
+from tests.rehearsal.tiny_runs import copied, rehearse
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +16,13 @@ def types(pytestconfig):
     patch.setenv("REHEARSAL_SCHEMA_CACHE", str(pytestconfig.cache.mkdir("azure-types")))
     yield
     patch.undo()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """The small program, to be rehearsed; whatever a test leaves is taken away."""
+    yield copied(tmp_path / "tiny")
+    rehearse(tmp_path / "tiny", "clean")
 
 
 @pytest.fixture

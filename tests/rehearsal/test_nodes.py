@@ -2,7 +2,7 @@
 
 import pytest
 
-from rehearsal.azure.nodes import desired_nodes, kube_reserved_cpu, kube_reserved_mib, node_manifests, resources
+from rehearsal.azure.nodes import GPU_INSTANCES, desired_nodes, kube_reserved_cpu, kube_reserved_mib, node_manifests, resources
 from rehearsal.azure.subscription import Size, sizes
 
 POOL = {"vmSize": "Standard_NC24s_v3", "count": 4, "availabilityZones": ["1", "2", "3"]}
@@ -91,3 +91,11 @@ def test_the_clouds_pools_are_the_inline_ones_and_the_others(landscape):
     landscape.make_pool(count=3)
     nodes = desired_nodes(landscape.azure.provider.state.read())
     assert {pool.rsplit("/", 1)[1]: len(found) for pool, found in nodes.items()} == {"system": 1, "gpu": 3}
+
+
+@pytest.mark.parametrize(("profile", "devices"), [(None, "1"), ("MIG1g", "7"), ("MIG3g", "2")])
+def test_multi_instance_gpus_are_several_devices(profile, devices):
+    """The node controller multiplies by it once the device plugin is ready."""
+    pool = {"vmSize": "Standard_NC24ads_A100_v4", "count": 1, **({"gpuInstanceProfile": profile} if profile else {})}
+    [node] = node_manifests("gpu", pool, **PLACE)
+    assert node["metadata"]["annotations"][GPU_INSTANCES] == devices

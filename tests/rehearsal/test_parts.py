@@ -15,12 +15,13 @@ from rich.console import Console
 from rehearsal import processes, report
 from rehearsal.azure.faults import parse
 from rehearsal.azure.subscription import load, names
+from rehearsal.cluster import control_plane
 from rehearsal.cluster.egress import EgressProxy
 from rehearsal.cluster.scheduling import PendingReport, unschedulable
 from rehearsal.engine import Outcome
 from rehearsal.layout import Layout
 from rehearsal.project import ProjectError, prepare, rehearsed
-from rehearsal.run import Options, clean, run
+from rehearsal.run import Options, Rehearsal, clean, run
 from tests.rehearsal.azure_client import AzureError
 
 
@@ -116,6 +117,14 @@ def pod(name="p", reason="Unschedulable"):
     return {"metadata": {"uid": name, "name": name, "namespace": "work"}, "spec": {}, "status": {"conditions": [condition]}}
 
 
+def test_a_clusters_ports_are_free_and_none_that_outgoing_connections_get(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("random.sample", lambda ports, _: [port, *ports[:3]] if ports[-1] < 32_768 else ports)
+        assert port not in control_plane._free_ports(2)
+
+
 def test_only_what_the_scheduler_cannot_place_is_unschedulable():
     assert unschedulable(pod()) == "0/3 nodes are available"
     assert unschedulable(pod(reason="SchedulingGated")) is None
@@ -200,3 +209,31 @@ def test_a_second_run_of_a_stack_waits_for_nobody(tmp_path):
 
 def test_clean_where_there_is_nothing(tmp_path):
     assert clean(tmp_path, console=Console(file=io.StringIO())) == 0
+
+
+class EngineOfNothing:
+    """A stack without resources; remembers what was asked of it."""
+
+    def __init__(self, protected=()):
+        self.asked, self._protected = [], list(protected)
+
+    def __getattr__(self, operation):
+        def asked(name=operation):
+            self.asked.append(name)
+            return Outcome(name)
+
+        return asked
+
+    def protected(self):
+        return self._protected
+
+    def resources(self):
+        return []
+
+
+@pytest.mark.parametrize(("protected", "steps"), [([], []), (["cluster"], ["unprotect"])])
+def test_only_a_stack_that_protects_something_needs_a_step_before_its_end(tmp_path, protected, steps):
+    engine, output = EngineOfNothing(protected), io.StringIO()
+    Rehearsal(Options(stack="dev"), Layout(tmp_path), Console(file=output, width=200), engine).stages()
+    assert engine.asked == ["preview", "up", "up again", "refresh", *steps, "destroy"]
+    assert ("pulumi state unprotect" in output.getvalue()) == bool(steps)

@@ -1,18 +1,32 @@
-"""prod and dev, unmodified, on the real engine and a real control plane: what runs where, and that nothing is left."""
+"""prod and dev, unmodified, side by side on the real engine and real control planes: what runs where, and that nothing is left."""
 
+import contextlib
 import json
 import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from planner import plan
 from rehearsal import processes
 from rehearsal.azure import subscription
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.look import look
 from rehearsal.run import rehearsed, take_away
+from settings import files
+from stacks.outcomes import outcomes, rendered
+from tests import evidence
 from tests.rehearsal.linked import linked_repository
+from tests.rehearsal.standing import Standing
 
 pytestmark = pytest.mark.engine
+
+# prod as it is planned: its shards, the GPU nodes they are on, and how many of those each zone has
+SHARDS = 8
+GPU_NODES = 2
+NODES_BY_ZONE = {"eastus-1": 2}
+HUGE_PAGES_2MI = "1024"
 
 HOST_ACCESS = {
     "apiVersion": "v1",
@@ -41,26 +55,28 @@ class Rehearsed:
         return self.kubectl("apply", "--dry-run=server", "-f", "-", manifest=manifest)
 
 
-def up(stack, tmp_path_factory):
-    repository = linked_repository(REPOSITORY, tmp_path_factory.mktemp(stack))
+def up(stack, folder, exits):
+    repository = linked_repository(REPOSITORY, folder)
     layout = Layout.of_stack(stack, repository)
-    try:
-        with rehearsed(layout, repository, stack, subscription.load("default")) as engine:
-            for outcome in (engine.preview(), engine.up()):
-                assert not outcome.failed, outcome.errors
-            yield Rehearsed(engine, layout)
-    finally:
-        take_away(layout)
+    exits.callback(take_away, layout)
+    engine = exits.enter_context(rehearsed(layout, repository, stack, subscription.load("default")))
+    for outcome in (engine.preview(), engine.up()):
+        assert not outcome.failed, (stack, outcome.errors)
+    return Rehearsed(engine, layout)
 
 
 @pytest.fixture(scope="module")
-def prod(tmp_path_factory):
-    yield from up("prod", tmp_path_factory)
+def stacks(tmp_path_factory):
+    """Both after their first up, made at the same time."""
+    folders = {stack: tmp_path_factory.mktemp(stack) for stack in ("prod", "dev")}
+    with contextlib.ExitStack() as exits, ThreadPoolExecutor() as side_by_side:
+        begun = {stack: side_by_side.submit(up, stack, folder, exits) for stack, folder in folders.items()}
+        yield {stack: one.result() for stack, one in begun.items()}
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory):
-    yield from up("dev", tmp_path_factory)
+@pytest.fixture
+def prod(stacks):
+    return stacks["prod"]
 
 
 def running(pods, name):
@@ -69,22 +85,44 @@ def running(pods, name):
     return found
 
 
-def test_all_shards_run_one_a_node_spread_over_the_zones(prod):
+def shard_names():
+    return ["zig-ai-shard-0", *(f"zig-ai-shard-0-{index}" for index in range(1, SHARDS))]
+
+
+def test_all_shards_run_spread_over_nodes_and_zones(prod):
     shards = running(prod.get("pods", "zig-ai"), "zig-ai-shard")
-    assert sorted(pod["metadata"]["name"] for pod in shards) == ["zig-ai-shard-0", *(f"zig-ai-shard-0-{i}" for i in range(1, 8))]
+    assert sorted(pod["metadata"]["name"] for pod in shards) == shard_names()
     nodes = {node["metadata"]["name"]: node["metadata"]["labels"] for node in prod.get("nodes")}
-    placed = [nodes[pod["spec"]["nodeName"]] for pod in shards]
-    assert len({labels["kubernetes.io/hostname"] for labels in placed}) == 8
-    zones = sorted(labels["topology.kubernetes.io/zone"] for labels in placed)
-    assert [zones.count(zone) for zone in ("eastus-1", "eastus-2", "eastus-3")] == [3, 3, 2]
-    assert all(labels["zig-ai.io/huge-pages-2mi"] == "1024" for labels in placed)
+    used = {pod["spec"]["nodeName"]: nodes[pod["spec"]["nodeName"]] for pod in shards}
+    assert len(used) == GPU_NODES
+    assert Counter(labels["topology.kubernetes.io/zone"] for labels in used.values()) == NODES_BY_ZONE
+    assert all(labels["zig-ai.io/huge-pages-2mi"] == HUGE_PAGES_2MI for labels in used.values())
+
+
+def test_the_scheduler_puts_the_shards_where_the_plan_has_them(prod):
+    planned = Counter(pod.node for pod in plan(files.from_file(files.stack_file_path("prod"), "prod").settings).pods)
+    placed = Counter(pod["spec"].get("nodeName") for pod in running(prod.get("pods", "zig-ai"), "zig-ai-shard"))
+    assert None not in planned and None not in placed
+    assert sorted(placed.values()) == sorted(planned.values()) == [4, 4]
+
+
+def test_no_paid_gpu_is_idle(prod):
+    gpu_nodes = [node for node in look(prod.layout).nodes if node.gpus]
+    assert [(node.gpus_used, node.gpus) for node in gpu_nodes] == [(4, 4)] * GPU_NODES
+
+
+def test_pinned_shards_get_cpus_of_their_own(prod):
+    """As Kubernetes sees them: the static CPU manager gives whole CPUs to Guaranteed pods only, and says nothing to others."""
+    for pod in running(prod.get("pods", "zig-ai"), "zig-ai-shard"):
+        assert pod["status"]["qosClass"] == "Guaranteed"
+        assert pod["spec"]["containers"][0]["resources"]["requests"]["cpu"].isdecimal()
 
 
 def test_each_shard_knows_its_place_in_the_pipeline(prod):
     """The label that the shard's environment reads, set by the real LeaderWorkerSet controller."""
     shards = running(prod.get("pods", "zig-ai"), "zig-ai-shard")
     indices = {pod["metadata"]["name"]: pod["metadata"]["labels"]["leaderworkerset.sigs.k8s.io/worker-index"] for pod in shards}
-    assert indices == {f"zig-ai-shard-0{f'-{i}' if i else ''}": str(i) for i in range(8)}
+    assert indices == {name: str(index) for index, name in enumerate(shard_names())}
 
 
 def test_coordinators_run_on_two_nodes_behind_an_internal_address(prod):
@@ -97,6 +135,21 @@ def test_coordinators_run_on_two_nodes_behind_an_internal_address(prod):
 
 def test_nothing_is_pending(prod):
     assert look(prod.layout).not_running == []
+
+
+def test_each_setting_is_where_explain_says(prod):
+    """In the real API server, in the stand-in's state, in the engine's: `where` is looked up as it is printed."""
+    asked = files.from_file(prod.layout.project / "Pulumi.prod.yaml", "prod").settings
+    made = plan(asked)
+    standing = Standing(prod, made)
+    places = [
+        place
+        for row in outcomes(asked, made, rendered(made, "prod"), "prod")
+        for place in row.places
+        if row.key != "cluster.leaderWorkerSetChart"
+    ]
+    assert len(places) > 180
+    assert [problem for place in places if (problem := evidence.wrong(place, standing.find))] == []
 
 
 def test_pod_security_refuses_host_access_beside_the_service(prod):
@@ -119,17 +172,20 @@ def test_the_load_test_can_be_started_from_its_template(prod):
     assert accepted.returncode == 0 and "Warning" not in accepted.stderr, accepted.stderr
 
 
-@pytest.mark.parametrize("stack", ["prod", "dev"])
-def test_a_second_up_and_a_refresh_change_nothing_and_destroy_leaves_nothing(stack, request):
-    stack = request.getfixturevalue(stack)
+def test_a_second_up_and_a_refresh_change_nothing_and_destroy_leaves_nothing(stacks):
+    with ThreadPoolExecutor() as side_by_side:
+        list(side_by_side.map(to_the_end, stacks.values()))
+
+
+def to_the_end(stack):
     for outcome in (stack.engine.up("up again"), stack.engine.refresh()):
-        assert not outcome.failed and not outcome.changed, outcome.details
+        assert not outcome.failed and not outcome.changed, (stack.layout.root.name, outcome.errors, outcome.details)
     if stack.engine.protected():
         refused = stack.engine.destroy()
         assert refused.failed and "protect" in "".join(refused.errors)
         stack.engine.unprotect()
     outcome = stack.engine.destroy()
-    assert not outcome.failed, outcome.errors
+    assert not outcome.failed, (stack.layout.root.name, outcome.errors)
     assert stack.engine.resources() == []
     assert json.loads(stack.layout.azure.read_text())["resources"] == {}
     assert not stack.layout.kubeconfig.exists()

@@ -310,6 +310,7 @@ def _unchangeable(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         "availabilityZones",
         "osType",
         "gpuProfile",
+        "gpuInstanceProfile",
     ):
         if old.get(key) != new.get(key):
             raise Refused(

@@ -1,0 +1,63 @@
+# ruff: noqa: E501 - a case is a line
+"""What AKS refuses of a cluster and its maintenance windows, in the words a user would see."""
+
+import pytest
+
+from tests.rehearsal.azure_client import refused
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"kubernetesVersion": "1.20"}, 'Code="K8sVersionNotSupported"'),
+        ({"metricsProfile": {"costAnalysis": {"enabled": True}}}, "only available for clusters of the Standard or Premium tier"),
+        ({"dnsPrefix": "-x"}, "must contain between 1 and 54 alphanumerics and hyphens"),
+        ({"disableLocalAccounts": True}, "Disabling local accounts is only allowed for AAD enabled clusters"),
+        ({"networkProfile": {"networkPlugin": "azure", "networkDataplane": "cilium", "networkPolicy": "calico"}}, "not supported with the Cilium data plane"),
+        ({"networkProfile": {"networkPlugin": "azure", "networkPolicy": "cilium"}}, "only supported when networkDataplane is cilium"),
+        ({"networkProfile": {"serviceCidr": "10.10.0.0/20", "dnsServiceIP": "10.10.0.10"}}, "The specified service CIDR 10.10.0.0/20 is conflicted with an existing subnet CIDR 10.10.0.0/16"),
+        ({"networkProfile": {"podCidr": "10.10.0.0/16"}}, "The specified pod CIDR 10.10.0.0/16 is conflicted"),
+        ({"networkProfile": {"podCidr": "10.0.0.0/12"}}, "is conflicted with the pod CIDR"),
+        ({"networkProfile": {"dnsServiceIP": "10.1.0.10"}}, "must be within serviceCidr"),
+        ({"networkProfile": {"loadBalancerSku": "basic"}}, "retired on 2025-09-30"),
+        ({"networkProfile": {"loadBalancerProfile": {"allocatedOutboundPorts": 1001}}}, "must be a multiple of 8"),
+        ({"securityProfile": {"workloadIdentity": {"enabled": True}}}, "requires enabling the OIDC issuer"),
+        ({"identity": {"type": "UserAssigned", "userAssignedIdentities": ["/subscriptions/x/y"]}}, "was not found. Please make sure that the referenced resource exists"),
+        ({"apiServerAccessProfile": {"authorizedIPRanges": ["10.0.0.0/8"]}}, "is not a public range"),
+        ({"apiServerAccessProfile": {"authorizedIPRanges": ["1.2.3.4/32"], "enablePrivateCluster": True}}, "not supported for a private cluster"),
+    ],
+)  # fmt: skip
+def test_clusters(landscape, more, words):
+    refused(words, landscape.make_cluster, **more)
+
+
+def test_nat_outbound_needs_a_subnet_with_a_gateway(landscape):
+    plain = landscape.make_subnet("plain", "10.10.4.0/24")
+    outbound = {"networkProfile": {"outboundType": "userAssignedNATGateway"}}
+    refused("is not associated with a NAT gateway", landscape.make_cluster, landscape.system_pool(vnetSubnetID=plain.id), **outbound)
+    landscape.make_cluster(**outbound)
+
+
+def test_static_credentials_of_a_cluster_without_local_accounts(landscape):
+    landscape.make_cluster(disableLocalAccounts=True, aadProfile={"managed": True})
+    refused(
+        "Getting static credential is not allowed because this cluster is set to disable local accounts.",
+        landscape.azure.invoke, "containerservice:listManagedClusterAdminCredentials", resourceGroupName="rg", resourceName="aks",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "words"),
+    [
+        ("nightly", {"durationHours": 4, "startTime": "02:00", "schedule": {"daily": {"intervalDays": 1}}}, "The maintenance configuration name 'nightly' is not valid"),
+        ("aksManagedNodeOSUpgradeSchedule", {"durationHours": 3, "startTime": "02:00", "schedule": {"daily": {"intervalDays": 1}}}, "must be between 4 and 24"),
+        ("aksManagedNodeOSUpgradeSchedule", {"durationHours": 4, "startTime": "02:00", "schedule": {}}, "exactly one of daily"),
+        ("aksManagedNodeOSUpgradeSchedule", {"durationHours": 4, "startTime": "2 am", "schedule": {"daily": {"intervalDays": 1}}}, "is not HH:MM"),
+    ],
+)  # fmt: skip
+def test_maintenance_windows(landscape, name, window, words):
+    landscape.make_cluster()
+    refused(
+        words, landscape.azure.create, "containerservice:MaintenanceConfiguration",
+        resourceGroupName="rg", resourceName="aks", configName=name, maintenanceWindow=window,
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+# ruff: noqa: E501 - a case is a line
+"""What AKS refuses of a node pool, in the words a user would see."""
+
+import pytest
+
+from tests.rehearsal.azure_client import refused
+from tests.rehearsal.conftest import Landscape
+
+
+@pytest.mark.parametrize("name", ["GPU", "gpu-1", "1gpu", "averylongname1"])
+def test_pool_names(landscape, name):
+    landscape.make_cluster()
+    refused("must start with a lowercase letter, have max length of 12, and only have characters a-z0-9", landscape.make_pool, name)
+
+
+def test_a_retired_size_in_azures_words(subscribe):
+    landscape = Landscape(subscribe("today"))
+    landscape.make_cluster()
+    refused(
+        "The VM size of Standard_NC24s_v3 is not allowed in your subscription in location 'eastus'. The available VM sizes are '",
+        landscape.make_pool,
+    )
+    landscape.make_pool(vmSize="Standard_NC24ads_A100_v4")
+
+
+def test_quota_by_family_counts_what_runs(subscribe):
+    landscape = Landscape(subscribe("tight-quota"))
+    landscape.make_cluster()
+    landscape.make_pool("one", count=1)
+    refused(
+        "Insufficient vcpu quota requested 48, remaining 24 for family standardNCSv3Family for region eastus.",
+        landscape.make_pool,
+        "two",
+        count=2,
+    )
+
+
+def test_a_pool_can_grow_to_its_quota_and_no_further(subscribe):
+    landscape = Landscape(subscribe("tight-quota"))
+    landscape.make_cluster()
+    pool = landscape.make_pool(count=1)
+    landscape.azure.update("containerservice:AgentPool", pool, **landscape.pool(count=2))
+    refused(
+        "Insufficient vcpu quota requested 72, remaining 48",
+        landscape.azure.update,
+        "containerservice:AgentPool",
+        pool,
+        **landscape.pool(count=3),
+    )
+
+
+def test_regional_quota(subscribe):
+    landscape = Landscape(subscribe("tight-quota"))
+    landscape.make_cluster(landscape.system_pool(count=4))
+    landscape.make_pool("one", count=2)
+    landscape.make_pool("two", count=1, vmSize="Standard_D16s_v5")
+    refused(
+        "Insufficient regional vcpu quota left for location eastus. left regional vcpu quota 12, requested quota 16.",
+        landscape.make_pool, "three", count=1, vmSize="Standard_F16s_v2",
+    )  # fmt: skip
+
+
+def test_spot_has_a_quota_of_its_own(subscribe):
+    landscape = Landscape(subscribe("tight-quota"))
+    landscape.make_cluster()
+    refused("remaining 24 for family lowPriorityCores", landscape.make_pool, count=2, scaleSetPriority="Spot")
+
+
+def test_zones_where_there_are_none(subscribe):
+    landscape = Landscape(subscribe("no-zones"))
+    landscape.make_cluster()
+    refused("Availability zone is not supported in region eastus.", landscape.make_pool, availabilityZones=["1", "2", "3"])
+
+
+def test_a_zone_that_the_region_lacks(landscape):
+    landscape.make_cluster()
+    refused(
+        "The zone(s) '4' for resource 'gpu' is not supported. The supported zones for location 'eastus' are '1,2,3'",
+        landscape.make_pool,
+        availabilityZones=["1", "4"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"vmSize": "Standard_B4ms"}, "B series VMs are not supported for system node pools"),
+        ({"osType": "Windows"}, "must be Linux"),
+        ({"count": 0}, "must have at least one node"),
+        ({"scaleSetPriority": "Spot"}, "cannot be a system node pool"),
+        ({"nodeTaints": ["a=b:NoSchedule"]}, "hard taints of system node pool"),
+        ({"mode": "User"}, "There has to be at least one system agent pool."),
+    ],
+)
+def test_system_pools(landscape, more, words):
+    name = "sys" if more.get("osType") == "Windows" else "system"
+    refused(words, landscape.make_cluster, landscape.system_pool(name=name, **more))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"osDiskType": "Ephemeral", "vmSize": "Standard_D4s_v5"}, "does not support ephemeral OS disk"),
+        ({"osDiskType": "Ephemeral", "osDiskSizeGB": 256, "vmSize": "Standard_NC4as_T4_v3"}, "has a max cache size/temp disk size of 176 GB, but the OS disk requires 256 GB"),
+        ({"maxPods": 9}, "must be between 10 and 250"),
+        ({"minCount": 1}, "can only be set when enableAutoScaling is true"),
+        ({"enableAutoScaling": True, "minCount": 3, "maxCount": 2}, "must not exceed maxCount"),
+        ({"scaleSetEvictionPolicy": "Delete"}, "can only be set when scaleSetPriority is Spot"),
+        ({"scaleSetPriority": "Spot", "spotMaxPrice": 0}, "must be -1 or greater than 0"),
+        ({"nodeLabels": {"kubernetes.azure.com/x": "y"}}, "the prefix kubernetes.azure.com is reserved"),
+        ({"nodeTaints": ["nope"]}, "is not key=value:effect"),
+        ({"gpuInstanceProfile": "MIG1g"}, "does not support MIG"),
+    ],
+)  # fmt: skip
+def test_pool_settings(landscape, more, words):
+    landscape.make_cluster()
+    refused(words, landscape.make_pool, **more)
+
+
+def test_what_a_pool_cannot_change_in_place(landscape):
+    landscape.make_cluster()
+    pool = landscape.make_pool()
+    refused(
+        "Changing property 'properties.kubeletConfig' is not allowed.",
+        landscape.azure.update, "containerservice:AgentPool", pool, **landscape.pool(kubeletConfig={"cpuManagerPolicy": "static"}),
+    )  # fmt: skip
+
+
+def test_a_subnet_needs_room_for_the_nodes(landscape):
+    small = landscape.make_subnet("small", "10.10.8.0/29")
+    landscape.make_cluster()
+    refused("Pre-allocated IPs 5 exceeds IPs available 3 in Subnet Cidr 10.10.8.0/29", landscape.make_pool, count=4, vnetSubnetID=small.id)
+
+
+def test_the_last_system_pool_stays(landscape):
+    cluster = landscape.make_cluster()
+    assert cluster.id
+    pool = landscape.make_pool("sys2", mode="System", vmSize="Standard_D4ds_v5")
+    landscape.azure.delete("containerservice:AgentPool", pool.id)  # another one is left

@@ -1,0 +1,35 @@
+"""A small program on the real engine and a real control plane: what a person reads when it cannot work."""
+
+import pytest
+
+from tests.rehearsal.tiny_runs import configure, nothing_runs, rehearse
+
+pytestmark = pytest.mark.engine
+
+
+def test_a_pod_that_fits_nowhere_ends_the_run_with_the_schedulers_words(repository):
+    """The provider itself would wait ten minutes for the Deployment."""
+    configure(repository, "dev", gpus=9)
+    code, output = rehearse(repository, "run", "--stack", "dev")
+    assert code == 1
+    assert "the scheduler cannot place:" in output
+    assert "work/server-" in output and "Insufficient nvidia.com/gpu" in output
+    up = next(line for line in output.splitlines() if line.startswith("  up "))
+    assert float(up.split()[1]) < 200  # 50 s, of which 25 s waiting for something to change, on a machine that does nothing else
+    assert "Traceback" not in output
+    assert nothing_runs(repository)
+
+
+def test_a_size_that_azure_no_longer_sells(repository):
+    code, output = rehearse(repository, "run", "--stack", "dev", "--subscription", "today")
+    assert code == 1
+    assert "The VM size of Standard_NC24s_v3 is not allowed in your subscription in location 'eastus'." in output
+    assert "Traceback" not in output
+    assert nothing_runs(repository)
+
+
+def test_an_unknown_stack_and_an_unknown_subscription(repository):
+    code, output = rehearse(repository, "run", "--stack", "prd")
+    assert code == 1 and "there is no stack 'prd'" in output and "there are: dev" in output
+    code, output = rehearse(repository, "run", "--stack", "dev", "--subscription", "tomorrow")
+    assert code == 1 and "there are: default, no-zones, tight-quota, today" in output

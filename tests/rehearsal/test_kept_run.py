@@ -1,0 +1,29 @@
+"""A small program on the real engine and a real control plane: kept for a look, and a crash that is told."""
+
+import subprocess
+
+import pytest
+
+from rehearsal.layout import Layout
+from tests.rehearsal.tiny_runs import nothing_runs, rehearse
+
+pytestmark = pytest.mark.engine
+
+
+def test_kept_for_a_look_and_then_cleaned(repository):
+    layout = Layout.of_stack("dev", repository)
+    code, output = rehearse(repository, "run", "--stack", "dev", "--keep")
+    assert code == 0, output
+    assert f"export KUBECONFIG={layout.kubeconfig}" in output
+    nodes = subprocess.run(["kubectl", "--kubeconfig", layout.kubeconfig, "get", "nodes", "-o", "name"], capture_output=True, text=True)
+    assert len(nodes.stdout.split()) == 3
+    code, output = rehearse(repository, "clean", "--stack", "dev")
+    assert code == 0 and nothing_runs(repository) and not layout.root.exists()
+
+
+def test_a_crash_between_azure_and_the_engine_is_told(repository):
+    """Azure has the pool, the engine does not know: the next run finds it there, as a person would on the cloud."""
+    code, output = rehearse(repository, "run", "--stack", "dev", "--fault", "crash:AgentPool")
+    assert code == 1
+    assert "cannot create already existing resource" in output
+    assert nothing_runs(repository)
