@@ -125,7 +125,7 @@ KWOK = Recipe(
 LWS = Recipe(
     name="lws",
     module="sigs.k8s.io/lws",
-    version="v0.8.0",
+    version="v0.9.0",
     outputs=(Output(name="lws-controller", package="sigs.k8s.io/lws/cmd", cpu_seconds=320),),
     copies=(
         Copy(module="sigs.k8s.io/lws", source="charts/lws", target="share/lws/charts/lws"),
