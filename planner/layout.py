@@ -109,8 +109,11 @@ def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple
         if gpus_there < gpus_needed or settings.sizing.mode != "verbatim":
             problems.append(_too_few(settings, size, sum(needed), gpus_needed))
         needed = shares(pool.max_nodes, len(zones))
+    lowest = needed if pool.min_nodes is None else shares(pool.min_nodes, len(zones))
+    # More than the pods need where settings keep that many.
+    needed = [max(count, low) for count, low in zip(needed, lowest, strict=True)]
     highest = _spread_out(most if pool.max_nodes is None else needed, pool.max_nodes)
-    lowest = _taken_off(needed, pool.min_nodes)
+    highest = [max(count, high) for count, high in zip(needed, highest, strict=True)]
     return (
         tuple(
             GpuPoolPlan(size=size, zones=where, nodes=nodes, min_nodes=low, max_nodes=high)
@@ -124,13 +127,6 @@ def _spread_out(nodes: list[int], total: int | None) -> list[int]:
     """The pools' greatest sizes: what is above the need is shared out evenly."""
     more = 0 if total is None else max(0, total - sum(nodes))
     return [count + extra for count, extra in zip(nodes, shares(more, len(nodes)), strict=True)]
-
-
-def _taken_off(nodes: list[int], total: int | None) -> list[int]:
-    """The pools' smallest sizes: `total` shared out evenly, or as many as there are."""
-    if total is None:
-        return list(nodes)
-    return [min(count, low) for count, low in zip(nodes, shares(total, len(nodes)), strict=True)]
 
 
 def _too_few(settings: StackSettings, size: GpuSize, nodes: int, gpus: int) -> Problem:

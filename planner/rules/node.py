@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from planner import gpu_memory, placement
 from planner.layout import keeps_pipelines_together
 from planner.placement import ZONE
-from planner.reservations import reserved_cpu_millicores
 from planner.rules.rule import NOT_SET, Advice, Situation
 from settings import StackSettings
 from settings.quantities import ByteSize, Cpu
@@ -68,12 +67,10 @@ def share(at: Situation) -> Share | None:
     if not 0 < gpus <= at.size.gpus:
         return None
     room = placement.node_room(settings, at.size)
-    # Exclusive CPUs come from what the kubelet has not reserved, in whole CPUs.
-    exclusive = at.size.vcpus - math.ceil(reserved_cpu_millicores(at.size.vcpus) / 1000)
     for pods in range(at.size.gpus // gpus, 0, -1):
         cpu = room.cpu_millicores // pods
         if pins(settings):
-            cpu = min(cpu // 1000, exclusive // pods) * 1000
+            cpu = cpu // 1000 * 1000
         memory = room.memory_mib // pods // 1024 * 1024
         if cpu >= 1000 and memory >= _least_memory_mib(at):
             return Share(pods=pods, cpu_millicores=cpu, memory_mib=memory)
@@ -98,8 +95,7 @@ def _cpu(settings: StackSettings, most: Share) -> tuple[str | None, str | None]:
     requests, limits = settings.shard.resources.requests.cpu, settings.shard.resources.limits.cpu
     wanted = limits or requests
     if pins(settings):
-        given = min(_millicores(wanted), most.cpu_millicores) if wanted else most.cpu_millicores
-        whole = str(max(1, given // 1000))
+        whole = str(min(max(1, _millicores(wanted) // 1000), most.cpu_millicores // 1000) if wanted else most.cpu_millicores // 1000)
         return whole, whole
     request = _cpu_text(most.cpu_millicores) if requests and _millicores(requests) > most.cpu_millicores else None
     return request, None

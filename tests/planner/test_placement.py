@@ -190,6 +190,11 @@ def test_bounds_are_shared_out_over_the_zones():
     assert [(pool.nodes, pool.min_nodes, pool.max_nodes) for pool in made.gpu_pools] == [(2, 2, 4), (2, 1, 3)]
 
 
+def test_nodes_that_settings_keep_ready_are_kept():
+    [pool] = plan(settings(gpuPool={"minNodes": 5})).gpu_pools
+    assert (pool.nodes, pool.min_nodes, pool.max_nodes) == (5, 5, 5)
+
+
 def test_verbatim_says_which_shards_stay_pending_and_why():
     made = plan(verbatim(gpuPool={"maxNodes": 3}))
     assert [pod.name for pod in made.pods if pod.node is None] == [f"zig-ai-shard-0-{index}" for index in range(3, 8)]
