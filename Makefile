@@ -35,6 +35,10 @@ rehearse: toolchain ## The whole program on a real engine and a real Kubernetes 
 clean-rehearsal: ## Take away what a kept rehearsal left (all stacks, or STACK=prod)
 	@$(if $(wildcard .venv),python -m rehearsal clean $(if $(filter command,$(origin STACK)),--stack $(STACK)),rm -rf .rehearsal)
 
+.PHONY: serve
+serve: toolchain ## The service itself on this machine, with a small model and no GPU, until Ctrl-C (PORT=8080, PIPELINES=2)
+	@python -m local serve --stack $(if $(filter command,$(origin STACK)),$(STACK),dev) $(if $(PORT),--port $(PORT)) $(if $(PIPELINES),--pipelines $(PIPELINES))
+
 .PHONY: test
 test: toolchain lint ## Everything this repository can prove on this machine
 	pytest -q -n 4 --dist loadfile --no-loadscope-reorder

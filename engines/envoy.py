@@ -170,7 +170,9 @@ def _to_pipelines(args: ProxyArgs) -> dict[str, Any]:
         "timeout": "0s",
         "retry_policy": {
             # Only while nothing was sent to the client: a completion changes nothing, so asking another pipeline is safe.
-            "retry_on": "connect-failure,refused-stream,reset",
+            # 503 is what a server says that still reads its weights.
+            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+            "retriable_status_codes": [503],
             "num_retries": args.retries,
             "per_try_idle_timeout": _seconds(args.silence_s),
             "retry_host_predicate": [

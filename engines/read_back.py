@@ -50,6 +50,14 @@ def in_field(key: str, role: Role, server: Server, field: FieldPath) -> Told:
     return Told(key=key, outcome="in force", role=role, field=field, holds=None if value is None else text_of(value))
 
 
+def in_args(key: str, role: Role, server: Server, flag: str) -> Told:
+    """A setting that a flag follows from. Raises ValueError when the server has no such flag."""
+    position = server.args.index(flag)
+    following = server.args[position + 1 : position + 2]
+    holds = following[0] if following and not following[0].startswith("--") else flag
+    return Told(key=key, outcome="in force", role=role, field=("args", flag), holds=holds)
+
+
 def in_file(key: str, role: Role, server: Server, file_name: str, path: Path) -> Told:
     """A setting that another key of a file follows from. Raises KeyError when the file has no such key."""
     [content] = [file.content for file in server.config_files if file.name == file_name]

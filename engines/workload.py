@@ -101,6 +101,8 @@ class Server:
     shared_memory: str | None = None
     """Size of `/dev/shm`; it counts against the memory limit. None leaves the container runtime's 64 MiB."""
     cache: Cache | None = None
+    metrics_port: str = "metrics"
+    """Name of the port on which it answers `Workload.metrics_path`."""
 
     def port(self, name: str) -> int:
         """Number of the port of that name; KeyError when there is none."""
@@ -121,13 +123,29 @@ class Told:
     """`passed through` when only the program in the image can give it an effect."""
     role: Role
     field: FieldPath
-    """From the role's `Server`: `("limits", "cpu")`, `("env", "GC_THREADS", "value")`, `("config_files", "shard.yaml", "model", ...)`."""
+    """From the role's `Server`: `("limits", "cpu")`, `("env", "GC_THREADS", "value")`, `("config_files", "shard.yaml", "model", ...)`,
+    `("args", "--threads")` for what follows that flag, or for the flag itself when it stands alone. Empty for a setting that is told
+    nowhere: then the engine's name is held, since that it is this engine is all that can be said."""
     holds: str | None
     """What is there, as text; None when the setting keeps the field empty."""
+    given: str = ""
+    """What is honoured instead, for `translated`; left out: what is there."""
     line: int | None = None
     """Of the file, from 1."""
     because: str = ""
     source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A Prometheus metric, and which of its series are meant."""
+
+    name: str
+    """Of a histogram, without `_bucket`."""
+    where: str = ""
+    """PromQL label matchers, in braces."""
+    unit: float = 1.0
+    """Of a histogram of times, in seconds: 0.001 where it counts milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,15 +154,17 @@ class Workload:
     shard: Server
     serving_ports: tuple[Port, ...]
     """Ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name."""
+    shards_talk: bool = True
+    """Whether the shards of a pipeline send one another anything; false where one shard is a pipeline."""
     inference_path: str
     """Where clients POST, for the load test."""
     metrics_path: str = "/metrics"
     load_query: str
     """PromQL of the requests that wait or are being served in all pipelines together, for the autoscaler."""
-    latency_histogram: str
-    """Prometheus histogram of a request's seconds, without `_bucket`."""
-    requests_counter: str
-    """Prometheus counter of requests."""
+    latency: Series
+    """Histogram of the time a request takes."""
+    requests: Series
+    """Counter of requests."""
     told: tuple[Told, ...] = ()
     """Every setting that the two servers are told, read back from what was rendered."""
 

@@ -9,20 +9,21 @@ Not here: the pods around the containers (`infra/kubernetes/`), and whether a se
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
 
 from engines import read_back
+from engines.common import effects, loading, plain, resource_list, variable
 from engines.images import image_reference
-from engines.workload import Cache, ConfigFile, Endpoints, Env, FieldPath, Port, Probe, Role, SecretKey, Server, Told, Workload
+from engines.workload import Cache, ConfigFile, Endpoints, Env, FieldPath, Port, Probe, Role, Series, Server, Told, Workload
 from planner.plan import Plan
 from settings import StackSettings
 from settings.leaves import leaves
-from settings.shard import EnvVar
+
+COORDINATOR_IMAGE = "zig-ai/coordinator:1.0.0"
+SHARD_IMAGE = "zig-ai/shard:1.0.0"
 
 HTTP = Port(name="http", number=8080)
 METRICS = Port(name="metrics", number=9090)
@@ -45,13 +46,6 @@ PROFILING_DIR = "/app/profiling"
 # https://github.com/kubernetes-sigs/lws/blob/v0.9.0/api/leaderworkerset/v1/leaderworkerset_types.go
 _SHARD_INDEX = "metadata.labels['leaderworkerset.sigs.k8s.io/worker-index']"
 _PIPELINE_INDEX = "metadata.labels['leaderworkerset.sigs.k8s.io/group-index']"
-
-_STARTUP_PERIOD_SECONDS = 10
-
-
-def plain(section: BaseModel) -> Any:
-    """A settings section as the guide spells it; quantities print back as they were written."""
-    return json.loads(section.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def _sharding(settings: StackSettings, plan: Plan) -> dict[str, Any]:
@@ -107,7 +101,7 @@ def coordinator_config(settings: StackSettings, plan: Plan, endpoints: Endpoints
     """`/app/config/coordinator.yaml`."""
     return _dump(
         {
-            "coordinator": {"config": plain(settings.coordinator.config)},
+            "coordinator": {"config": plain(settings.coordinator.config), "limits": plain(settings.coordinator.limits)},
             "model": plain(settings.model),
             "sharding": _sharding(settings, plan),
             "caching": _caching(settings, endpoints),
@@ -122,43 +116,30 @@ def coordinator_config(settings: StackSettings, plan: Plan, endpoints: Endpoints
     )
 
 
-def _resources(resources: BaseModel) -> dict[str, str]:
-    """A Kubernetes resource list: quantities are text there, counts too."""
-    return {name: str(quantity) for name, quantity in plain(resources).items()}
-
-
 def _coordinator(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
     # Two failed balancer probes take a pod out of rotation; it keeps serving that long, and one interval more.
     draining_seconds = 3 * max(5, math.ceil(settings.coordinator.config.health_check_interval.seconds))
     health = Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5, timeout_seconds=3)
     return Server(
-        image=image_reference(settings.images.coordinator, endpoints.registry),
+        image=image_reference(settings.images.coordinator or COORDINATOR_IMAGE, endpoints.registry),
         env=(Env(name="POD_NAME", field_path="metadata.name"), Env(name="POD_IP", field_path="status.podIP")),
         config_files=(ConfigFile(name="coordinator.yaml", content=coordinator_config(settings, plan, endpoints)),),
         ports=(HTTP, METRICS),
         startup=Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5, failure_threshold=60),
         liveness=Probe(port=HTTP.name, path=HEALTH_PATH, failure_threshold=6),
         readiness=health,
-        requests=_resources(settings.coordinator.resources.requests),
-        limits=_resources(settings.coordinator.resources.limits),
+        requests=resource_list(settings.coordinator.resources.requests),
+        limits=resource_list(settings.coordinator.resources.limits),
         run_as_user=ZIGAI_UID,
         pre_stop_seconds=draining_seconds,
     )
 
 
-def _env(variable: EnvVar) -> Env:
-    if variable.value_from is None:
-        return Env(name=variable.name, value=variable.value)
-    reference = variable.value_from.secret_key_ref
-    return Env(name=variable.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
-
-
 def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
     l2_cache = settings.caching.l2_cache
-    asked = tuple(_env(variable) for variable in settings.shard.env)
-    load_seconds = settings.rollout.model_load_timeout.seconds
+    asked = tuple(map(variable, settings.shard.env))
     return Server(
-        image=image_reference(settings.images.shard, endpoints.registry),
+        image=image_reference(settings.images.shard or SHARD_IMAGE, endpoints.registry),
         env=(
             *asked,
             Env(name="SHARD_INDEX", field_path=_SHARD_INDEX),
@@ -168,13 +149,7 @@ def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
         ),
         config_files=(ConfigFile(name="shard.yaml", content=shard_config(settings, plan, endpoints)),),
         ports=(HTTP, METRICS, SHARD),
-        startup=Probe(
-            port=HTTP.name,
-            path=HEALTH_PATH,
-            period_seconds=_STARTUP_PERIOD_SECONDS,
-            # Probes that kill a model which is still loading are the commonest fault of such deployments: allow all of the time.
-            failure_threshold=math.ceil(load_seconds / _STARTUP_PERIOD_SECONDS),
-        ),
+        startup=loading(HTTP.name, HEALTH_PATH, settings.rollout.model_load_timeout.seconds),
         # A restart costs a whole pipeline a model load, so a shard is given a minute to answer again.
         liveness=Probe(port=HTTP.name, path=HEALTH_PATH, failure_threshold=6),
         readiness=Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5),
@@ -192,9 +167,6 @@ def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
 
 
 _EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (
-    ("images.coordinator", "coordinator", ("image",)),
-    ("images.shard", "shard", ("image",)),
-    ("rollout.modelLoadTimeout", "shard", ("startup", "failure_threshold")),
     ("coordinator.config.healthCheckInterval", "shard", ("pre_stop_seconds",)),
     ("coordinator.config.healthCheckInterval", "coordinator", ("pre_stop_seconds",)),
     ("profiling.enabled", "shard", ("profiling_dir",)),
@@ -202,21 +174,13 @@ _EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (
     ("caching.l2Cache.enabled", "shard", ("cache", "path")),
     ("caching.l2Cache.size", "shard", ("cache", "size")),
     ("caching.l2Cache.persistent", "shard", ("cache", "persistent")),
-    *(
-        (f"{role}.resources.{side}.{name}", role, (side, name))
-        for role in ("coordinator", "shard")
-        for side in ("requests", "limits")
-        for name in ("nvidia.com/gpu", "cpu", "memory")
-    ),
 )
-"""Settings that Kubernetes or the kubelet acts on, whatever the image does: key, server, field."""
 
 
 def _told(settings: StackSettings, coordinator: Server, shard: Server) -> tuple[Told, ...]:
     given = leaves(settings)
-    servers = {"coordinator": coordinator, "shard": shard}
     return (
-        *(read_back.in_field(key, role, servers[role], field) for key, role, field in _EFFECTS if key in given),
+        *effects(given, {"coordinator": coordinator, "shard": shard}, _EFFECTS),
         read_back.in_file("model.name", "shard", shard, "shard.yaml", ("storage", "weights")),
         *read_back.in_environment(given, "shard.env", "shard", shard),
         *read_back.in_files(given, "shard", shard),
@@ -240,8 +204,8 @@ class ZigAi:
             # Little's law: seconds spent on requests, per second, are the requests waiting or being served on average.
             load_query="sum(rate(zig_ai_inference_duration_seconds_sum[1m]))",
             # The two names that the guide queries.
-            latency_histogram="zig_ai_inference_duration_seconds",
-            requests_counter="zig_ai_inference_requests_total",
+            latency=Series(name="zig_ai_inference_duration_seconds"),
+            requests=Series(name="zig_ai_inference_requests_total"),
             told=_told(settings, coordinator, shard),
         )
 

@@ -16,7 +16,8 @@ AS_GIVEN = "as given"
 def path_text(*parts: int | str) -> str:
     """`spec.containers[0].resources.limits["nvidia.com/gpu"]`; keys that are no plain words are quoted.
 
-    In brackets also: the name of a list's item, `env[GC_THREADS]`, in which `*` stands for any letters.
+    In brackets also: the name of a list's item, `env[GC_THREADS]`, in which `*` stands for any letters; and a flag, `args[--threads]`,
+    for what follows it, or for the flag itself when it stands alone.
     """
     return below("", *parts).removeprefix(".")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from planner import memory
 from planner.catalogue import Gpu, ModelShape
+from planner.engine_traits import TRAITS
 from planner.layers import split_layers
 from planner.memory import MemoryFit
+from planner.plan import GpuSize
 from settings import Problem, StackSettings
 from settings.leaves import with_values
 
@@ -19,9 +22,13 @@ SMALLER = {"fp32": "fp16", "fp16": "int8", "bf16": "int8", "fp8": "int4", "int8"
 
 
 def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
-    """Of all stages the one with least room for its KV cache: the first holds the embedding, the last the output head."""
+    """Of all stages the one with least room for its KV cache: the first holds the embedding, the last the output head.
+
+    Where one process holds a whole pipeline, its GPUs each hold some of the layers, and the caches of those: each GPU is a stage.
+    """
     model, compiled = settings.model, settings.model.compilation.tensorrt
-    stages = split_layers(shape.layers, settings.sharding.shards_count)
+    split = _layer_split(settings, shape)
+    stages = split_layers(shape.layers, settings.sharding.shards_count * split)
     # Those between the ends differ in nothing but a layer more in the first of them.
     ends = {stage.index: stage for stage in (stages[0], stages[min(1, len(stages) - 1)], stages[-1])}
     fits = [
@@ -35,13 +42,23 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
             memory_fraction=settings.shard.config.gpu_memory_fraction,
             workspace_gib=compiled.max_workspace_size.gib if compiled.enabled else 0.0,
             batch_tokens=BATCH_TOKENS,
-            kv_asked_gib=model.kv_cache.max_cache_size.gib if model.kv_cache.enabled else 0.0,
-            gpus=max(1, settings.shard.resources.limits.nvidia_gpu or 1),
+            kv_asked_gib=model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
+            gpus=_gpus(settings) if split == 1 else 1,
             batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
         )
         for stage in ends.values()
     ]
-    return min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib))
+    # A token is in the cache of every stage, so the one that holds fewest decides.
+    return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
+
+
+def _gpus(settings: StackSettings) -> int:
+    return max(1, settings.shard.resources.limits.nvidia_gpu or 1)
+
+
+def _layer_split(settings: StackSettings, shape: ModelShape) -> int:
+    """Into how many GPUs the layers of one shard are divided; 1 where each of them holds a part of every layer."""
+    return min(_gpus(settings), shape.layers) if TRAITS[settings.engine].whole_pipeline_in_a_pod else 1
 
 
 def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
@@ -49,7 +66,7 @@ def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
     fit = tightest(settings, gpu, shape)
     if not settings.model.kv_cache.enabled:
         return fit.short_gib
-    layers = math.ceil(shape.layers / settings.sharding.shards_count)
+    layers = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, shape)))
     least_gib = BATCH_TOKENS * memory.kv_bytes_per_token(shape, layers, _kv_precision(settings)) / 2**30
     return max(0.0, least_gib - fit.kv_room_gib)
 
@@ -58,13 +75,13 @@ def _kv_precision(settings: StackSettings) -> str:
     return "int8" if settings.model.kv_cache.compression else "fp16"
 
 
-def too_large(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> Problem | None:
+def too_large(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape) -> Problem | None:
     """Says by how much a model misses its GPUs, and the smallest change that makes it fit."""
     missing = missing_gib(settings, gpu, shape)
     if missing <= 0:
         return None
     parts = tightest(settings, gpu, shape).memory
-    changes = list(_smallest_changes(settings, gpu, shape))
+    changes = list(_smallest_changes(settings, size, gpu, shape))
     return Problem(
         key="model.name",
         value=settings.model.name,
@@ -74,15 +91,14 @@ def too_large(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> Problem |
     )
 
 
-def _smallest_changes(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> Iterator[str]:
+def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape) -> Iterator[str]:
     def fits(changed: StackSettings) -> bool:
         return missing_gib(changed, gpu, shape) <= 0
 
-    shards = settings.sharding.shards_count
-    counts = (count for count in range(shards + 1, shape.layers + 1) if shape.layers % count == 0)
-    more = next((count for count in counts if fits(_with(settings, "sharding", "shardsCount", count))), None)
-    if more:
-        yield f"sharding.shardsCount: {more}"
+    if TRAITS[settings.engine].whole_pipeline_in_a_pod:
+        yield from _more_gpus(settings, size, fits)
+    else:
+        yield from _more_shards(settings, shape, fits)
     quantization = settings.model.quantization
     precision = quantization.precision if quantization.enabled else "fp16"
     while smaller := SMALLER.get(precision):
@@ -93,5 +109,16 @@ def _smallest_changes(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> I
             return
 
 
-def _with(settings: StackSettings, section: str, key: str, value: object) -> StackSettings:
-    return with_values(settings, {(section, key): value})
+def _more_gpus(settings: StackSettings, size: GpuSize, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
+    limit = ("shard", "resources", "limits", "nvidia.com/gpu")
+    for count in range(_gpus(settings) + 1, size.gpus + 1):
+        if fits(with_values(settings, {limit: count})):
+            yield f"{'.'.join(limit)}: {count}"
+            return
+
+
+def _more_shards(settings: StackSettings, shape: ModelShape, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
+    for count in range(settings.sharding.shards_count + 1, shape.layers + 1):
+        if shape.layers % count == 0 and fits(with_values(settings, {("sharding", "shardsCount"): count})):
+            yield f"sharding.shardsCount: {count}"
+            return

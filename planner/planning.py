@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from planner import catalogue, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
+from planner.engine_traits import TRAITS
 from planner.layers import split_layers
 from planner.layout import Layout, layout
 from planner.plan import Finding, GpuSize, Plan
@@ -36,10 +37,10 @@ def plan(settings: StackSettings) -> Plan:
     known = _known(settings)
     rules = advised(Situation(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape), RULES)
     deployed = rules.settings if settings.sizing.mode == "fitted" else settings
-    problems = _layer_problems(deployed, known.shape)
+    problems = _layer_problems(deployed, known.shape) + _engine_problems(deployed)
     if settings.sizing.mode == "strict":
         problems += _contradictions(settings, rules.advice)
-    if too_large := gpu_memory.too_large(deployed, known.gpu, known.shape):
+    if too_large := gpu_memory.too_large(deployed, known.size, known.gpu, known.shape):
         problems.append(too_large)
     made = layout(deployed, known.size)
     if isinstance(made, list) or problems:
@@ -55,7 +56,7 @@ def plan(settings: StackSettings) -> Plan:
         pipeline_in_one_zone=made.pipeline_in_one_zone,
         pods=made.pods,
         memory=gpu_memory.tightest(deployed, known.gpu, known.shape),
-        redis_sku=known.redis_sku,
+        redis_sku=known.redis_sku if deployed.caching.l3_cache.enabled else None,
         findings=(*findings(settings, deployed, rules.advice), *_pending(deployed, made)),
     )
 
@@ -169,6 +170,23 @@ def _layer_problems(settings: StackSettings, shape: ModelShape) -> list[Problem]
             )
         ]
     return []
+
+
+def _engine_problems(settings: StackSettings) -> list[Problem]:
+    """What no deployment of the engine could be, whatever `sizing.mode` says."""
+    shards = settings.sharding.shards_count
+    # With `strict`, a rule says it already.
+    if not TRAITS[settings.engine].whole_pipeline_in_a_pod or shards == 1 or settings.sizing.mode == "strict":
+        return []
+    return [
+        Problem(
+            key="sharding.shardsCount",
+            value=str(shards),
+            consequence=f"{settings.engine} keeps all layers of a pipeline in one process: each of the {shards} pods would hold the whole "
+            "model, and all but the first would answer nothing",
+            fix="1 with more GPUs in shard.resources, or sizing: {mode: fitted} to have it adjusted",
+        )
+    ]
 
 
 def _contradictions(settings: StackSettings, advice: tuple[Advice, ...]) -> list[Problem]:

@@ -40,6 +40,17 @@ class CoordinatorConfig(Section):
     dynamic_batching: DynamicBatching = DynamicBatching()
 
 
+class CoordinatorLimits(Section):
+    """What one coordinator refuses, so that it stays up."""
+
+    request_size: Annotated[ByteSize, Between("1KB", "1GB", "no prompt would fit, or a few requests would fill its memory")] = ByteSize(
+        "1MB"
+    )
+    """Of one request; larger ones are answered with 413."""
+    queued_requests: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("every request would be refused, or wait for hours")] = 1000
+    """Requests that may wait for a pipeline; further ones are answered with 503 and Retry-After."""
+
+
 class CoordinatorService(Section):
     type: Literal["LoadBalancer", "ClusterIP"] = "LoadBalancer"
     annotations: dict[LabelKey, str] = Field(default_factory=dict)
@@ -49,6 +60,7 @@ class Coordinator(Section):
     """The front door: connections, batching, and the Service in front of it."""
 
     config: CoordinatorConfig = CoordinatorConfig()
+    limits: CoordinatorLimits = CoordinatorLimits()
     service: CoordinatorService = CoordinatorService()
     replicas: Annotated[int, Field(ge=1, le=100), Otherwise("nothing would answer, or far more than the shards can feed")] = 2
     resources: Resources = Resources(

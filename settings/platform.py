@@ -18,8 +18,10 @@ Pipelines = Annotated[int, Field(ge=1, le=256), Otherwise("each pipeline is a wh
 class Images(Section):
     """Container images; without a registry host they are taken from the stack's own registry."""
 
-    coordinator: ImageReference = "zig-ai/coordinator:1.0.0"
-    shard: ImageReference = "zig-ai/shard:1.0.0"
+    coordinator: ImageReference | None = None
+    """Left out: the engine's own."""
+    shard: ImageReference | None = None
+    """Left out: the engine's own."""
     node_tuning: ImageReference = "docker.io/library/debian:13-slim"
     """Anything with a shell and `nsenter` (Debian's util-linux); what it runs are the node's own programs."""
     device_plugin: ImageReference = "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"

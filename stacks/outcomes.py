@@ -7,7 +7,7 @@ a test refuses for every stack.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,11 +102,20 @@ def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, .
         outcome=outcome,
         given=decides.given if decides else given.get(key, NOT_SET),
         places=there,
-        because="; ".join(dict.fromkeys(filter(None, (reason, *(one.because for one in said))))),
+        because="; ".join(_reasons((reason, *(one.because for one in said)))),
         source="; ".join(dict.fromkeys(one.source for one in said if one.source)),
         codes=tuple(dict.fromkeys(finding.code for finding in found)),
         warns=any(finding.severity == "warning" and finding.outcome == "noted" for finding in found),
     )
+
+
+def _reasons(texts: Iterable[str]) -> list[str]:
+    """Each once, also where one is part of another."""
+    said: list[str] = []
+    for text in texts:
+        if not any(text in earlier for earlier in said) and text:
+            said.append(text)
+    return said
 
 
 def _outcome_of(one: Finding | Place) -> Outcome:

@@ -32,4 +32,5 @@ def output(rows: tuple[Row, ...]) -> dict[str, Any]:
 
 
 def _line(row: Row) -> str:
-    return f"  {row.key}: {row.change}; {row.because} ({', '.join(row.codes)})"
+    codes = f" ({', '.join(row.codes)})" if row.codes else ""
+    return f"  {row.key}: {row.change}; {row.because}{codes}"

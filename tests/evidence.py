@@ -72,11 +72,20 @@ def at(document: Any, path: str) -> Any:
 def _step(document: Any, key: str | None, index: str | None, item: str | None) -> Any:
     if index is not None:
         return document[int(index)] if isinstance(document, list) and int(index) < len(document) else MISSING
+    if item is not None and item.startswith("--"):
+        return _after(document, item)
     if item is not None:
         return next((one for one in document if any(fnmatchcase(str(one.get(name)), item) for name in _NAMES)), MISSING)
     if isinstance(document, dict):
         return document.get(key, MISSING)
     return getattr(document, str(key), MISSING)
+
+
+def _after(arguments: list[str], flag: str) -> Any:
+    if flag not in arguments:
+        return MISSING
+    following = arguments[arguments.index(flag) + 1 :][:1]
+    return following[0] if following and not following[0].startswith("--") else flag
 
 
 def _equal(value: Any, holds: str) -> bool:

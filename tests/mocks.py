@@ -66,12 +66,18 @@ class Options:
     aliases: list[str]
 
 
+def _parent(urn: str) -> str | None:
+    """The component's name; None for the stack, whose name is that of whichever test ran first in this process."""
+    *_, kind, name = f"::{urn}".split("::")
+    return None if not urn or kind == "pulumi:pulumi:Stack" else name
+
+
 class RecordingMonitor(MockMonitor):
     """Also keeps the options, which mocks are not given."""
 
     def RegisterResource(self, request):
         self.mocks.options[(request.type, request.name)] = Options(
-            parent=request.parent.rsplit("::", 1)[1] if request.parent else None,
+            parent=_parent(request.parent),
             depends_on={urn.rsplit("::", 1)[1] for urn in request.dependencies},
             protect=request.protect,
             ignore_changes=list(request.ignoreChanges),

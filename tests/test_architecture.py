@@ -12,10 +12,11 @@ MAY_IMPORT = {
     "engines": {"settings", "planner"},
     "infra": {"settings", "planner", "engines"},
     "stacks": {"settings", "planner", "engines", "infra"},
+    "local": {"settings", "planner", "engines", "infra", "toolchain", "rehearsal"},
     "rehearsal": set(),
     "toolchain": set(),
 }
-WITHOUT_PULUMI = {"settings", "planner", "engines", "toolchain"}
+WITHOUT_PULUMI = {"settings", "planner", "engines", "toolchain", "local"}
 
 
 def imports(path: Path) -> set[str]:

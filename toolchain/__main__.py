@@ -11,9 +11,10 @@ from toolchain.cache import Cache
 from toolchain.console import ToolchainError, megabytes, say
 from toolchain.golang import find_go
 from toolchain.official import find_official_pulumi
+from toolchain.packages import require_compiler
 from toolchain.pin import pin
 from toolchain.programs import Progress, ensure_program, folder_of, link, prune
-from toolchain.recipes import PULUMI, PULUMI_LANGUAGE_PYTHON, RECIPES, Recipe
+from toolchain.recipes import PROGRAMS, PULUMI, PULUMI_LANGUAGE_PYTHON, PackageRecipe, Recipe
 from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
 
 
@@ -21,9 +22,12 @@ def ensure_everything(cache: Cache) -> None:
     started = time.monotonic()
     venv = ensure_venv(cache)
     official = find_official_pulumi(cache)
-    recipes = [recipe for recipe in RECIPES if not (official and recipe in (PULUMI, PULUMI_LANGUAGE_PYTHON))]
+    recipes = [recipe for recipe in PROGRAMS if not (official and recipe in (PULUMI, PULUMI_LANGUAGE_PYTHON))]
     missing = [recipe for recipe in recipes if not folder_of(cache, recipe).exists()]
     if missing:
+        for recipe in missing:
+            if isinstance(recipe, PackageRecipe):
+                require_compiler(recipe)  # before the half hour of the others
         _announce(cache, missing)
     progress = Progress(total=sum(len(recipe.outputs) for recipe in missing))
     go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
@@ -36,8 +40,10 @@ def ensure_everything(cache: Cache) -> None:
     say(f"ready: {programs} programs and the environment, {megabytes(size)} in {cache.root} ({time.monotonic() - started:.1f} s)")
 
 
-def _announce(cache: Cache, missing: list[Recipe]) -> None:
+def _announce(cache: Cache, missing: list[Recipe | PackageRecipe]) -> None:
     programs = [output for recipe in missing for output in recipe.outputs]
+    if not programs:
+        return
     cores = Progress(total=0).cores
     minutes = sum(output.cpu_seconds for output in programs) / cores / 60
     say(f"{len(programs)} programs to build, once: about {minutes:.0f} min on {cores} cores, for all of them up to 17 GB of disk meanwhile")
@@ -51,14 +57,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--upgrade", action="store_true", help="lock: take newer indirect versions")
     options = parser.parse_args(arguments)
     cache = Cache.of_user()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped run stops its compilers too
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a stopped run stops its compilers too
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         if options.what == "bin":
             print(cache.bin)
         elif options.what == "venv":
             ensure_venv(cache)
         elif options.what == "prune":
-            prune(cache, keep={ensure_venv(cache), *(folder_of(cache, recipe) for recipe in RECIPES)})
+            prune(cache, keep={ensure_venv(cache), *(folder_of(cache, recipe) for recipe in PROGRAMS)})
         elif options.what == "lock":
             write_lock(cache, upgrade=options.upgrade)
         elif options.what == "pin":

@@ -106,3 +106,15 @@ def point(link: Path, target: Path) -> None:
 
 def size_bytes(path: Path) -> int:
     return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def copy_out(source: Path, target: Path) -> None:
+    """Copy with the contents as they are; modules' files are read-only, which would make the cache hard to remove."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=shutil.copyfile)
+        for folder, _, _ in os.walk(target):
+            os.chmod(folder, 0o755)
+    else:
+        shutil.copyfile(source, target)
+        target.chmod(0o755)

@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,8 @@ from pathlib import Path
 from toolchain.cache import Cache, remove
 from toolchain.console import ToolchainError, say
 from toolchain.recipes import MIN_GO
+from toolchain.running import end_of, run_logged
 from toolchain.venv import BOOTSTRAP
-
-HEARTBEAT_SECONDS = 30
 
 # Writable sources, so that the cache can be removed with rm; no paths of this machine in the programs.
 BUILD_FLAGS = "-modcacherw -buildvcs=false -trimpath"
@@ -59,27 +56,14 @@ class Go:
 
     def run(self, arguments: list[str], *, folder: Path, log: Path, purpose: str, heartbeat: Callable[[], None]) -> None:
         """Run until done, its output in `log`; on failure tell the end of it."""
-        with log.open("w") as output:
-            command = [self.program, *arguments]
-            process = subprocess.Popen(command, cwd=folder, env=self.environment(), stdout=output, stderr=subprocess.STDOUT)
-            try:
-                while True:
-                    try:
-                        code = process.wait(timeout=HEARTBEAT_SECONDS)
-                        break
-                    except subprocess.TimeoutExpired:
-                        heartbeat()
-            except BaseException:
-                process.send_signal(signal.SIGINT)  # Go stops its compilers; what they finished stays in its build cache
-                process.wait()
-                raise
+        command = [self.program, *arguments]
+        code = run_logged(command, folder=folder, environment=self.environment(), log=log, heartbeat=heartbeat)
         if code != 0:
             raise failure(purpose, log)
 
 
 def failure(purpose: str, log: Path) -> ToolchainError:
-    with log.open(errors="replace") as lines:
-        tail = "".join(deque(lines, maxlen=15)).strip()
+    tail = end_of(log)
     # GOPROXY itself is not printed: it may carry a password.
     hint = " (the Go module proxy is out of reach: check the network and GOPROXY)" if UNREACHABLE.search(tail) else ""
     return ToolchainError(f"{purpose} failed{hint}; whole log: {log}; its end:\n{tail}")

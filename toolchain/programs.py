@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from toolchain.cache import Cache, point, remove, size_bytes
+from toolchain.cache import Cache, copy_out, point, remove, size_bytes
 from toolchain.console import megabytes, say
 from toolchain.golang import BUILD_FLAGS, COMPILE_FLAGS, LINK_FLAGS, Go
-from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, Recipe
+from toolchain.packages import build_package
+from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, PackageRecipe, Recipe
 
 PINS = Path(__file__).resolve().parent / "programs"
+PINNED = (".mod", ".sum", ".go", ".txt", ".cmake")
 
 
 @dataclass(kw_only=True)
@@ -36,19 +38,27 @@ class Progress:
         say(f"{label}: building, about {expected} s on {self.cores} cores")
         return lambda: say(f"{label}: {time.monotonic() - started:.0f} s so far, about {expected} s expected")
 
+    def package(self, recipe: PackageRecipe) -> Callable[[], None]:
+        """One step a package; one that compiles nothing takes as long as its download."""
+        if recipe.outputs:
+            return self.start(recipe.name, sum(output.cpu_seconds for output in recipe.outputs))
+        say(f"{recipe.name}: fetching")
+        started = time.monotonic()
+        return lambda: say(f"{recipe.name}: fetching, {time.monotonic() - started:.0f} s so far")
 
-def folder_of(cache: Cache, recipe: Recipe, pins: Path = PINS) -> Path:
+
+def folder_of(cache: Cache, recipe: Recipe | PackageRecipe, pins: Path = PINS) -> Path:
     """Named by what is built, not by what builds it: a newer Go on PATH is no reason to spend 20 minutes again."""
-    what = asdict(recipe) | {"flags": [BUILD_FLAGS, LINK_FLAGS]}
+    what = asdict(recipe) | ({"flags": [BUILD_FLAGS, LINK_FLAGS]} if isinstance(recipe, Recipe) else {})
     for output in what["outputs"]:
         del output["cpu_seconds"]  # only an estimate
     content = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
-    for file in sorted(file for file in (pins / recipe.name).iterdir() if file.suffix in (".mod", ".sum", ".go")):
+    for file in sorted(file for file in (pins / recipe.name).iterdir() if file.suffix in PINNED):
         content.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return cache.programs / f"{recipe.name}-{content.hexdigest()[:12]}"
 
 
-def ensure_program(cache: Cache, recipe: Recipe, go: Callable[[], Go], progress: Progress, pins: Path = PINS) -> Path:
+def ensure_program(cache: Cache, recipe: Recipe | PackageRecipe, go: Callable[[], Go], progress: Progress, pins: Path = PINS) -> Path:
     """Return the program's folder (bin/, share/), built first if it is not there."""
     folder = folder_of(cache, recipe, pins)
     if folder.exists():
@@ -61,7 +71,10 @@ def ensure_program(cache: Cache, recipe: Recipe, go: Callable[[], Go], progress:
         remove(partial)  # left by a run that was stopped
         (partial / "bin").mkdir(parents=True)
         started = time.monotonic()
-        build(recipe, partial, go(), progress, pins)
+        if isinstance(recipe, PackageRecipe):
+            build_package(cache, recipe, partial, progress.package(recipe), pins)
+        else:
+            build(recipe, partial, go(), progress, pins)
         size = size_bytes(partial)
         (partial / "made.json").write_text(json.dumps({"size_bytes": size, "seconds": round(time.monotonic() - started)}))
         partial.rename(folder)
@@ -89,18 +102,6 @@ def build(recipe: Recipe, target: Path, go: Go, progress: Progress, pins: Path) 
     remove(source)
 
 
-def copy_out(source: Path, target: Path) -> None:
-    """Copy with the contents as they are; modules' files are read-only, which would make the cache hard to remove."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=shutil.copyfile)
-        for folder, _, _ in os.walk(target):
-            os.chmod(folder, 0o755)
-    else:
-        shutil.copyfile(source, target)
-        target.chmod(0o755)
-
-
 def embed_kubernetes_schema(provider: Path, target: Path) -> None:
     """What the provider's own generator does: its schema with a version, compact, for main.go to embed."""
     schema = json.loads((provider / "schema.json").read_text()) | {"version": KUBERNETES_PROVIDER_CODE_OF}
@@ -124,7 +125,9 @@ def link(cache: Cache, folders: list[Path], official: dict[str, Path]) -> None:
         # The language host looks for its executor beside its own file, links followed.
         host, executor = cache.bin / "pulumi-language-python", cache.bin / "pulumi-language-python-exec"
         if {host, executor} <= wanted.keys() and not host.resolve().with_name(executor.name).exists():
-            point(host.resolve().with_name(executor.name), executor)
+            beside = host.resolve().with_name(executor.name)
+            # Relative, so that the cache may be moved.
+            point(beside, Path(os.path.relpath(executor, beside.parent)))
         for entry in (*cache.bin.iterdir(), *cache.share.iterdir()):
             if entry not in wanted:
                 entry.unlink()

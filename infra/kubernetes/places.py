@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from engines.workload import FieldPath, Told, Workload
 from infra.kubernetes import names, prometheus_config, zones
-from infra.place import Lines, Place, Resource, below, path_text
+from infra.place import PLAN, Lines, Place, Resource, below, path_text
 from planner.placement import ZONE
 from planner.plan import Plan
 from settings import StackSettings
@@ -200,8 +200,10 @@ def _told(said: Told, workload: Workload) -> Place:
         if said.role == "coordinator"
         else (workload.shard, _SHARDS, _SHARD_POD, names.SHARD)
     )
-    known = {"outcome": said.outcome, "because": said.because, "source": said.source}
+    known = {"outcome": said.outcome, "given": said.given, "because": said.because, "source": said.source}
     match said.field:
+        case ():
+            return PLAN("settings.engine", said.holds, **known)
         case ("config_files", file, *_):
             config = Resource("ConfigMap", f"{names.SERVICE_NAMESPACE}/{owner}-config-*")
             return config(path_text("data", *said.field[1:]), said.holds, file=f"{server.config_dir}/{file}:{said.line}", **known)
@@ -218,6 +220,8 @@ def _told(said: Told, workload: Workload) -> Place:
 
 def _in_container(field: FieldPath) -> str:
     match field:
+        case ("args", str(flag)):
+            return f"args[{flag}]"
         case ("env", str(name), str(part)):
             return f"env[{name}].{_ENV[part]}"
         case (("requests" | "limits") as side, str(name)):

@@ -71,10 +71,10 @@ def probe(check: Probe) -> Manifest:
 
 def _volumes_and_mounts(server: Server, config_map: str) -> list[tuple[Manifest, Manifest]]:
     """Each volume of a server beside its mount, the weights and a persistent cache excepted: those are claims of the shards."""
-    pairs: list[tuple[Manifest, Manifest]] = [
-        ({"name": "config", "configMap": {"name": config_map}}, {"name": "config", "mountPath": server.config_dir, "readOnly": True}),
-        ({"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}}, {"name": "tmp", "mountPath": "/tmp"}),
-    ]
+    pairs: list[tuple[Manifest, Manifest]] = [({"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}}, {"name": "tmp", "mountPath": "/tmp"})]
+    if server.config_files:
+        volume = {"name": "config", "configMap": {"name": config_map}}
+        pairs.insert(0, (volume, {"name": "config", "mountPath": server.config_dir, "readOnly": True}))
     if server.profiling_dir:
         volume = {"name": "profiling", "configMap": {"name": names.PROFILING_CONFIG}}
         pairs.append((volume, {"name": "profiling", "mountPath": server.profiling_dir, "readOnly": True}))

@@ -34,18 +34,17 @@ class Source:
     """Whether the endpoint says more that is worth keeping."""
 
 
-def _pods(namespace: str, applications: tuple[str, ...], metrics_path: str, relabel: list[dict[str, Any]]) -> dict[str, Any]:
-    """Every container port named `metrics` of these applications' pods."""
+def _pods(namespace: str, ports: dict[str, str], metrics_path: str, relabel: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the pods of these applications the container port of that name."""
     return {
         "metrics_path": metrics_path,
         "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [namespace]}}],
         "relabel_configs": [
             {
-                "source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_name"],
-                "regex": "|".join(applications),
+                "source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_name", "__meta_kubernetes_pod_container_port_name"],
+                "regex": "|".join(f"{application};{port}" for application, port in ports.items()),
                 "action": "keep",
             },
-            {"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "metrics", "action": "keep"},
             {"source_labels": ["__meta_kubernetes_pod_node_name"], "target_label": "node"},
             *relabel,
         ],
@@ -59,9 +58,10 @@ def sources(workload: Workload) -> tuple[Source, ...]:
         "pod_label_leaderworkerset_sigs_k8s_io_worker_index": "shard",
     }
     identity = [{"source_labels": [f"__meta_kubernetes_{label}"], "target_label": target} for label, target in copied.items()]
-    servers = _pods(names.SERVICE_NAMESPACE, (names.COORDINATOR, names.SHARD), workload.metrics_path, identity)
+    ports = {names.COORDINATOR: workload.coordinator.metrics_port, names.SHARD: workload.shard.metrics_port}
+    servers = _pods(names.SERVICE_NAMESPACE, ports, workload.metrics_path, identity)
     # The exporter itself says which pod uses a GPU, in labels that would otherwise be overwritten.
-    gpus = _pods(names.NODE_AGENTS_NAMESPACE, (names.GPU_METRICS,), "/metrics", []) | {"honor_labels": True}
+    gpus = _pods(names.NODE_AGENTS_NAMESPACE, {names.GPU_METRICS: "metrics"}, "/metrics", []) | {"honor_labels": True}
     kubelets = {
         "scheme": "https",
         # Use by node, pod and container; a fraction of the size of /metrics/cadvisor.
@@ -81,7 +81,7 @@ def sources(workload: Workload) -> tuple[Source, ...]:
         Source(
             name="inference",
             discovery=servers,
-            series={"inference_latency": f"{workload.latency_histogram}_.*", "throughput_rps": workload.requests_counter},
+            series={"inference_latency": f"{workload.latency.name}_.*", "throughput_rps": workload.requests.name},
         ),
         Source(
             name="node",
@@ -137,11 +137,12 @@ class _NoAliases(yaml.SafeDumper):
 def rules_yaml(targets: Targets, monitoring: Monitoring, workload: Workload) -> str:
     """`rules.yml`: the targets as recorded series, and alerts on those that a quiet night does not miss by itself."""
     jobs = [job["job_name"] for job in scrape_jobs(monitoring, workload)]
-    p95 = f"histogram_quantile(0.95, sum by (le) (rate({workload.latency_histogram}_bucket[5m])))"
+    latency, requests = workload.latency, workload.requests
+    p95 = f"histogram_quantile(0.95, sum by (le) (rate({latency.name}_bucket{latency.where}[5m])))"
     memory = "sum by (node, gpu) (DCGM_FI_DEV_FB_USED) / sum by (node, gpu) (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE)"
     recorded = {
-        "zig_ai:inference_latency_seconds:p95": p95,
-        "zig_ai:throughput_rps": f"sum(rate({workload.requests_counter}[5m]))",
+        "zig_ai:inference_latency_seconds:p95": p95 if latency.unit == 1 else f"{latency.unit:g} * {p95}",
+        "zig_ai:throughput_rps": f"sum(rate({requests.name}{requests.where}[5m]))",
         "zig_ai:gpu_utilization:ratio": "avg(DCGM_FI_DEV_GPU_UTIL) / 100",
         "zig_ai:gpu_memory:ratio": memory,
         # To draw beside what is measured.

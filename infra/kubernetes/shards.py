@@ -63,7 +63,7 @@ class Shards(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=child,
         )
-        config = config_maps.server_config(names.SHARD, args.server, "shard", child)
+        config = [config_maps.server_config(names.SHARD, args.server, "shard", child)] if args.server.config_files else []
         timeout = f"{math.ceil(args.rollout.model_load_timeout.seconds / 60) + 10}m"
         self.set = k8s.apiextensions.CustomResource(
             name,
@@ -80,7 +80,7 @@ class Shards(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # The pods name both as text, which is no dependency that the engine could see.
-                depends_on=[account, config],
+                depends_on=[account, *config],
                 # A whole model load, and ten minutes for nodes, images and disks.
                 custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout),
                 # The controller cannot change the claims of existing StatefulSets, and two sets cannot share the name.

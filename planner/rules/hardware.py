@@ -10,7 +10,7 @@ ENABLED = ("1", "true", "yes", "on")
 
 
 def flash_attention(at: Situation) -> Iterator[Advice]:
-    if at.settings.model.attention.flash_attention and not at.gpu.flash_attention_2:
+    if at.traits.flash_attention_2 and at.settings.model.attention.flash_attention and not at.gpu.flash_attention_2:
         yield Advice(
             code="GPU-001",
             outcome="not supported",
@@ -39,6 +39,8 @@ def weight_precision(at: Situation) -> Iterator[Advice]:
 
 def int8_arithmetic(at: Situation) -> Iterator[Advice]:
     quantization = at.settings.model.quantization
+    if not at.traits.int8_needs_tensor_cores:
+        return
     if quantization.enabled and quantization.precision == "int8" and not at.gpu.int8_tensor_cores:
         yield Advice(
             code="GPU-003",

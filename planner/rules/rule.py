@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from planner.catalogue import Gpu, ModelShape
+from planner.engine_traits import TRAITS, EngineTraits
 from planner.plan import Finding, GpuSize
 from settings import StackSettings
 from settings.explaining import Path, key_text
@@ -24,6 +25,10 @@ class Situation:
     size: GpuSize
     gpu: Gpu
     shape: ModelShape
+
+    @property
+    def traits(self) -> EngineTraits:
+        return TRAITS[self.settings.engine]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -150,11 +151,19 @@ def kernel_settings(_: Situation) -> Iterator[Advice]:
         )
 
 
-def latency_floor(at: Situation) -> Iterator[Advice]:
-    quantization, targets = at.settings.model.quantization, at.settings.targets
+def _weights_gb(at: Situation) -> float:
+    quantization = at.settings.model.quantization
     precision = quantization.precision if quantization.enabled else "fp16"
-    gpus = max(1, at.settings.shard.resources.limits.nvidia_gpu or 1)
-    weights_gb = weights_gib(at.shape, 0, at.shape.layers - 1, precision) * 2**30 / 1e9
+    return weights_gib(at.shape, 0, at.shape.layers - 1, precision) * 2**30 / 1e9
+
+
+def _gpus_at_a_time(at: Situation) -> int:
+    """GPUs that hold different layers take turns at each token."""
+    return 1 if at.traits.whole_pipeline_in_a_pod else max(1, at.settings.shard.resources.limits.nvidia_gpu or 1)
+
+
+def latency_floor(at: Situation) -> Iterator[Advice]:
+    targets, gpus, weights_gb = at.settings.targets, _gpus_at_a_time(at), _weights_gb(at)
     token_s = weights_gb / (at.gpu.bandwidth_gb_s * gpus)
     floor_s = token_s * targets.tokens
     if floor_s > targets.latency.seconds:
@@ -163,9 +172,25 @@ def latency_floor(at: Situation) -> Iterator[Advice]:
             outcome="noted",
             path=("targets", "latency"),
             because=f"each token reads all {weights_gb:.1f} GB of weights, layer after layer, at {at.gpu.bandwidth_gb_s * gpus:g} GB/s "
-            f"({gpus} {at.gpu.name} a shard): {1000 * token_s:.0f} ms a token, {floor_s:.1f} s for {targets.tokens} tokens at best, "
+            f"({gpus} {at.gpu.name} at a time): {1000 * token_s:.0f} ms a token, {floor_s:.1f} s for {targets.tokens} tokens at best, "
             f"however many layers a shard holds; the target needs {floor_s / targets.latency.seconds:.1f} times the bandwidth: GPUs that "
             "share each layer (tensor parallel), fewer bits, or newer GPUs",
+            source="planner/data/gpus.csv, planner/data/models.csv",
+        )
+
+
+def silent_answers(at: Situation) -> Iterator[Advice]:
+    timeout = at.settings.shard.config.network_timeout
+    token_s = _weights_gb(at) / (at.gpu.bandwidth_gb_s * _gpus_at_a_time(at))
+    tokens = int(timeout.seconds / token_s)
+    if at.traits.timeout_covers_answers and tokens < at.shape.context:
+        yield Advice(
+            code="NET-001",
+            outcome="noted",
+            path=("shard", "config", "networkTimeout"),
+            because=f"an answer that is not streamed is silent until it is whole, and after {timeout} of silence it is begun anew: at "
+            f"{1000 * token_s:.0f} ms a token at best that is {tokens:,} tokens, and fewer with company; for the {at.shape.context:,} of "
+            f"{at.shape.name} it takes {math.ceil(token_s * at.shape.context)} s and more",
             source="planner/data/gpus.csv, planner/data/models.csv",
         )
 
@@ -179,4 +204,5 @@ RULES = (
     balancing_strategy,
     kernel_settings,
     latency_floor,
+    silent_answers,
 )

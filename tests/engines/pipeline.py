@@ -26,7 +26,9 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         count(1)
         try:
-            if asked.get("stream"):
+            if self.server.seconds < 0:
+                self.answer({"error": "loading"}, 503)
+            elif asked.get("stream"):
                 self.stream()
             else:
                 time.sleep(self.server.seconds)
@@ -34,9 +36,9 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             count(-1)
 
-    def answer(self, body):
+    def answer(self, body, status=200):
         text = json.dumps(body).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

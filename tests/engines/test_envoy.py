@@ -224,6 +224,12 @@ def test_a_pipeline_that_hangs_is_taken_out_and_its_requests_go_to_the_other(two
         assert time.monotonic() - before < 1, "nothing is sent to it any more"
 
 
+def test_a_pipeline_that_still_loads_costs_no_request(tmp_path):
+    with pipelines(-1, 0.05) as (loading, ready), running(arguments(loading, ready), tmp_path) as proxy:
+        answers = proxy.load(users=3, each=5)
+    assert collections.Counter(code for code, _, _ in answers) == {200: 15}
+
+
 def test_without_a_healthy_pipeline_it_says_so(two, tmp_path):
     with running(arguments(*two), tmp_path) as proxy:
         for pipeline in two:

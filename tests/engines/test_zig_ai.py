@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import get_args
 
 import pytest
 import yaml
@@ -12,7 +13,8 @@ from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
 from infra.endpoints import shard_dns_names
 from infra.kubernetes.pods import environment
 from planner import plan as make_plan
-from settings import files
+from planner.engine_traits import TRAITS
+from settings import StackSettings, files
 from settings.quantities import Duration
 
 
@@ -48,6 +50,10 @@ def document(server):
 
 def test_each_engine_is_found_by_its_own_name():
     assert all(engine.name == name for name, engine in ENGINES.items())
+
+
+def test_the_planner_knows_each_engine_that_settings_may_name():
+    assert set(ENGINES) == set(TRAITS) == set(get_args(StackSettings.model_fields["engine"].annotation))
 
 
 def test_ports_and_paths_are_the_services_contract(workload):

@@ -32,6 +32,26 @@ VARIATIONS = {
     "spot, named": {
         "gpuPool": {"spot": True, "usdPerHour": 3.5},
         "azure": {"nameSuffix": "abc123", "tags": {"cost center": "7"}},
+        "images": {"coordinator": "ours/coordinator:2.0", "shard": "ours/shard:2.0"},
+    },
+    "llama.cpp on two GPUs, images by name": {
+        "engine": "llama_cpp",
+        "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
+        "images": {"coordinator": "docker.io/ours/envoy:1.0", "shard": "ours/llama:1.0"},
+    },
+    "llama.cpp, nothing batched": {
+        "engine": "llama_cpp",
+        "gpuPool": {"vmSize": "Standard_NC96ads_A100_v4"},
+        "sharding": {"shardsCount": 1, "layersPerShard": 80},
+        "coordinator": {"config": {"dynamicBatching": {"enabled": False}}},
+        "autoscaling": {"enabled": True},
+    },
+    "llama.cpp, verbatim": {
+        "engine": "llama_cpp",
+        "sizing": {"mode": "verbatim"},
+        "gpuPool": {"vmSize": "Standard_NC24ads_A100_v4"},
+        "sharding": {"shardsCount": 1, "layersPerShard": 80},
+        "model": {"quantization": {"precision": "int4"}, "kvCache": {"maxCacheSize": "4Gi"}},
     },
     "autoscaling": {"autoscaling": {"enabled": True}},
     "four pipelines, pool bounds": {"gpuPool": {"minNodes": 4, "maxNodes": 10}, "sharding": {"pipelines": 4}},

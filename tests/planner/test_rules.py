@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from planner import plan
-from settings import StackSettings
+from planner import catalogue, gpu_memory, plan
+from settings import SettingsError, StackSettings
 from settings.files import ROOT
 from settings.leaves import document
 from tests.planner.stacks import GUIDE_SHARD, HARD_OVER_ZONES, settings, stack, verbatim
@@ -33,6 +33,11 @@ def resources(cpu, memory, limit_cpu=None, limit_memory=None, gpus=1):
     return {
         "resources": {"requests": requests, "limits": requests | {"cpu": limit_cpu or cpu, "memory": limit_memory or memory}},
     }
+
+
+def llama_cpp(**sections):
+    """The guide's shards with an engine that keeps a pipeline in one pod, on a node whose two GPUs hold the model."""
+    return settings(engine="llama_cpp", gpuPool={"vmSize": "Standard_NC48ads_A100_v4"}, **sections)
 
 
 FITTED = resources("5", "109Gi")
@@ -241,6 +246,54 @@ CASES = [
         "sets none aside",
         {"nodeTuning": {"hugePages2Mi": 1}},
     ),
+    (
+        "ENGINE-001",
+        llama_cpp(),
+        "caching.l3Cache.enabled",
+        "true -> false",
+        "nor llama-server speaks to Redis",
+        {"caching": {"l3Cache": {"enabled": False}}},
+    ),
+    (
+        "ENGINE-002",
+        llama_cpp(),
+        "sharding.shardsCount",
+        "8 -> 1",
+        "8 shards of 1 GPU become one of 2 GPUs",
+        {"sharding": {"shardsCount": 1}},
+    ),
+    (
+        "ENGINE-003",
+        llama_cpp(model={"quantization": {"precision": "fp8"}}),
+        "model.quantization.precision",
+        "fp8 -> int8",
+        "no weights in fp8",
+        {"model": {"quantization": {"precision": "int4"}}},
+    ),
+    (
+        "ENGINE-004",
+        llama_cpp(model={"attention": {"flashAttention": False}}),
+        "model.attention.flashAttention",
+        "false -> true",
+        "in 8 bits",
+        {"model": {"attention": {"flashAttention": False}, "kvCache": {"compression": False}}},
+    ),
+    (
+        "ENGINE-005",
+        llama_cpp(coordinator={"config": {"dynamicBatching": {"maxBatchSize": 300}}}),
+        "coordinator.config.dynamicBatching.maxBatchSize",
+        "300 -> 256",
+        "at most 256 requests at once",
+        {"coordinator": {"config": {"dynamicBatching": {"maxBatchSize": 256}}}},
+    ),
+    (
+        "NET-001",
+        llama_cpp(),
+        "shard.config.networkTimeout",
+        "30s -> 30s",
+        "at 38 ms a token at best that is 786 tokens",
+        {"shard": shard(networkTimeout="10m")},
+    ),
     ("TARGET-001", settings(), "targets.latency", "2s -> 2s", "8.2 s for 100 tokens at best", {"targets": {"latency": "9s"}}),
     (
         "SIZE-001",
@@ -288,6 +341,50 @@ def test_prod_as_pasted_from_the_guide_has_its_contradictions_found():
     idle_gpus_and_limits = {"PLACE-002", "PLACE-003", "PLACE-004", "PLACE-005"}
     hardware = {"GPU-001", "GPU-003", "GPU-004", "CPU-001", "PROF-001", "FIT-001", "TARGET-001", "SIZE-001"}
     assert found >= idle_gpus_and_limits | hardware | {"THREAD-001", "LAYER-001", "LB-001", "LB-002", "PLACE-006", "NODE-001"}
+
+
+def test_engines_kernels_decide_which_rules_of_the_hardware_apply():
+    """llama.cpp's flash attention runs on a T4 or V100, and its INT8 products are INT8 there."""
+    on_t4 = {"model": {"name": "llama-2-7b"}, "sharding": {"shardsCount": 1}, "gpuPool": {"vmSize": "Standard_NC4as_T4_v3", "zones": []}}
+    fa2 = {finding.code for finding in findings(settings(**on_t4))}
+    own = {finding.code for finding in findings(settings(engine="llama_cpp", **on_t4))}
+    assert "GPU-001" in fa2 and "GPU-001" not in own
+    on_v100 = on_t4 | {"gpuPool": {"vmSize": "Standard_NC24s_v3"}}
+    assert "GPU-003" in {finding.code for finding in findings(settings(**on_v100))}
+    assert "GPU-003" not in {finding.code for finding in findings(settings(engine="llama_cpp", **on_v100))}
+
+
+def test_a_pipeline_that_no_node_holds_is_refused_with_what_would_help():
+    with pytest.raises(SettingsError) as refused:
+        plan(settings(engine="llama_cpp"))
+    [problem] = refused.value.problems
+    assert "GiB too few" in problem.consequence
+    assert problem.fix == "model.quantization.precision: int4"
+    with pytest.raises(SettingsError) as refused:
+        plan(llama_cpp(sharding={"shardsCount": 1}, model={"quantization": {"precision": "fp16"}}))
+    assert refused.value.problems[0].fix == "shard.resources.limits.nvidia.com/gpu: 2 or model.quantization.precision: int8"
+
+
+def test_verbatim_cannot_cut_a_process_into_shards():
+    with pytest.raises(SettingsError, match="all but the first would answer nothing"):
+        plan(llama_cpp(sizing={"mode": "verbatim"}))
+
+
+def test_layers_split_over_gpus_take_turns_and_share_the_cache():
+    """Each GPU holds some layers: its part of the weights and of the cache, and no all-reduce; a token waits for one after another."""
+    made = plan(llama_cpp(model={"kvCache": {"maxCacheSize": "8Gi"}}))
+    assert (made.pod.gpus, len(made.shards), made.nodes) == (2, 1, 1)
+    assert made.memory.memory.kv_gib == pytest.approx(4)
+    gpu = catalogue.gpu("A100-80GB-PCIe")
+    half = gpu_memory.tightest(settings(shard=shard(gpuMemoryFraction=0.9), sharding={"shardsCount": 2}), gpu, made.shape)
+    assert made.memory.memory.weights_gib == pytest.approx(half.memory.weights_gib)
+    assert made.memory.memory.reserve_gib == pytest.approx(half.memory.reserve_gib)
+    [floor] = [finding for finding in made.findings if finding.code == "TARGET-001"]
+    assert "(1 A100-80GB-PCIe at a time)" in floor.because
+
+
+def test_no_redis_is_bought_for_an_engine_that_does_not_ask_it():
+    assert plan(settings()).redis_sku and not plan(llama_cpp()).redis_sku
 
 
 def codes_in_the_source():

@@ -137,19 +137,34 @@ def test_nothing_is_pending(prod):
     assert look(prod.layout).not_running == []
 
 
-def test_each_setting_is_where_explain_says(prod):
+@pytest.mark.parametrize("stack", ["prod", "dev"])
+def test_each_setting_is_where_explain_says(stacks, stack):
     """In the real API server, in the stand-in's state, in the engine's: `where` is looked up as it is printed."""
-    asked = files.from_file(prod.layout.project / "Pulumi.prod.yaml", "prod").settings
+    asked = files.from_file(stacks[stack].layout.project / f"Pulumi.{stack}.yaml", stack).settings
     made = plan(asked)
-    standing = Standing(prod, made)
+    standing = Standing(stacks[stack], made)
     places = [
         place
-        for row in outcomes(asked, made, rendered(made, "prod"), "prod")
+        for row in outcomes(asked, made, rendered(made, stack), stack)
         for place in row.places
         if row.key != "cluster.leaderWorkerSetChart"
     ]
-    assert len(places) > 180
+    assert len(places) > 150
     assert [problem for place in places if (problem := evidence.wrong(place, standing.find))] == []
+
+
+def test_dev_is_one_llama_server_behind_envoy_and_pays_for_nothing_else(stacks):
+    """As the real API server has admitted them: restricted, with the engine's own images, and no disk that nothing reads."""
+    dev = stacks["dev"]
+    [shard] = running(dev.get("pods", "zig-ai"), "zig-ai-shard")
+    [coordinator] = running(dev.get("pods", "zig-ai"), "zig-ai-coordinator")
+    images = [pod["spec"]["containers"][0]["image"].partition(":")[0] for pod in (shard, coordinator)]
+    assert images == ["ghcr.io/ggml-org/llama.cpp", "docker.io/envoyproxy/envoy"]
+    assert {volume["name"] for volume in shard["spec"]["volumes"]} == {"tmp", "weights"}
+    assert shard["status"]["qosClass"] == "Guaranteed"
+    assert not [disk for disk in dev.get("persistentvolumeclaims", "zig-ai") if disk["metadata"]["name"] != "zig-ai-weights"]
+    redis = "azure-native:redisenterprise:"
+    assert redis in stacks["prod"].layout.azure.read_text() and redis not in dev.layout.azure.read_text()
 
 
 def test_pod_security_refuses_host_access_beside_the_service(prod):

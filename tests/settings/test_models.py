@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 
 from settings import StackSettings, load
 from settings.base import Section
@@ -82,7 +83,7 @@ def test_stack_files_pass_the_schema(stack):
     schema = stack_file_schema(PROJECT)
     sections = schema["properties"]["config"]["properties"]
     for name, text in read.sections.items():
-        complain(sections[f"{PROJECT}:{name}"], json.loads(text), schema["$defs"], name)
+        complain(sections[f"{PROJECT}:{name}"], yaml.safe_load(text), schema["$defs"], name)
 
 
 def complain(schema, value, definitions, path):

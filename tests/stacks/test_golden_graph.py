@@ -23,13 +23,11 @@ def graph(stack: str) -> str:
     settings = files.from_file(files.stack_file_path(stack), stack).settings
     recorder = recording(stack)
     run(lambda: program.deploy(settings, plan(settings), stack, today=datetime.date(2026, 1, 1)))
-    # The stack itself is the parent of the rest, under the name of whichever test ran first in this process.
     registered = {key: options for key, options in recorder.options.items() if key[0] != "pulumi:pulumi:Stack"}
-    parents = {name for _, name in registered}
     lines = []
     for (kind, name), options in sorted(registered.items()):
         lines.append(f"{kind} {name}")
-        lines += [f"  parent: {options.parent}"] if options.parent in parents else []
+        lines += [f"  parent: {options.parent}"] if options.parent else []
         lines += [f"  protected: {options.protect}"] if options.protect else []
         lines += [f"  after: {needed}" for needed in sorted(options.depends_on)]
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ import pytest
 
 from toolchain.cache import Cache
 from toolchain.programs import folder_of
-from toolchain.recipes import RECIPES
+from toolchain.recipes import PROGRAMS
 from toolchain.venv import ensure_venv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_a_second_run_is_under_a_second():
     cache = Cache.of_user()
-    if not all(folder_of(cache, recipe).exists() for recipe in RECIPES):
+    if not all(folder_of(cache, recipe).exists() for recipe in PROGRAMS):
         pytest.skip("not everything is built yet: make toolchain")
     run()  # links may be of another checkout
     started = time.monotonic()

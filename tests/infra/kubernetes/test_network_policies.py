@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from infra.kubernetes import names, namespaces
-from tests.infra.kubernetes.conftest import changed
+from tests.infra.kubernetes.conftest import changed, settings_of
 
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 
@@ -106,6 +106,12 @@ EXPECTED = {
 def test_exactly_the_needed_edges_are_open(deployed):
     """One address of the network stands for the private endpoint, which is inside it and so may call like any other."""
     assert edges(deployed) == EXPECTED
+
+
+def test_shards_that_are_whole_pipelines_talk_to_nobody(deploy):
+    """llama-server answers, and is scraped, on one port."""
+    found = {(source, target, port) for source, target, port in edges(deploy(settings_of("dev"))) if "shard" in (source, target)}
+    assert found == {("coordinator", "shard", 8080), ("prometheus", "shard", 8080), ("shard", "dns", 53)}
 
 
 def test_a_public_service_is_open_to_its_ranges_alone(deploy, prod):

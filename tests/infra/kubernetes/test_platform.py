@@ -36,10 +36,9 @@ def test_every_object_goes_through_the_one_provider(each_stack):
 
 def test_children_have_their_component_as_parent(each_stack):
     options = each_stack.recorder.options
-    top = {"zig-ai-aks-test", None}
     components = {r.name for r in each_stack.recorder.resources if r.type.startswith("zig-ai-aks:kubernetes:")}
-    assert components == {name for (type_, name), o in options.items() if type_.startswith("zig-ai-aks:") and o.parent in top}
-    alone = {name for (type_, name), option in options.items() if type_.startswith("kubernetes:") and option.parent in top}
+    assert components == {name for (type_, name), o in options.items() if type_.startswith("zig-ai-aks:") and not o.parent}
+    alone = {name for (type_, name), option in options.items() if type_.startswith("kubernetes:") and not option.parent}
     assert alone == {"zig-ai-serving", "zig-ai-batch", "nvidia-device-plugin", "profiling-config", "lws"}
 
 
@@ -81,7 +80,7 @@ def test_every_namespace_is_made_here_and_before_its_objects(each_stack):
         if namespace:
             assert namespace in namespaces.LEVELS, resource.name
             top = resource
-            while (parent := each_stack.recorder.options[(top.type, top.name)].parent) not in ("zig-ai-aks-test", None):
+            while parent := each_stack.recorder.options[(top.type, top.name)].parent:
                 top = next(r for r in each_stack.recorder.resources if r.name == parent and r.type.startswith("zig-ai-aks:"))
             assert namespace in each_stack.recorder.options[(top.type, top.name)].depends_on, resource.name
 

@@ -10,7 +10,7 @@ import yaml
 from infra.kubernetes import names, prometheus, prometheus_config
 from settings.operations import Monitoring, Targets
 from settings.quantities import Duration
-from tests.infra.kubernetes.conftest import changed
+from tests.infra.kubernetes.conftest import changed, settings_of
 
 SERIES = [
     *("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_XID_ERRORS"),
@@ -80,11 +80,12 @@ def test_intervals_are_whole_numbers(written, prometheus_spells):
     assert prometheus_config.interval(Duration(written)) == prometheus_spells
 
 
-def test_the_names_in_the_scrape_jobs_are_the_pods(deployed, files):
-    [application, port, *_] = jobs(files["prometheus.yml"])["inference_latency"]["relabel_configs"]
-    assert set(application["regex"].split("|")) == {names.COORDINATOR, names.SHARD}
-    for server in (deployed.workload.coordinator, deployed.workload.shard):
-        assert port["regex"] in {p.name for p in server.ports}
+def test_the_names_in_the_scrape_jobs_are_the_pods(each_stack):
+    text = each_stack.inputs("kubernetes:core/v1:ConfigMap", names.PROMETHEUS)["data"]["prometheus.yml"]
+    [of_pods, *_] = jobs(text)["inference_latency"]["relabel_configs"]
+    servers = {names.COORDINATOR: each_stack.workload.coordinator, names.SHARD: each_stack.workload.shard}
+    assert of_pods["regex"] == "|".join(f"{name};{server.metrics_port}" for name, server in servers.items())
+    assert all(server.port(server.metrics_port) for server in servers.values())
 
 
 def test_alerts_follow_the_targets(deploy, prod):
@@ -145,7 +146,8 @@ def promtool():
     return lambda *arguments: subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60)
 
 
-def test_promtool_accepts_the_config(promtool, files, tmp_path):
+def test_promtool_accepts_the_config(promtool, each_stack, tmp_path):
+    files = each_stack.inputs("kubernetes:core/v1:ConfigMap", names.PROMETHEUS)["data"]
     # The real checker looks for the files that the config names: those of the pod.
     config = files["prometheus.yml"]
     for path in (
@@ -172,6 +174,15 @@ def gpu(**series):
     return {f'DCGM_FI_DEV_{name}{{node="n",gpu="0"}}': f"{value}x60" for name, value in series.items()}
 
 
+ENVOY = "envoy_http_downstream_rq_time_bucket"
+
+
+def of_proxy(slow_ms, listener="coordinator"):
+    """Sixty requests a minute that took so long, in Envoy's buckets."""
+    where = f'{ENVOY}{{envoy_http_conn_manager_prefix="{listener}",le='
+    return {f'{where}"{le}"}}': "0+60x60" if le == "+Inf" or float(le) >= slow_ms else "0+1x60" for le in ("5000", "30000", "+Inf")}
+
+
 @pytest.mark.parametrize(
     ("alert", "trouble", "peace"),
     [
@@ -183,7 +194,21 @@ def gpu(**series):
 )
 def test_an_alert_fires_on_its_trouble_and_on_nothing_else(promtool, deployed, tmp_path, alert, trouble, peace):
     """By the real rule engine, on made-up series."""
-    (tmp_path / "rules.yml").write_text(prometheus_config.rules_yaml(Targets(), deployed.settings.monitoring, deployed.workload))
+    is_silent = silence(promtool, tmp_path, Targets(), deployed, alert)
+    assert not is_silent(trouble)
+    assert is_silent(peace)
+
+
+def test_a_proxys_milliseconds_are_compared_with_seconds_and_its_own_listener_is_not_counted(promtool, deploy, tmp_path):
+    dev = deploy(settings_of("dev"))
+    is_silent = silence(promtool, tmp_path, Targets(latency=Duration("10s")), dev, "ZigAiLatencyAboveTarget")
+    assert not is_silent(of_proxy(30000))
+    assert is_silent(of_proxy(5000))
+    assert is_silent(of_proxy(30000, listener="metrics"))
+
+
+def silence(promtool, tmp_path, targets, deployed, alert):
+    (tmp_path / "rules.yml").write_text(prometheus_config.rules_yaml(targets, deployed.settings.monitoring, deployed.workload))
 
     def is_silent(series):
         test = {
@@ -196,5 +221,4 @@ def test_an_alert_fires_on_its_trouble_and_on_nothing_else(promtool, deployed, t
         assert result.returncode == 0 or alert in result.stdout + result.stderr, "it failed for another reason"
         return result.returncode == 0
 
-    assert not is_silent(trouble)
-    assert is_silent(peace)
+    return is_silent

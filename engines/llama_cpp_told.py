@@ -1,0 +1,178 @@
+"""What llama-server is told of each setting, read back from its command line; and why not, with what to use instead.
+
+A setting that no flag follows from is held by nothing but the engine's name (`Told.field` is empty). Those that have one value with
+which the engine can live are in `planner/engine_traits.py`: the planner gives them that value, and here it is in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from engines import proxied, read_back
+from engines.common import effects
+from engines.workload import Role, Server, Told
+from planner.engine_traits import TRAITS
+from settings import StackSettings
+from settings.explaining import key_text
+from settings.leaves import leaves, text_of
+
+_ENGINE = "llama_cpp"
+_SOURCE = "ggml-org/llama.cpp b11434"
+_README = f"{_SOURCE} tools/server/README.md"
+
+_FLAGS: tuple[tuple[str, str], ...] = (
+    ("model.name", "--model"),
+    ("shard.config.memoryMapping", "--load-mode"),
+    ("shard.config.workerThreads", "--threads"),
+    ("shard.config.workerThreads", "--threads-batch"),
+    ("shard.config.ioThreads", "--threads-http"),
+    ("model.attention.flashAttention", "--flash-attn"),
+    ("model.kvCache.compression", "--cache-type-k"),
+    ("model.kvCache.compression", "--cache-type-v"),
+    ("coordinator.config.dynamicBatching.maxBatchSize", "--parallel"),
+    ("sharding.strategy", "--split-mode"),
+    ("sharding.layersPerShard", "--n-gpu-layers"),
+)
+"""Settings that a flag has the value of."""
+
+_NOTHING_ASKED = ("[]", "0", "false")
+_ANY_PIPELINE = "every pipeline holds all layers, so a request may go to any of them"
+_ONE_PROCESS = "a pipeline is one process: no tensors cross the network"
+_NO_FLAG: tuple[tuple[str, str, str], ...] = (
+    (
+        "shard.config.enableMixedPrecision",
+        "there is no such switch: the kernel of each tensor follows from its type in the GGUF file",
+        f"{_SOURCE} ggml/src/ggml-cuda/ggml-cuda.cu",
+    ),
+    ("shard.config.serializationFormat", _ONE_PROCESS, _README),
+    ("shard.config.compressionEnabled", _ONE_PROCESS, _README),
+    ("shard.config.compressionAlgorithm", _ONE_PROCESS, _README),
+    (
+        "model.quantization.dynamic",
+        "scales are in the GGUF file, one for 32 weights, as llama-quantize wrote them",
+        f"{_SOURCE} ggml/src/ggml-common.h, block_q8_0",
+    ),
+    (
+        "model.quantization.calibrationDataset",
+        "read when the GGUF file is made, not when it is served: llama-imatrix, then llama-quantize --imatrix",
+        f"{_SOURCE} tools/imatrix/README.md",
+    ),
+    ("sharding.overlapLayers", "one process holds every layer once", _README),
+    (
+        "sharding.loadBalancing",
+        "nothing is balanced within a pipeline; between pipelines coordinator.config.loadBalancingStrategy decides",
+        _README,
+    ),
+    (
+        "coordinator.config.dynamicBatching.batchTimeout",
+        "nothing waits for company: a request joins the batch at its next token",
+        f"{_SOURCE} tools/server/server-context.cpp",
+    ),
+    (
+        "coordinator.config.dynamicBatching.priorityBatching",
+        "requests are taken in the order in which they come",
+        f"{_SOURCE} tools/server/server-queue.cpp",
+    ),
+)
+"""Settings without a flag: key, why, source."""
+
+_READ_BY_CUDA = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_CACHE_PATH")
+_CUDA_GUIDE = "NVIDIA CUDA programming guide: environment variables"
+_NOT_READ = {
+    "CUDA_MEMORY_POOL_SIZE": ("weights and cache are allocated once, at start; --ctx-size bounds them", _README),
+    "GC_INITIAL_HEAP_SIZE": ("llama-server is C++ and collects no garbage", _README),
+    "GC_MAXIMUM_HEAP_SIZE": ("llama-server is C++ and collects no garbage", _README),
+    "GC_THREADS": ("llama-server is C++ and collects no garbage", _README),
+    "ENABLE_AVX512": ("the image has a build for each kind of CPU and takes the best at start", f"{_SOURCE} .devops/cuda.Dockerfile"),
+    "OPENBLAS_NUM_THREADS": ("the image has no OpenBLAS; shard.config.workerThreads is --threads", f"{_SOURCE} .devops/cuda.Dockerfile"),
+    "MKL_NUM_THREADS": ("the image has no MKL; shard.config.workerThreads is --threads", f"{_SOURCE} .devops/cuda.Dockerfile"),
+}
+
+
+def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type: str) -> tuple[Told, ...]:
+    """`gguf_type`: of the weights that the plan has counted."""
+    given = leaves(settings)
+    servers: Mapping[Role, Server] = {"coordinator": coordinator, "shard": shard}
+    return (
+        *effects(given, servers),
+        *proxied.told(coordinator),
+        *(read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given),
+        *_translated(settings, shard, gguf_type),
+        *_environment(given, shard),
+        *(_nowhere(key, given[key], because, source) for key, because, source in _NO_FLAG if key in given),
+        *(_nowhere(key, given[key], _ANY_PIPELINE, _README) for key in given if key.startswith("sharding.affinityRules")),
+        *_switches(settings, given),
+    )
+
+
+def _translated(settings: StackSettings, shard: Server, gguf_type: str) -> Iterator[Told]:
+    """Settings that a flag follows from without having their value."""
+
+    def by(key: str, flag: str, given: str, because: str, source: str = _README) -> Told:
+        said = read_back.in_args(key, "shard", shard, flag)
+        return replace(said, outcome="translated", given=given or f"{flag} {said.holds}", because=because, source=source)
+
+    file = f"the file's type, which should be {gguf_type}"
+    from_file = "weights have the precision of the GGUF file, which llama-quantize makes"
+    quantize = f"{_SOURCE} tools/quantize/README.md"
+    yield by("model.quantization.enabled", "--model", file, from_file, quantize)
+    yield by("model.quantization.precision", "--model", file, from_file, quantize)
+    counted = "the plan counts weights, buffers and cache, and the server is given a cache of so many tokens"
+    yield by("model.kvCache.maxCacheSize", "--ctx-size", "", counted)
+    yield by("shard.config.gpuMemoryFraction", "--ctx-size", "", counted)
+    yield by("shard.config.allowGpuMemoryGrowth", "--ctx-size", "false", "weights and cache are allocated at start, whatever is asked")
+    batching = settings.coordinator.config.dynamic_batching
+    flag = "--cont-batching" if batching.enabled else "--no-cont-batching"
+    continuous = "continuous batching takes requests of any length in at each token"
+    yield read_back.in_args("coordinator.config.dynamicBatching.enabled", "shard", shard, flag)
+    yield by("coordinator.config.dynamicBatching.adaptiveBatching", flag, flag, continuous)
+    fused = "the fused kernels are those of flash attention"
+    yield by("model.attention.fusedAttention", "--flash-attn", "", fused, f"{_SOURCE} ggml/src/ggml-cuda")
+    yield by("shard.config.threadScheduler", "--prio", "", "the server sets a priority, and leaves the scheduler's class as it is")
+    yield replace(
+        read_back.in_field("shard.config.threadPinning", "shard", shard, ("limits", "cpu")),
+        outcome="translated",
+        given="CPUs of the pod's own, by the kubelet's static policy" if settings.shard.config.thread_pinning else "false",
+        because="--cpu-range counts the node's CPUs, and which of them a pod gets is not known before it runs",
+        source="kubernetes.io/docs/tasks/administer-cluster/cpu-management-policies",
+    )
+
+
+def _environment(given: Mapping[str, str], shard: Server) -> Iterator[Told]:
+    graphs = any(one.name == "GGML_CUDA_DISABLE_GRAPHS" for one in shard.env)
+    for said in read_back.in_environment(given, "shard.env", "shard", shard):
+        name = str(said.field[1])
+        if name in _READ_BY_CUDA:
+            yield replace(said, outcome="in force", source=_CUDA_GUIDE)
+        elif name == "CUDA_ENABLE_GRAPHS":
+            how = "GGML_CUDA_DISABLE_GRAPHS=1" if graphs else "CUDA graphs, which are the default"
+            because = "llama.cpp looks for GGML_CUDA_DISABLE_GRAPHS only"
+            yield replace(said, outcome="translated", given=how, because=because, source=f"{_SOURCE} ggml/src/ggml-cuda/common.cuh")
+        elif name in _NOT_READ:
+            because, source = _NOT_READ[name]
+            yield replace(said, outcome="not supported", because=because, source=source)
+        else:
+            yield said
+
+
+def _switches(settings: StackSettings, given: Mapping[str, str]) -> Iterator[Told]:
+    """Settings with one value that the engine can follow; the planner has given it, unless `sizing.mode` is `verbatim`."""
+    for one in TRAITS[settings.engine].without:
+        key = key_text(one.path)
+        if one.path[0] in ("nodeTuning", "profiling"):
+            continue
+        yield _nowhere(key, given[key], one.because, one.source, text_of(one.value))
+        if given[key] != text_of(one.value) and one.value is False:
+            section = key.removesuffix(".enabled") + "."
+            yield from (
+                _nowhere(below, given[below], one.because, one.source) for below in given if below.startswith(section) and below != key
+            )
+
+
+def _nowhere(key: str, asked: str, because: str, source: str, *lived_with: str) -> Told:
+    """In force when what is asked is what the engine does anyway."""
+    does = asked in (*_NOTHING_ASKED, *lived_with)
+    outcome: Literal["in force", "not supported"] = "in force" if does else "not supported"
+    return Told(key=key, outcome=outcome, role="shard", field=(), holds=_ENGINE, because=because, source=source)

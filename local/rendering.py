@@ -1,0 +1,52 @@
+"""What the pods of a stack would run, rendered as for the cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import ENGINES
+from engines.workload import Endpoints, Workload
+from infra.endpoints import shard_dns_names
+from infra.kubernetes import names
+from local.errors import ServeError
+from planner import plan as make_plan
+from settings import SettingsError, files
+
+ENGINE = "llama_cpp"
+"""The engine whose server runs without a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    stack: str
+    engine_asked: str
+    model: str
+    """The stack's own; a machine of this size gets a smaller one."""
+    workload: Workload
+    pipelines: tuple[str, ...]
+    """DNS name of each pipeline's leader, as the coordinator's configuration has it."""
+
+
+def render(file: Path, stack: str, pipelines: int) -> Rendered:
+    """The stack's workload with that many pipelines. Raises ServeError, SettingsError."""
+    checked = files.from_file(file, stack)
+    if checked.problems:
+        raise SettingsError(checked.problems)
+    if checked.settings is None:
+        raise ServeError(f"only the Pulumi engine can read {', '.join(checked.encrypted)}: serve a copy of the file without secrets")
+    settings = checked.settings
+    if settings.engine != ENGINE:
+        # What was written for another engine is adjusted to this one rather than refused.
+        sizing = settings.sizing.model_copy(update={"mode": "fitted"})
+        settings = settings.model_copy(update={"engine": ENGINE, "sizing": sizing})
+    plan = make_plan(settings)
+    leaders = shard_dns_names(pipelines, len(plan.shards))[:: len(plan.shards)]
+    endpoints = Endpoints(namespace=names.SERVICE_NAMESPACE, registry="registry.invalid", shard_dns=leaders, redis_host=None)
+    return Rendered(
+        stack=stack,
+        engine_asked=checked.settings.engine,
+        model=settings.model.name,
+        workload=ENGINES[ENGINE].render(plan.settings, plan, endpoints),
+        pipelines=leaders,
+    )

@@ -1,0 +1,225 @@
+"""One service: its processes started, watched, replaced and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from engines.envoy import ADMIN_PORT
+from engines.workload import Server
+from local.errors import ServeError
+from local.member import Member, Say
+from local.rendering import Rendered
+from local.substitutions import (
+    COORDINATOR_PROGRAM,
+    HOST,
+    SHARD_PROGRAM,
+    Command,
+    Here,
+    Substitution,
+    coordinator_command,
+    shard_command,
+)
+from rehearsal import processes
+
+MARK = "ZIG_AI_SERVE"
+"""Each process of a service has this variable, with the service's folder."""
+STEADY_SECONDS = 5.0
+"""A process that ends sooner after its start is not started again."""
+CONFIG_FOLDER = "config"
+OBSERVER_PROGRAM = "prometheus"
+
+
+@dataclass(kw_only=True)
+class Service:
+    """Pipelines and their coordinator on this machine."""
+
+    folder: Path
+    port: int
+    pipelines: list[Member]
+    coordinator: Member
+    observer: Member | None
+    """Prometheus, where it is installed."""
+    files: dict[str, str]
+    metrics_ports: dict[str, int]
+    """Member's name -> the port whose `/metrics` is its own."""
+    substitutions: tuple[Substitution, ...] = field(default=())
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def members(self) -> list[Member]:
+        return [*self.pipelines, self.coordinator, *([self.observer] if self.observer else [])]
+
+    def start(self, say: Say) -> None:
+        """Returns when requests are answered. Raises ServeError; `end` is to be called in any case."""
+        if left := processes.end(self.folder, MARK):
+            say(f"  ended {len(left)} processes that an earlier run left behind")
+        config = self.folder / CONFIG_FOLDER
+        config.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            (config / name).write_text(content)
+        for member in self.members:
+            member.log.parent.mkdir(parents=True, exist_ok=True)
+            member.log.unlink(missing_ok=True)
+        for pipeline in self.pipelines:
+            pipeline.start()
+        for pipeline in self.pipelines:
+            pipeline.wait_until_ready(say)
+        rest = self.members[len(self.pipelines) :]
+        for member in rest:
+            member.start()
+        for member in rest:
+            member.wait_until_ready(say)
+
+    def replace(self, pipeline: int, say: Say = lambda _: None) -> None:
+        """As a rolling change does with its pod: serve on for a while, stop, start again. Returns when it is ready."""
+        member = self.pipelines[pipeline]
+        time.sleep(member.pre_stop_seconds)
+        member.stop()
+        member.start()
+        member.wait_until_ready(say)
+
+    def mend(self, say: Say) -> None:
+        """Start again what ended, as the kubelet would. Raises ServeError when that does not help."""
+        for member in self.members:
+            if member.running:
+                continue
+            status = member.status
+            if time.monotonic() - member.started < STEADY_SECONDS:
+                raise ServeError(f"{member.name} ended with {status} again: {member.complaint}; log: {member.log}")
+            say(f"  {member.name}: ended with {status}, started again")
+            member.start()
+
+    def end(self) -> None:
+        """Nothing is left running, whatever state it was in."""
+        for member in self.members:
+            member.ask_to_stop()
+        for member in self.members:
+            member.stop()
+        processes.end(self.folder, MARK)
+
+
+def service(rendered: Rendered, *, model: Path, port: int, folder: Path) -> Service:
+    """The service of one rendered stack, not started. Raises ServeError."""
+    _check(model, port)
+    folder = folder.resolve()
+    coordinator = rendered.workload.coordinator
+    free = _free_ports(len(rendered.pipelines) + len(coordinator.ports) + 2)
+    backends = {name: free.pop() for name in rendered.pipelines}
+    [serving] = rendered.workload.serving_ports
+    ports = {each.number: port if each == serving else free.pop() for each in coordinator.ports} | {ADMIN_PORT: free.pop()}
+    pipelines = _pipelines(rendered.workload.shard, list(backends.values()), model, folder)
+    command, files = coordinator_command(coordinator, folder / CONFIG_FOLDER, ports, backends)
+    proxy = Member(
+        name="coordinator",
+        command=command,
+        log=folder / "logs" / "coordinator.log",
+        environment=_environment(command, folder),
+        probe_port=ports[coordinator.port(coordinator.readiness.port)],
+        probe_path=coordinator.readiness.path,
+    )
+    metrics = {proxy.name: ports[coordinator.port(coordinator.metrics_port)]} | {one.name: one.probe_port for one in pipelines}
+    observer, scraping = _prometheus(free.pop(), metrics, rendered.workload.metrics_path, folder)
+    return Service(
+        folder=folder,
+        port=port,
+        pipelines=pipelines,
+        coordinator=proxy,
+        observer=observer,
+        files=files | scraping,
+        metrics_ports=metrics,
+        substitutions=tuple(each for one in (pipelines[0], proxy, observer) if one for each in one.command.substitutions),
+    )
+
+
+def _check(model: Path, port: int) -> None:
+    if not model.is_file():
+        raise ServeError(f"no model file {model}")
+    for program in (SHARD_PROGRAM, COORDINATOR_PROGRAM):
+        if shutil.which(program) is None:
+            raise ServeError(f"{program} is not on PATH: run this with `make serve`, or `make toolchain` first")
+    if not _is_free(port):
+        raise ServeError(f"port {port} is in use: end what listens there, or give another one with --port (make serve PORT=...)")
+
+
+def _pipelines(shard: Server, ports: list[int], model: Path, folder: Path) -> list[Member]:
+    threads = max(1, (os.cpu_count() or 1) // len(ports))
+    commands = [shard_command(shard, Here(model=model, port=port, threads=threads)) for port in ports]
+    return [
+        Member(
+            name=f"pipeline {index}",
+            command=command,
+            doing=f"loading {model}",
+            log=folder / "logs" / f"pipeline-{index}.log",
+            environment=_environment(command, folder),
+            probe_port=port,
+            probe_path=shard.readiness.path,
+            pre_stop_seconds=shard.pre_stop_seconds,
+        )
+        for index, (command, port) in enumerate(zip(commands, ports, strict=True))
+    ]
+
+
+def _prometheus(port: int, targets: Mapping[str, int], path: str, folder: Path) -> tuple[Member | None, dict[str, str]]:
+    """It scrapes each member; its file."""
+    if shutil.which(OBSERVER_PROGRAM) is None:
+        return None, {}
+    jobs = [
+        {"job_name": name.replace(" ", "-"), "metrics_path": path, "static_configs": [{"targets": [f"{HOST}:{target}"]}]}
+        for name, target in targets.items()
+    ]
+    file = "prometheus.yml"
+    command = Command(
+        arguments=(
+            OBSERVER_PROGRAM,
+            f"--config.file={folder / CONFIG_FOLDER / file}",
+            f"--storage.tsdb.path={folder / 'prometheus'}",
+            f"--web.listen-address={HOST}:{port}",
+        ),
+        environment={},
+        substitutions=(
+            Substitution(what="scraped by Prometheus", pod="what Kubernetes finds", here="each process", because="no cluster to ask"),
+        ),
+    )
+    member = Member(
+        name="prometheus",
+        command=command,
+        log=folder / "logs" / "prometheus.log",
+        environment=_environment(command, folder),
+        probe_port=port,
+        probe_path="/-/ready",
+    )
+    return member, {file: yaml.safe_dump({"global": {"scrape_interval": "5s"}, "scrape_configs": jobs})}
+
+
+def _environment(command: Command, folder: Path) -> dict[str, str]:
+    return os.environ | command.environment | {MARK: str(folder)}
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,172 @@
+"""Everything that a process here gets told otherwise than its pod: this file, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engines.workload import Server
+from local.errors import ServeError
+
+HOST = "127.0.0.1"
+"""What runs here answers this machine only."""
+
+CONTEXT_TOKENS = 16384
+"""Of one pipeline's KV cache, for all its requests together: 0.4 GB of memory for the small model."""
+
+SHARD_PROGRAM = "llama-server"
+COORDINATOR_PROGRAM = "envoy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Substitution:
+    what: str
+    pod: str
+    here: str
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Here:
+    """Where one pipeline runs on this machine."""
+
+    model: Path
+    port: int
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One process, and in what it differs from its pod's."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    substitutions: tuple[Substitution, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    """A flag of llama-server whose value differs here: from the pod's value and this machine to the value here."""
+
+    flags: tuple[str, ...]
+    value: Callable[[str, Here], str]
+    because: str
+    required: bool = False
+    """Without the flag a process would take the server's own default, which is not this machine's."""
+
+
+_RULES = (
+    _Rule(flags=("--model", "-m"), value=lambda _, here: str(here.model), because="a small model, so that it fits", required=True),
+    _Rule(flags=("--alias", "-a"), value=lambda _, here: here.model.stem, because="what answers says which model it is"),
+    _Rule(flags=("--host",), value=lambda _, here: HOST, because="for this machine only", required=True),
+    _Rule(flags=("--port",), value=lambda _, here: str(here.port), because="all processes share one host", required=True),
+    _Rule(flags=("--n-gpu-layers", "--gpu-layers", "-ngl"), value=lambda _, here: "0", because="no GPU is used"),
+    _Rule(
+        flags=("--threads", "-t", "--threads-batch", "-tb"),
+        value=lambda _, here: str(here.threads),
+        because="the pipelines share this machine's CPUs",
+    ),
+    _Rule(
+        flags=("--ctx-size", "-c"),
+        value=lambda pod, _: str(min(int(pod), CONTEXT_TOKENS)),
+        because="the KV cache is in this machine's memory",
+    ),
+    _Rule(
+        flags=("--load-mode", "-lm"),
+        value=lambda pod, _: pod.removesuffix("+mlock").replace("mlock", "mmap"),
+        because="locking memory takes rights that a user lacks",
+    ),
+)
+
+
+def shard_command(server: Server, here: Here) -> Command:
+    """llama-server as the shard's pod has it, with this machine's model, port and processor. Raises ServeError."""
+    program, *arguments = _program(server, SHARD_PROGRAM)
+    rules = {flag: rule for rule in _RULES for flag in rule.flags}
+    missing = [rule.flags[0] for rule in _RULES if rule.required and not set(rule.flags) & set(arguments)]
+    if missing:
+        raise ServeError(f"the rendered command of a shard has no {missing[0]}: {' '.join((program, *arguments))}")
+    made, substitutions = [program], []
+    for flag, pod in _pairs(arguments):
+        rule = rules.get(flag)
+        value = rule.value(pod, here) if rule and pod is not None else pod
+        made += [flag] if value is None else [flag, value]
+        if value != pod:
+            substitutions.append(Substitution(what=flag, pod=pod, here=value, because=rule.because))
+    environment, of_environment = _environment(server)
+    return Command(arguments=tuple(made), environment=environment, substitutions=(*substitutions, *of_environment))
+
+
+def _program(server: Server, name: str) -> tuple[str, ...]:
+    """The whole command, its program found on PATH; an image's own entry point is that program."""
+    command = (*(server.command or (name,)), *server.args)
+    return (name, *command[1:])
+
+
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Each flag with its value, or None for a switch. A value may be negative; no flag begins with a digit."""
+    index = 0
+    while index < len(arguments):
+        value = arguments[index + 1] if index + 1 < len(arguments) else None
+        has_value = value is not None and not (value.startswith("-") and not value[1:2].isdigit())
+        yield arguments[index], value if has_value else None
+        index += 2 if has_value else 1
+
+
+def _environment(server: Server) -> tuple[dict[str, str], tuple[Substitution, ...]]:
+    """Literal variables as they are; a pod's own fields and Secrets do not exist here."""
+    literal = {variable.name: variable.value for variable in server.env if variable.value is not None}
+    gone = [variable.name for variable in server.env if variable.value is None]
+    because = "a process has no pod's fields and no Secret"
+    return literal, tuple(Substitution(what=name, pod="set", here="not set", because=because) for name in gone)
+
+
+def coordinator_command(
+    server: Server, folder: Path, ports: Mapping[int, int], backends: Mapping[str, int]
+) -> tuple[Command, dict[str, str]]:
+    """Envoy as the coordinator's pod has it, and the files that it reads, to be written into `folder`.
+
+    `ports`: port in the pod -> port here; `backends`: DNS name of a pipeline -> its port here. Raises ServeError.
+    """
+    files = {file.name: _at_home(file.content, ports, backends) for file in server.config_files}
+    program, *arguments = _program(server, COORDINATOR_PROGRAM)
+    moved = [argument.replace(server.config_dir, str(folder)) for argument in arguments]
+    environment, of_environment = _environment(server)
+    only = "for this machine only"
+    substitutions = (
+        Substitution(what="configuration", pod=server.config_dir, here=str(folder), because="no pod mounts it"),
+        *(Substitution(what="listener", pod=f":{pod}", here=f"{HOST}:{port}", because=only) for pod, port in ports.items()),
+        *(Substitution(what="pipeline", pod=name, here=f"{HOST}:{port}", because="no cluster's DNS") for name, port in backends.items()),
+        *of_environment,
+    )
+    command = Command(arguments=(program, *moved), environment=environment, substitutions=substitutions)
+    return command, files
+
+
+def _at_home(content: str, ports: Mapping[int, int], backends: Mapping[str, int]) -> str:
+    """Envoy's bootstrap with every address on this host."""
+    document = yaml.safe_load(content)
+    _move(document, ports, backends)
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def _move(node: Any, ports: Mapping[int, int], backends: Mapping[str, int]) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _move(item, ports, backends)
+    elif isinstance(node, dict):
+        address = node.get("socket_address")
+        if isinstance(address, dict):
+            host, port = address["address"], address["port_value"]
+            if host in backends:
+                address |= {"address": HOST, "port_value": backends[host]}
+            elif port in ports:
+                address |= {"address": HOST, "port_value": ports[port]}
+            else:
+                raise ServeError(f"the coordinator's configuration has an address that is nowhere on this machine: {host}:{port}")
+        for item in node.values():
+            _move(item, ports, backends)

@@ -1,0 +1,215 @@
+"""llama.cpp behind Envoy: the command line that the real server knows, the proxy's file from the settings, and a word on each setting."""
+
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from engines import ENGINES, proxied
+from engines.llama_cpp import model_path
+from infra.endpoints import endpoints
+from planner import plan as make_plan
+from settings import files
+from settings.leaves import leaves, with_values
+from tests.engines import llama_server
+
+ON_TWO_GPUS = {("gpuPool", "vmSize"): "Standard_NC48ads_A100_v4"}
+
+
+def asked(stack):
+    return with_values(files.from_file(files.stack_file_path(stack), stack).settings, {("engine",): "llama_cpp"})
+
+
+def rendered(settings):
+    plan = make_plan(settings)
+    names = endpoints(plan, registry="registry.example", redis=None)
+    return ENGINES["llama_cpp"].render(plan.settings, plan, names), plan
+
+
+def fitted(settings, values):
+    """With `sizing.mode: fitted`, which dev has not."""
+    return with_values(settings, values | {("sizing", "mode"): "fitted"})
+
+
+@pytest.fixture(scope="module")
+def dev():
+    return asked("dev")
+
+
+def following(server, flag):
+    return server.args[server.args.index(flag) + 1]
+
+
+VARIANTS = {
+    "dev": lambda: asked("dev"),
+    "prod on two GPUs": lambda: with_values(asked("prod"), ON_TWO_GPUS),
+    "prod on four GPUs": lambda: with_values(asked("prod"), {("gpuPool", "vmSize"): "Standard_NC96ads_A100_v4"}),
+    "one request at a time": lambda: fitted(asked("dev"), {("coordinator", "config", "dynamicBatching", "enabled"): False}),
+    "nothing compressed": lambda: fitted(
+        asked("dev"), {("model", "kvCache", "compression"): False, ("model", "attention", "flashAttention"): False}
+    ),
+    "read instead of mapped": lambda: fitted(asked("dev"), {("shard", "config", "memoryMapping"): False}),
+}
+
+
+@pytest.fixture(params=VARIANTS, scope="module")
+def variant(request):
+    return VARIANTS[request.param]()
+
+
+def test_each_flag_is_one_of_the_pinned_version_with_or_without_a_value(variant):
+    known = llama_server.known()
+    args = list(rendered(variant)[0].shard.args)
+    while args:
+        flag = args.pop(0)
+        assert flag in known, f"{flag} is no flag of llama-server"
+        followed = bool(args) and not args[0].startswith("--")
+        assert followed == known[flag], f"{flag} {'takes no value' if followed else 'needs a value'}"
+        if followed:
+            args.pop(0)
+
+
+@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+def test_the_list_of_flags_is_the_real_servers():
+    assert llama_server.of_binary("llama-server") == llama_server.known()
+
+
+@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+def test_the_real_server_takes_every_value(variant, tmp_path):
+    """It gets as far as the model, which is not there; a value that it cannot read would stop it before."""
+    args = list(rendered(variant)[0].shard.args)
+    args[args.index("--model") + 1] = str(tmp_path / "missing.gguf")
+    args[args.index("--port") + 1] = "0"
+    ran = subprocess.run(["llama-server", *args], capture_output=True, text=True, timeout=60)
+    assert ran.returncode != 0
+    assert "missing.gguf" in ran.stderr and "invalid" not in ran.stderr and "error while handling argument" not in ran.stderr
+
+
+def test_one_gpu(dev):
+    workload, plan = rendered(dev)
+    shard = workload.shard
+    assert shard.command == ("/app/llama-server",)
+    assert following(shard, "--model") == model_path(dev) == "/data/llama-2-7b/model.gguf"
+    assert int(following(shard, "--ctx-size")) == plan.memory.tokens // 256 * 256
+    assert following(shard, "--parallel") == "32" and "--cont-batching" in shard.args and "--kv-unified" in shard.args
+    assert following(shard, "--flash-attn") == "on" and following(shard, "--cache-type-v") == "q8_0"
+    assert (following(shard, "--threads"), following(shard, "--threads-http")) == ("2", "1")
+    assert shard.limits["nvidia.com/gpu"] == "1"
+    assert not any("rpc" in argument for argument in shard.args)
+
+
+def test_four_gpus_hold_one_pipeline():
+    workload, plan = rendered(with_values(asked("prod"), {("gpuPool", "vmSize"): "Standard_NC96ads_A100_v4"}))
+    assert workload.shard.limits["nvidia.com/gpu"] == "4"
+    assert [shard.layer_range for shard in plan.shards] == ["0-79"]
+    assert following(workload.shard, "--split-mode") == "layer" and following(workload.shard, "--n-gpu-layers") == "all"
+    [visible] = [one.value for one in workload.shard.env if one.name == "CUDA_VISIBLE_DEVICES"]
+    assert visible == "0,1,2,3"
+
+
+def test_cuda_graphs_are_off_only_when_they_are_switched_off():
+    def variables(value):
+        settings = with_values(asked("prod"), ON_TWO_GPUS | {("shard", "env", "CUDA_ENABLE_GRAPHS"): value})
+        return {one.name: one.value for one in rendered(settings)[0].shard.env}
+
+    assert variables("false")["GGML_CUDA_DISABLE_GRAPHS"] == "1"
+    assert "GGML_CUDA_DISABLE_GRAPHS" not in variables("true")
+
+
+def test_what_the_container_writes_is_writable(dev):
+    """The root file system is read-only: CUDA keeps its kernels below HOME."""
+    variables = {one.name: one.value for one in rendered(dev)[0].shard.env}
+    assert variables["HOME"] == "/tmp" and variables["CUDA_CACHE_PATH"].startswith("/tmp/")
+
+
+def test_images_may_be_named(dev):
+    named = with_values(dev, {("images", "shard"): "ours/llama:1.0", ("images", "coordinator"): "docker.io/ours/envoy:1.0"})
+    workload, _ = rendered(named)
+    assert (workload.shard.image, workload.coordinator.image) == ("registry.example/ours/llama:1.0", "docker.io/ours/envoy:1.0")
+    own, _ = rendered(dev)
+    assert own.shard.image.startswith("ghcr.io/ggml-org/llama.cpp:server-cuda-b")
+    assert own.coordinator.image == proxied.IMAGE
+
+
+def test_each_setting_is_told_of(variant):
+    """But for those that the planner or Kubernetes has: `stacks.outcomes` refuses a setting that is nowhere (tests/stacks)."""
+    workload, plan = rendered(variant)
+    told = {said.key for said in workload.told}
+    for key in leaves(plan.settings):
+        if key.split(".")[0] in ("model", "caching") and not key.startswith(("model.shape",)) and not switched_off(key, plan.settings):
+            assert key in told, key
+        if key.startswith(("shard.config", "shard.env", "shard.resources", "coordinator.config", "coordinator.limits", "sharding.l")):
+            assert key in told, key
+    assert all(said.because and said.source for said in workload.told if said.outcome in ("not supported", "translated"))
+
+
+def switched_off(key, settings):
+    given = leaves(settings)
+    return any(
+        given.get(f"{key.rsplit('.', depth)[0]}.enabled") == "false" for depth in range(1, key.count(".")) if not key.endswith("enabled")
+    )
+
+
+# The coordinator
+
+
+def document(workload):
+    [file] = workload.coordinator.config_files
+    return yaml.safe_load(file.content)
+
+
+CHANGES = {
+    ("coordinator", "config", "maxConnections"): (77, "coordinator.config.maxConnections", "77"),
+    ("coordinator", "config", "connectionPoolSize"): (33, "coordinator.config.connectionPoolSize", "33"),
+    ("coordinator", "config", "keepAliveTimeout"): ("90s", "coordinator.config.keepAliveTimeout", "90s"),
+    ("coordinator", "config", "readBufferSize"): ("128KB", "coordinator.config.readBufferSize", "131072"),
+    ("coordinator", "config", "writeBufferSize"): ("32KB", "coordinator.config.writeBufferSize", "32768"),
+    ("coordinator", "config", "healthCheckInterval"): ("2s", "coordinator.config.healthCheckInterval", "2s"),
+    ("coordinator", "config", "loadBalancingStrategy"): (
+        "round_robin",
+        "coordinator.config.loadBalancingStrategy",
+        "envoy.load_balancing_policies.round_robin",
+    ),
+    ("coordinator", "limits", "requestSize"): ("2MB", "coordinator.limits.requestSize", "2097152"),
+    ("coordinator", "limits", "queuedRequests"): (9, "coordinator.limits.queuedRequests", "9"),
+    ("shard", "config", "networkTimeout"): ("45s", "shard.config.networkTimeout", "45s"),
+    ("shard", "config", "retryAttempts"): (5, "shard.config.retryAttempts", "5"),
+}
+
+
+@pytest.mark.parametrize(("path", "change"), CHANGES.items(), ids=[".".join(path) for path in CHANGES])
+def test_the_guides_keys_are_fields_of_envoy(path, change, dev):
+    value, key, holds = change
+    before, _ = rendered(dev)
+    after, _ = rendered(with_values(dev, {path: value}))
+    [told] = [said for said in after.told if said.key == key]
+    assert (told.outcome, told.holds, told.role) == ("in force", holds, "coordinator")
+    assert told.holds != next(said.holds for said in before.told if said.key == key)
+
+
+def test_each_pipeline_has_its_leader_as_a_backend(dev):
+    two, _ = rendered(fitted(dev, {("sharding", "pipelines"): 2, ("gpuPool", "maxNodes"): 2}))
+    [locality] = document(two)["static_resources"]["clusters"][0]["load_assignment"]["endpoints"]
+    sockets = [one["endpoint"]["address"]["socket_address"] for one in locality["lb_endpoints"]]
+    assert [(one["address"].split(".")[0], one["port_value"]) for one in sockets] == [("zig-ai-shard-0", 8080), ("zig-ai-shard-1", 8080)]
+
+
+def test_a_coordinator_is_told_to_end_only_when_its_grace_is_over(dev):
+    workload, _ = rendered(with_values(dev, {("rollout", "terminationGrace"): "60s"}))
+    assert workload.coordinator.pre_stop_seconds == 55
+
+
+@pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
+def test_envoy_takes_the_rendered_file(variant, tmp_path):
+    workload, _ = rendered(variant)
+    file = tmp_path / "envoy.yaml"
+    file.write_text(workload.coordinator.config_files[0].content)
+    args = [str(file) if argument.endswith("envoy.yaml") else argument for argument in workload.coordinator.args]
+    checked = subprocess.run(["envoy", "--mode", "validate", *args], capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_rendering_is_the_same_every_time(dev):
+    """Anything else would roll all pods at every deployment."""
+    assert rendered(dev)[0] == rendered(dev)[0]

@@ -1,0 +1,84 @@
+"""What a process is told otherwise than its pod, flag by flag and address by address."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engines.workload import ConfigFile, Env, Port, Probe, SecretKey, Server
+from local.errors import ServeError
+from local.substitutions import Here, coordinator_command, shard_command
+
+HERE = Here(model=Path("/models/small.gguf"), port=4000, threads=1)
+BASE = ("--model", "/data/m.gguf", "--host", "0.0.0.0", "--port", "8080")
+
+
+def server(*arguments, env=(), content=""):
+    probe = Probe(port="http", path="/health")
+    files = (ConfigFile(name="envoy.yaml", content=content),) if content else ()
+    return Server(
+        image="x", command=("/app/program",), args=arguments, env=env, config_files=files, ports=(Port(name="http", number=8080),),
+        startup=probe, liveness=probe, readiness=probe,
+    )  # fmt: skip
+
+
+def test_only_what_must_differ_does():
+    made = shard_command(server(*BASE, "--metrics", "--cache-ram", "0", "--temp", "-1", "--no-slots"), HERE)
+    expected = "llama-server --model /models/small.gguf --host 127.0.0.1 --port 4000 --metrics --cache-ram 0 --temp -1 --no-slots"
+    assert " ".join(made.arguments) == expected
+    assert [each.what for each in made.substitutions] == ["--model", "--host", "--port"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "pod", "here"),
+    [
+        ("--n-gpu-layers", "all", "0"),
+        ("-ngl", "99", "0"),
+        ("--threads", "24", "1"),
+        ("--threads-batch", "24", "1"),
+        ("--alias", "llama-2-7b", "small"),
+        ("--ctx-size", "209664", "16384"),
+        ("--ctx-size", "4096", "4096"),
+        ("--load-mode", "mmap+mlock", "mmap"),
+        ("--load-mode", "mlock", "mmap"),
+        ("--load-mode", "none", "none"),
+    ],
+)
+def test_a_flag_s_value_here(flag, pod, here):
+    made = shard_command(server(*BASE, flag, pod), HERE)
+    assert made.arguments[-2:] == (flag, here)
+    assert [each.what for each in made.substitutions[3:]] == ([flag] if pod != here else [])
+
+
+def test_a_command_without_a_port_is_not_run():
+    """It would listen where the engine's own default is, which may be someone else's."""
+    with pytest.raises(ServeError, match="has no --port"):
+        shard_command(server("--model", "m", "--host", "0.0.0.0"), HERE)
+
+
+def test_a_pod_s_secrets_and_fields_are_not_made_up():
+    secret = Env(name="TOKEN", secret_key=SecretKey(secret="s", key="k"))
+    made = shard_command(server(*BASE, env=(Env(name="A", value="1"), secret, Env(name="IP", field_path="status.podIP"))), HERE)
+    assert made.environment == {"A": "1"}
+    assert [each.what for each in made.substitutions[3:]] == ["TOKEN", "IP"]
+
+
+def address(host, port):
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def test_every_address_of_the_proxy_is_on_this_machine(tmp_path):
+    content = yaml.safe_dump({"a": [address("0.0.0.0", 8080)], "b": {"c": address("pipeline.svc", 8080)}, "keep": "0.0.0.0"})
+    made, files = coordinator_command(
+        server("-c", "/app/config/envoy.yaml", content=content), tmp_path, {8080: 5000}, {"pipeline.svc": 4000}
+    )
+    assert made.arguments == ("envoy", "-c", f"{tmp_path}/envoy.yaml")
+    told = yaml.safe_load(files["envoy.yaml"])
+    assert told == {"a": [address("127.0.0.1", 5000)], "b": {"c": address("127.0.0.1", 4000)}, "keep": "0.0.0.0"}
+
+
+def test_an_address_that_is_nowhere_here_stops_it(tmp_path):
+    """Else the local proxy would call somebody's network."""
+    content = yaml.safe_dump([address("redis.example", 10000)])
+    with pytest.raises(ServeError, match=r"nowhere on this machine: redis\.example:10000"):
+        coordinator_command(server(content=content), tmp_path, {8080: 5000}, {})

@@ -1,0 +1,56 @@
+"""Programs and data that come in Python packages: installed by hash into a folder of their own, of which some files are taken."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from toolchain.cache import Cache, copy_out, remove
+from toolchain.console import ToolchainError
+from toolchain.recipes import PackageRecipe
+from toolchain.running import end_of, run_logged
+from toolchain.venv import find_uv
+
+# A caller's own settings of these would change what is built, or in whose environment.
+NOT_INHERITED = ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "MFLAGS", "CMAKE_GENERATOR", "LLAMA_CPP_DIR", "VIRTUAL_ENV")
+
+NO_COMPILER = (
+    "building {name} needs a C++ compiler and make, and PATH has none: "
+    "apt install build-essential (Debian, Ubuntu), xcode-select --install (macOS)"
+)
+
+
+def build_package(cache: Cache, recipe: PackageRecipe, target: Path, heartbeat: Callable[[], None], pins: Path) -> None:
+    """Install as pinned, without what it depends on, and copy the wanted files into `target`; a source package builds itself."""
+    require_compiler(recipe)
+    cache.logs.mkdir(parents=True, exist_ok=True)
+    installed, work, log = target / "installed", target / "uv", cache.logs / f"{recipe.name}.log"
+    # uv's own cache would take a package built with other flags for this one.
+    command = [find_uv(cache), "pip", "install", "--cache-dir", str(work), "--python", sys.executable]
+    command += ["--target", str(installed), "--no-deps", "--require-hashes", "-r", str(pins / recipe.name / "requirements.txt")]
+    tools = pins / recipe.name / "build_requirements.txt"
+    command += ["--build-constraints", str(tools)] if tools.exists() else []
+    code = run_logged(command, folder=target, environment=_environment(recipe, pins / recipe.name), log=log, heartbeat=heartbeat)
+    if code != 0:
+        raise ToolchainError(f"getting {recipe.package} {recipe.version} failed; whole log: {log}; its end:\n{end_of(log)}")
+    for output in recipe.outputs:
+        copy_out(installed / output.package, target / "bin" / output.name)
+    for copy in recipe.copies:
+        copy_out(installed / copy.source, target / copy.target)
+    remove(installed)
+    remove(work)
+
+
+def require_compiler(recipe: PackageRecipe) -> None:
+    """Raises ToolchainError when the recipe compiles and this machine cannot."""
+    compilers = (os.environ.get("CXX") or "c++", "g++", "clang++")
+    if recipe.cmake_args and not (any(map(shutil.which, compilers)) and shutil.which("make")):
+        raise ToolchainError(NO_COMPILER.format(name=recipe.name))
+
+
+def _environment(recipe: PackageRecipe, pins: Path) -> dict[str, str]:
+    """The package index stays as the machine has it."""
+    inherited = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+    arguments = " ".join(argument.format(pins=pins) for argument in recipe.cmake_args)
+    return inherited | {"CMAKE_ARGS": arguments, "LLAMA_CPP_BUILD_JOBS": str(os.cpu_count() or 1)}
