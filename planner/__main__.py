@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from planner.performance import commands as performance
 from planner.planning import plan
 from settings import SettingsError, files
 
@@ -21,7 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     planned.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
     planned.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
     planned.add_argument("--json", action="store_true", help="print the plan as one JSON object")
+    performance.add(commands)
     options = parser.parse_args(arguments)
+    if options.command == "estimate":
+        return performance.run(options)
     checked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack)
     try:
         if checked.problems:

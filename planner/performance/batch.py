@@ -1,0 +1,39 @@
+"""`estimate --batch FILE`: one JSON line for each row of a CSV in the measurements' columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+
+from planner.performance import calibrate, reading
+from planner.performance.estimate import Answer, Range, estimate
+
+_MILLI = 1e3
+
+
+def scaled(found: Range | None, factor: float) -> dict[str, float] | None:
+    """A range as JSON in other units, four significant digits; None stays None."""
+    if found is None:
+        return None
+    return {name: float(f"{getattr(found, name) * factor:.4g}") for name in ("value", "low", "high")}
+
+
+def as_json(answer: Answer) -> dict[str, object]:
+    return {
+        "ttft_ms": scaled(answer.ttft_s, _MILLI),
+        "tpot_ms": scaled(answer.tpot_s, _MILLI),
+        "output_tok_s": scaled(answer.output_tok_s, 1.0),
+        "extrapolated": answer.extrapolated,
+    }
+
+
+def lines(rows: Iterable[str], factors: dict[str, float]) -> Iterator[str]:
+    """The CSV's lines, header first, as JSON lines. A row that cannot be answered has an `error` and no quantities."""
+    for number, row in enumerate(csv.DictReader(rows), start=1):
+        name = row.get("id") or f"row {number}"
+        try:
+            found = as_json(calibrate.applied(estimate(reading.question(row)), factors))
+        except reading.Impossible as error:
+            found = {"error": str(error)}
+        yield json.dumps({"id": name} | found)

@@ -1,0 +1,132 @@
+"""What a question is answered: time to first token, time per output token, output tokens a second, each with its range."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from planner.performance import constants, model
+from planner.performance import terms as t
+from planner.performance.workload import Question, Work, work
+
+_FITTED = Path(__file__).parent.parent / "data" / "performance" / "fitted.json"
+
+_ROUNDS = 12
+_MOST_IN_FLIGHT = 500.0
+"""Of an open loop that asks for more than the GPUs give: its queue grows as long as it runs; the sources send 500 requests."""
+
+TARGETS = {
+    "static_tpot": model.log_static_tpot,
+    "served_tpot": model.log_served_tpot,
+    "single_ttft": model.log_single_ttft,
+    "served_ttft": model.log_served_ttft,
+    "static_rate": model.log_static_throughput,
+    "saturated_rate": model.log_saturated_throughput,
+    "served_rate": model.log_served_throughput,
+}
+"""Logarithm of seconds or of output tokens a second, by what is asked: a quantity of one kind of measurement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """An estimate, and the bounds between which 80 % of measurements lay whose group the fit had not seen."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    ttft_s: Range | None
+    """Time to first token."""
+    tpot_s: Range | None
+    """Time per output token after the first."""
+    output_tok_s: Range | None
+    floor_tpot_s: float
+    """What weights and cache take at the data sheet's full bandwidth, or the products at its full FLOP/s."""
+    extrapolated: bool
+    """Whether the fit has not seen this GPU or this shape under this engine, or never such a load."""
+
+
+@cache
+def _fitted() -> dict:
+    return json.loads(_FITTED.read_text())
+
+
+def target(q: Question, quantity: str) -> str | None:
+    """Which target answers a quantity (ttft, tpot, rate) of a question; None where its kind leaves it open."""
+    static, saturated = q.kind in ("batch", "single"), q.kind == "saturated"
+    open_loop = q.load_unknown and not saturated
+    if quantity == "rate":
+        return None if open_loop or not q.answer_known else "static_rate" if static else "saturated_rate" if saturated else "served_rate"
+    if open_loop:
+        return None
+    if quantity == "tpot":
+        return None if (saturated and q.load_unknown) or not q.answer_known else "static_tpot" if static else "served_tpot"
+    if saturated or not q.lengths_known:
+        return None
+    return "single_ttft" if static or q.concurrency == 1 else "served_ttft"
+
+
+def floor_tpot_s(w: Work) -> float:
+    """Seconds a token cannot go below: data sheet's bandwidth and FLOP/s, one token's experts, every cached token read once."""
+    sequences = t.microbatch(w.concurrency, w.pp)
+    weights = (w.dense_bytes + w.expert_bytes * w.chosen / w.experts) / (w.tp * w.bandwidth)
+    kv = sequences * model.context(w, w.isl) * w.kv_bytes * w.kv_copies / w.bandwidth
+    flops = (w.dense_flops + w.expert_flops) * sequences / (w.tp * w.peak)
+    return max(weights + kv, flops)
+
+
+def estimate(q: Question) -> Answer:
+    """Raises nothing for a question that `reading` has let through."""
+    if q.load_unknown and q.arrivals_per_s:
+        q = _closed(q)
+    w = work(q)
+    k = constants.resolve(w.keys, _fitted()["constants"])
+    loaded = Work(**{**w.__dict__, "concurrency": model.running(w, k, w.concurrency)}) if q.kind != "saturated" else w
+    floor = floor_tpot_s(loaded)
+    tpot = _range(q, "tpot", w, k)
+    if tpot is not None:
+        tpot = Range(value=max(tpot.value, floor), low=max(tpot.low, floor), high=max(tpot.high, floor))
+    return Answer(
+        ttft_s=_range(q, "ttft", w, k),
+        tpot_s=tpot,
+        output_tok_s=_range(q, "rate", w, k),
+        floor_tpot_s=floor,
+        extrapolated=extrapolates(q, w),
+    )
+
+
+def _closed(q: Question) -> Question:
+    """An open loop as the closed one with as many requests in flight: arrivals a second x seconds each, by Little's law."""
+    concurrency = 1.0
+    for _ in range(_ROUNDS):
+        q = replace(q, concurrency=concurrency, load_unknown=False)
+        w = work(q)
+        k = constants.resolve(w.keys, _fitted()["constants"])
+        each = math.exp(model.log_served_ttft(w, k, math.log)) + q.output_tokens * math.exp(model.log_served_tpot(w, k, math.log))
+        concurrency = math.sqrt(concurrency * min(max(q.arrivals_per_s * each, 1.0), _MOST_IN_FLIGHT))
+    return q
+
+
+def _range(q: Question, quantity: str, w: Work, k) -> Range | None:
+    name = target(q, quantity)
+    if name is None:
+        return None
+    value = math.exp(TARGETS[name](w, k, math.log))
+    known = _fitted()["ranges"]
+    low, high = known.get(f"{name} {q.engine}") or known[name]
+    return Range(value=value, low=value * low, high=value * high)
+
+
+def extrapolates(q: Question, w: Work) -> bool:
+    """Whether a GPU or a shape is new to this engine, the engine's generation is new, or a length or load is beyond all rows."""
+    seen = _fitted()["seen"]
+    if any(w.keys[level] not in seen[level] for level in ("family,engine", "shape,engine", "generation")):
+        return True
+    asked = {"input_tokens": q.input_tokens, "output_tokens": q.output_tokens, "concurrency": q.concurrency}
+    return any(not low <= asked[name] <= high for name, (low, high) in seen["limits"].items())

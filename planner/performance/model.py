@@ -1,0 +1,137 @@
+"""The model put together: step, prefill, and the three quantities of each kind of measurement. Floats or NumPy arrays alike.
+
+`w` is a `workload.Work`, `k` has one attribute a constant (`constants.py`), `s` seconds.
+"""
+
+from __future__ import annotations
+
+from planner.performance import terms as t
+
+PER_CHUNK_TOKENS = 8192.0
+KV_GROWTH = 0.5
+"""Of a request's answer, the share in the cache on average while it runs."""
+
+
+def context(w, position):
+    """Tokens of cache that a layer reads on average at a position: all in full-attention layers, the window in the others."""
+    return w.full_attention * position + (1 - w.full_attention) * t.smaller(position, w.window)
+
+
+def _weights_s(w, k, tokens):
+    touched = t.experts_touched(w.experts, w.chosen, tokens * w.sharing, k.expert_skew) / w.experts
+    read = w.dense_bytes / k.weights_bandwidth + w.expert_bytes * touched / k.experts_bandwidth
+    return t.weights_read_s(read, w.tp, w.bandwidth, 1.0)
+
+
+def _products_s(w, k, tokens, half_tokens, achieved):
+    flops = w.dense_flops + w.expert_flops / k.expert_mfu**w.moe
+    return t.matmul_s(flops, tokens, w.tp, w.peak, achieved, half_tokens)
+
+
+def _communication_s(w, k, tokens):
+    message = tokens * w.hidden * 2
+    reduces = t.all_reduce_s(2 * w.layers, message, w.tp, w.doublings, k.link_latency_s, w.link, k.link_efficiency)
+    return reduces + t.pipeline_transfer_s(w.pp, message, k.link_latency_s, w.link, k.link_efficiency)
+
+
+def decode_step_s(w, k, sequences, position):
+    """Seconds from one token to the next of `sequences` sequences, whose cache holds `position` tokens each.
+
+    With pipeline stages: one microbatch's way through all of them.
+    """
+    batch = t.microbatch(sequences, w.pp)
+    core = t.overlapped_s(_weights_s(w, k, batch), _products_s(w, k, batch, k.decode_half_tokens, k.decode_mfu), 2.0)
+    kv = t.kv_read_s(batch * context(w, position), w.kv_bytes, w.kv_copies, w.bandwidth, k.kv_bandwidth)
+    layer_s = k.layer_s * (1 + w.moe * k.expert_layer)
+    touched = t.experts_touched(w.experts, w.chosen, batch * w.sharing, k.expert_skew)
+    core = core + t.experts_started_s(w.layers, w.moe * touched / w.sharing, k.expert_s)
+    return core + kv + _communication_s(w, k, batch) + t.overhead_s(w.layers, k.step_s, layer_s, batch, k.sequence_s)
+
+
+def prefill_s(w, k, tokens, length):
+    """Seconds to read `tokens` input tokens of sequences of `length` tokens, in one go."""
+    products = _products_s(w, k, tokens, k.prefill_half_tokens, k.prefill_mfu)
+    core = t.overlapped_s(_weights_s(w, k, tokens), products, 2.0)
+    attention = t.attention_s(w.attention_flops * tokens * context(w, length / 2), w.tp, w.peak16, k.attention_mfu)
+    layer_s = k.layer_s * (1 + w.moe * k.expert_layer)
+    return core + attention + _communication_s(w, k, tokens) + t.overhead_s(w.layers, k.step_s, layer_s, 0.0, 0.0)
+
+
+def capacity_tokens(w, k):
+    """Tokens of cache that fit."""
+    gpus = w.tp * w.pp
+    weights = w.dense_bytes + w.expert_bytes
+    return t.kv_capacity_tokens(w.memory, k.usable_memory, weights, gpus, k.reserve_bytes, w.kv_bytes, w.kv_copies, w.pp)
+
+
+def running(w, k, concurrency):
+    """Requests in the batch at once, of those asked for."""
+    return t.running_sequences(concurrency, capacity_tokens(w, k), context(w, w.isl + KV_GROWTH * w.osl))
+
+
+def _middle(w):
+    return w.isl + w.osl / 2
+
+
+def _slopes(w, k, name):
+    """Log of what the quantity differs from the equations: an offset and slopes over load, lengths, GPUs and size."""
+    g = k.__getattribute__
+    return (
+        g(f"{name}_offset")
+        + g(f"{name}_load") * w.log_concurrency
+        + g(f"{name}_input") * w.log_isl
+        + g(f"{name}_output") * w.log_osl
+        + g(f"{name}_gpus") * w.log_gpus
+        + g(f"{name}_size") * w.log_size
+    )
+
+
+def log_static_tpot(w, k, log):
+    return log(decode_step_s(w, k, running(w, k, w.concurrency), _middle(w))) + _slopes(w, k, "static_tpot")
+
+
+def served_tpot_s(w, k):
+    """Before the correction."""
+    now = running(w, k, w.concurrency)
+    step = decode_step_s(w, k, now, _middle(w))
+    return step + t.interference_s(prefill_s(w, k, w.isl, w.isl), now, w.osl, k.interference)
+
+
+def log_served_tpot(w, k, log):
+    return log(served_tpot_s(w, k)) + _slopes(w, k, "served_tpot")
+
+
+def log_single_ttft(w, k, log):
+    first = k.first_token_s + prefill_s(w, k, w.isl * w.concurrency, w.isl)
+    return log(first) + _slopes(w, k, "single_ttft")
+
+
+def log_served_ttft(w, k, log):
+    own = prefill_s(w, k, w.isl, w.isl)
+    now = running(w, k, w.concurrency)
+    tpot = served_tpot_s(w, k)
+    queue = t.prefill_queue(now, w.osl, k.queue, k.queue_growth, k.queue_relief)
+    wait = t.kv_wait_s(w.concurrency, now, w.osl * tpot)
+    first = k.first_token_s + own * (1 + w.closed * queue) + k.step_wait * decode_step_s(w, k, now, _middle(w)) + wait
+    return log(first) + _slopes(w, k, "served_ttft")
+
+
+def log_static_throughput(w, k, log):
+    now = running(w, k, w.concurrency)
+    rate = t.static_throughput(now, w.osl, prefill_s(w, k, w.isl * now, w.isl), decode_step_s(w, k, now, _middle(w)))
+    return log(rate) + _slopes(w, k, "static_rate")
+
+
+def log_saturated_throughput(w, k, log):
+    now = running(w, k, k.most_sequences)
+    chunk = t.larger(w.isl, 2048.0)
+    prefill = prefill_s(w, k, chunk, w.isl) * w.isl / chunk
+    step = decode_step_s(w, k, now, _middle(w))
+    pipelined = t.microbatch(now, 1.0)
+    rate = w.replicas * t.saturated_throughput(pipelined, w.osl, prefill / w.pp, step, k.prefill_share)
+    return log(rate) + _slopes(w, k, "saturated_rate")
+
+
+def log_served_throughput(w, k, log):
+    own = prefill_s(w, k, w.isl, w.isl)
+    return log(w.replicas * t.loop_throughput(w.concurrency, w.osl, own, served_tpot_s(w, k))) + _slopes(w, k, "served_rate")

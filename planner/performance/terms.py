@@ -1,0 +1,141 @@
+"""The terms of the performance model, one function each.
+
+Every function is plain arithmetic, so it takes one float or a NumPy array of them: the estimate and the fit share these lines.
+Units: seconds, bytes, bytes a second, FLOP, FLOP a second; a fraction is of a data sheet's peak.
+"""
+
+from __future__ import annotations
+
+_EDGE_SHARE = 0.04
+
+
+def smaller(first, second):
+    """The smaller of two values, by arithmetic alone (works element by element)."""
+    return 0.5 * (first + second - abs(first - second))
+
+
+def larger(first, second):
+    """The larger of two values, by arithmetic alone (works element by element)."""
+    return 0.5 * (first + second + abs(first - second))
+
+
+def overlapped_s(first_s, second_s, sharpness):
+    """Seconds of two activities of one kernel that overlap: p-norm, between their sum (1) and the longer of them (infinity).
+
+    A matrix product streams weights while it multiplies; the roofline (Williams et al., CACM 52(4), 2009) is the sharp limit.
+    """
+    return (first_s**sharpness + second_s**sharpness) ** (1 / sharpness)
+
+
+def experts_touched(experts, chosen, tokens, skew):
+    """Routed experts of a layer that a batch of `tokens` reads: `chosen` for one token, all of them in the limit.
+
+    Each further token misses an expert with probability 1 - chosen / experts; `skew` below 1 makes tokens prefer the same ones.
+    A dense model is one expert of which one is chosen.
+    """
+    missed = (1 - chosen / experts) ** (skew * larger(tokens - 1, 0.0))
+    return chosen + (experts - chosen) * (1 - missed)
+
+
+def experts_started_s(layers, touched, per_expert_s):
+    """Seconds that a grouped matrix product spends on its tiles beyond reading them: layers x experts touched x seconds each."""
+    return layers * touched * per_expert_s
+
+
+def weights_read_s(weight_bytes, gpus, bandwidth, achieved):
+    """Seconds to read weights that are split evenly over GPUs: bytes / (GPUs x bandwidth x achieved fraction)."""
+    return weight_bytes / (gpus * bandwidth * achieved)
+
+
+def kv_read_s(tokens, bytes_per_token, copies, bandwidth, achieved):
+    """Seconds in which one GPU reads the keys and values of `tokens` cached tokens.
+
+    `copies` is the share of a token's bytes that one GPU holds: 1 / tensor parallel, but never less than one KV head's, and all of
+    an MLA model's latent vector, which every rank needs.
+    """
+    return tokens * bytes_per_token * copies / (bandwidth * achieved)
+
+
+def matmul_s(flops_per_token, tokens, gpus, peak, achieved, half_tokens):
+    """Seconds of the matrix products over `tokens` tokens at once.
+
+    Achieved fraction of the peak: achieved x T / (T + half_tokens), as few tokens leave a tensor core's tile partly empty.
+    """
+    return flops_per_token * (tokens + half_tokens) / (gpus * peak * achieved)
+
+
+def attention_s(flops, gpus, peak, achieved):
+    """Seconds of the attention scores and their product with the values, in 16 bits."""
+    return flops / (gpus * peak * achieved)
+
+
+def all_reduce_s(operations, message_bytes, tensor_parallel, doublings, latency_s, link, achieved):
+    """Seconds of `operations` all-reduces of `message_bytes` over `tensor_parallel` GPUs; 0 for one GPU.
+
+    Latency grows 15 % a doubling; 2 (t - 1) / t of the message crosses each GPU's link (ring all-reduce, NVIDIA NCCL tests
+    doc/PERFORMANCE.md). `link` is bytes a second of one GPU in one direction.
+    """
+    several = smaller(tensor_parallel - 1.0, 1.0)
+    share = 2 * (tensor_parallel - 1) / tensor_parallel
+    return operations * (several * latency_s * (1 + 0.15 * doublings) + share * message_bytes / (link * achieved))
+
+
+def pipeline_transfer_s(stages, message_bytes, latency_s, link, achieved):
+    """Seconds in which one microbatch's hidden state passes from stage to stage; 0 for one stage."""
+    return (stages - 1) * (latency_s + message_bytes / (link * achieved))
+
+
+def overhead_s(layers, per_step_s, per_layer_s, sequences, per_sequence_s):
+    """Seconds of a step that no byte or FLOP explains: scheduler and launch, small kernels of each layer, sampler of each sequence."""
+    return per_step_s + layers * per_layer_s + sequences * per_sequence_s
+
+
+def microbatch(sequences, stages):
+    """Sequences of one microbatch when a batch keeps every pipeline stage busy; at least one."""
+    return larger(sequences / stages, 1.0)
+
+
+def kv_capacity_tokens(memory_bytes, usable, weight_bytes, gpus, reserve_bytes, bytes_per_token, copies, stages):
+    """Tokens whose keys and values fit beside the weights, over all pipeline stages; at least one.
+
+    memory x usable fraction - weights / GPUs - reserve (activations, libraries), over one GPU's bytes a token. Where that is about
+    nothing, engines still start with the little that a smaller batch leaves: the edge is rounded over 4 % of the memory.
+    """
+    room = memory_bytes * usable - weight_bytes / gpus - reserve_bytes
+    room = 0.5 * (room + (room * room + (_EDGE_SHARE * memory_bytes) ** 2) ** 0.5)
+    return room / (bytes_per_token * copies / stages)
+
+
+def running_sequences(concurrency, capacity_tokens, tokens_per_sequence):
+    """Of `concurrency` requests, those whose keys and values fit; at least one."""
+    return larger(smaller(concurrency, capacity_tokens / tokens_per_sequence), 1.0)
+
+
+def interference_s(prefill_s, sequences, output_tokens, weight):
+    """Seconds that other requests' prefill adds to a token: (n - 1) prefills in the time of one answer, spread over its tokens."""
+    return weight * (sequences - 1) * prefill_s / output_tokens
+
+
+def prefill_queue(concurrency, output_tokens, strength, growth, relief):
+    """How many times its own prefill a request waits for others': strength (c - 1)^growth (1024 / output tokens)^relief."""
+    return strength * larger(concurrency - 1.0, 0.0) ** growth * (1024 / output_tokens) ** relief
+
+
+def kv_wait_s(concurrency, running, service_s):
+    """Seconds in which a request waits for KV space in a closed loop: service x (c / running - 1), by Little's law."""
+    return service_s * (concurrency / running - 1)
+
+
+def static_throughput(sequences, output_tokens, prefill_s, step_s):
+    """Output tokens a second of a batch that starts and ends together: n x osl / (prefill + osl x step)."""
+    return sequences * output_tokens / (prefill_s + output_tokens * step_s)
+
+
+def saturated_throughput(sequences, output_tokens, prefill_s, step_s, weight):
+    """Output tokens a second with requests always waiting: n x osl / (n x weight x prefill of one + osl x step)."""
+    return sequences * output_tokens / (sequences * weight * prefill_s + output_tokens * step_s)
+
+
+def loop_throughput(concurrency, output_tokens, first_token_s, per_token_s):
+    """Output tokens a second of a closed loop: concurrency x osl / (time to first token + (osl - 1) x time per token)."""
+    return concurrency * output_tokens / (first_token_s + (output_tokens - 1) * per_token_s)
