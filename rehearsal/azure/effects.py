@@ -11,7 +11,7 @@ from rehearsal.azure.state import StateFile
 from rehearsal.cluster import control_plane
 from rehearsal.layout import Layout
 
-NODES_TIMEOUT_S = 180  # they take 2 s, but not on a machine that is busy with other things
+NODES_TIMEOUT_S = 90  # they take 2 s, but not on a machine that is busy with other things
 
 
 def addons(inputs: dict[str, Any]) -> frozenset[str]:
@@ -59,6 +59,7 @@ def _wait_for_nodes(identifier: str, layout: Layout, state: StateFile) -> None:
             return
         if time.monotonic() > deadline:
             raise control_plane.ControlPlaneError(
-                f"the nodes of {identifier.rsplit('/', 1)[1]} did not come up in {NODES_TIMEOUT_S} s; see {layout.logs / 'supervisor.log'}"
+                f"the nodes of {identifier.rsplit('/', 1)[1]} did not come up in {NODES_TIMEOUT_S} s: {len(wanted)} pools wanted, "
+                f"{len(seen)} seen; {control_plane.nodes_text(layout)}"
             )
         time.sleep(0.05)

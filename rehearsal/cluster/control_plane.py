@@ -85,8 +85,9 @@ def start(layout: Layout, *, name: str, version: str | None, addons: frozenset[s
         raise ControlPlaneError(
             f"the control plane did not start; see {layout.logs / 'kwokctl.log'}:\n{_tail(layout.logs / 'kwokctl.log')}"
         )
-    _write_kubeconfig(layout, name)
+    # The supervisor makes nodes as soon as there is a kubeconfig, and kwok plays a node by the stages of that moment.
     _bring(layout, addons)
+    _write_kubeconfig(layout, name)
 
 
 def _create_command(layout: Layout) -> list[str]:
@@ -197,7 +198,7 @@ def _bring(layout: Layout, addons: frozenset[str]) -> None:
     command = [
         program("kubectl"),
         "--kubeconfig",
-        str(layout.kubeconfig),
+        str(layout.cluster / "kwok-kubeconfig"),
         "apply",
         "--server-side",
         "--force-conflicts",
@@ -213,6 +214,15 @@ def _bring(layout: Layout, addons: frozenset[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ControlPlaneError(f"the new cluster refused what AKS brings: {done.stderr.strip()}")
+
+
+def nodes_text(layout: Layout) -> str:
+    """What the API server says of the nodes, the processes of the cluster, and the supervisor's last words: for an error."""
+    command = [program("kubectl"), "--kubeconfig", str(layout.cluster / "kwok-kubeconfig"), "get", "nodes", "--request-timeout=10s"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    running = sorted(Path(line.split(" ")[0]).name for line in processes.marked(layout.root, CLUSTER_MARK).values())
+    said = _tail(layout.logs / "supervisor.log")
+    return f"{asked.stdout}{asked.stderr}\nrunning: {', '.join(running)}\nthe supervisor said:\n{said}"
 
 
 def alive(layout: Layout) -> bool:

@@ -10,6 +10,7 @@ root rights would change a node, its outcome is applied once the agent's pod is 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from rehearsal.azure.nodes import GPU_INSTANCES, desired_nodes, fingerprint
@@ -22,6 +23,8 @@ _POOL = "rehearsal/pool"
 _KEYS = "rehearsal/label-keys"  # labels that came from the pool, so that a removed one is taken away again
 _OURS = ("node.kubernetes.io/",)  # taints that Kubernetes itself puts on nodes
 HUGE_PAGE_MIB = 2
+_PATIENCE_S = 5.0
+_AGAIN = "rehearsal/again"  # a change of it makes kwok look at the node again
 
 
 class NodeController:
@@ -33,6 +36,7 @@ class NodeController:
         self._stamp: tuple[int, int] | None = None
         self._desired: dict[str, list[Object]] = {}
         self._observed: dict[str, str] | None = None
+        self._touched: dict[str, float] = {}
 
     def step(self) -> None:
         """One pass."""
@@ -47,6 +51,7 @@ class NodeController:
                 self._create(pool, manifest)
             else:
                 self._update(there, manifest)
+                self._wake(there)
         self._outcomes()
         self._report(wanted)
 
@@ -78,6 +83,15 @@ class NodeController:
             patch["spec"] = {"taints": manifest["spec"]["taints"] + kept}
         if patch:
             self._api.quietly("PATCH", f"/api/v1/nodes/{there['metadata']['name']}", patch)
+
+    def _wake(self, node: Object) -> None:
+        """A node that kwok saw before it had read its stages would never become ready by itself."""
+        name, now = node["metadata"]["name"], time.monotonic()
+        if is_ready(node):
+            self._touched.pop(name, None)
+        elif now - self._touched.setdefault(name, now) > _PATIENCE_S:
+            self._touched[name] = now
+            self._api.quietly("PATCH", f"/api/v1/nodes/{name}", {"metadata": {"annotations": {_AGAIN: str(now)}}})
 
     def _drain(self, name: str) -> None:
         for pod in self._pods.all():

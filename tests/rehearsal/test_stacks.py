@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -67,10 +68,13 @@ def up(stack, folder, exits):
 
 @pytest.fixture(scope="module")
 def stacks(tmp_path_factory):
-    """Both after their first up, made at the same time."""
+    """Both after their first up, made side by side; dev begins once prod's control plane is there, so as not to start two at once."""
     folders = {stack: tmp_path_factory.mktemp(stack) for stack in ("prod", "dev")}
     with contextlib.ExitStack() as exits, ThreadPoolExecutor() as side_by_side:
-        begun = {stack: side_by_side.submit(up, stack, folder, exits) for stack, folder in folders.items()}
+        begun = {"prod": side_by_side.submit(up, "prod", folders["prod"], exits)}
+        while not begun["prod"].done() and not Layout.of_stack("prod", folders["prod"]).kubeconfig.exists():
+            time.sleep(0.2)
+        begun["dev"] = side_by_side.submit(up, "dev", folders["dev"], exits)
         yield {stack: one.result() for stack, one in begun.items()}
 
 

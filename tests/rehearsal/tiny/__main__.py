@@ -88,7 +88,7 @@ workers = kubernetes.apiextensions.CustomResource(
     "group",
     api_version="leaderworkerset.x-k8s.io/v1",
     kind="LeaderWorkerSet",
-    metadata={"namespace": namespace.metadata.name, "name": "group"},
+    metadata={"namespace": namespace.metadata.name, "name": "group", "annotations": {"pulumi.com/waitFor": "condition=Available"}},
     spec={
         "replicas": 1,
         "leaderWorkerTemplate": {
