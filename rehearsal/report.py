@@ -36,8 +36,8 @@ def stage(console: Console, outcome: Outcome, remark: str = "") -> None:
     mark = "[red]failed[/]" if outcome.failed else "[green]ok[/]"
     console.print(f"  {outcome.name:<10} {outcome.seconds:6.1f} s  {mark}  {counts(outcome)}{escape(remark)}", highlight=False)
     if outcome.name == "preview":  # the later stages say the same
-        for warning in outcome.warnings:
-            console.print(f"    [yellow]{escape(warning)}[/]", highlight=False, soft_wrap=True)
+        for line in "\n".join(outcome.warnings).splitlines():
+            console.print(f"    [yellow]{escape(shorten(line, 160))}[/]", highlight=False, soft_wrap=True)
 
 
 def tables(
