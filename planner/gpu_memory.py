@@ -43,7 +43,7 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
             workspace_gib=compiled.max_workspace_size.gib if compiled.enabled else 0.0,
             batch_tokens=BATCH_TOKENS,
             kv_asked_gib=model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
-            gpus=_gpus(settings) if split == 1 else 1,
+            gpus=gpus_of_shard(settings) if split == 1 else 1,
             batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
         )
         for stage in ends.values()
@@ -52,13 +52,14 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
     return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
 
 
-def _gpus(settings: StackSettings) -> int:
+def gpus_of_shard(settings: StackSettings) -> int:
+    """At least one, so that memory and floors have a meaning where none is asked for."""
     return max(1, settings.shard.resources.limits.nvidia_gpu or 1)
 
 
 def _layer_split(settings: StackSettings, shape: ModelShape) -> int:
     """Into how many GPUs the layers of one shard are divided; 1 where each of them holds a part of every layer."""
-    return min(_gpus(settings), shape.layers) if TRAITS[settings.engine].whole_pipeline_in_a_pod else 1
+    return min(gpus_of_shard(settings), shape.layers) if TRAITS[settings.engine].whole_pipeline_in_a_pod else 1
 
 
 def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
@@ -111,7 +112,7 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
 
 def _more_gpus(settings: StackSettings, size: GpuSize, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
     limit = ("shard", "resources", "limits", "nvidia.com/gpu")
-    for count in range(_gpus(settings) + 1, size.gpus + 1):
+    for count in range(gpus_of_shard(settings) + 1, size.gpus + 1):
         if fits(with_values(settings, {limit: count})):
             yield f"{'.'.join(limit)}: {count}"
             return

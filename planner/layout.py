@@ -73,7 +73,7 @@ def _pods_per_node(settings: StackSettings, size: GpuSize) -> tuple[int, list[Pr
         problems.append(
             Problem(
                 key=f"shard.resources.requests.{tightest}",
-                value=(pod.limits | pod.requests).get(tightest) or str(pod.gpus),
+                value=pod.set_aside.get(tightest) or str(pod.gpus),
                 consequence=f"no {size.name} can take one shard: {_offer(room, tightest)} are left of a node after AKS's reservations "
                 "and the agents on it",
                 fix="ask for less, or choose a larger gpuPool.vmSize",

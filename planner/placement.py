@@ -54,8 +54,8 @@ def node_room(settings: StackSettings, size: GpuSize) -> Allocatable:
 
 
 def asked_of(pod: ShardPodPlan) -> dict[str, int]:
-    """What the scheduler sets aside for one pod; a limit without a request is one. GPUs, millicores, MiB, MiB."""
-    wanted = pod.limits | pod.requests
+    """`set_aside` of a pod in numbers: GPUs, millicores, MiB, MiB."""
+    wanted = pod.set_aside
     return {
         "nvidia.com/gpu": pod.gpus,
         "cpu": round(Cpu(wanted.get("cpu", "0")).cores * 1000),

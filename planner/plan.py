@@ -63,6 +63,11 @@ class ShardPodPlan:
     node_selector: dict[str, str]
     """As asked, but for the instance type, which is the pool's."""
 
+    @property
+    def set_aside(self) -> dict[str, str]:
+        """What the scheduler sets aside for it: the requests, and limits that have none."""
+        return self.limits | self.requests
+
 
 @dataclass(frozen=True, kw_only=True)
 class GpuPoolPlan:

@@ -25,7 +25,7 @@ _STYLES = {"adjusted": "yellow", "not supported": "red", "translated": "cyan", "
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """The plan as one JSON object; memory in GiB, huge pages in MiB, money in USD an hour (null without a price)."""
-    wanted = plan.pod.limits | plan.pod.requests
+    wanted = plan.pod.set_aside
     ranges = [shard.layer_range for shard in plan.shards]
     return {
         "nodes": plan.nodes,
@@ -84,7 +84,7 @@ def _count(number: int, noun: str) -> str:
 
 def _nodes(plan: Plan) -> Table:
     table = Table("node", "zone", "GPUs", "CPUs", "memory", "huge pages", "shards", box=None, pad_edge=False, header_style="bold")
-    wanted = plan.pod.limits | plan.pod.requests
+    wanted = plan.pod.set_aside
     cpus, gib = Cpu(wanted.get("cpu", "0")).cores, ByteSize(wanted.get("memory", "0")).gib
     for node, zone in enumerate(node_zones(plan.gpu_pools)):
         there = [pod for pod in plan.pods if pod.node == node]

@@ -119,10 +119,6 @@ def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
 
 
 def _coverage(*, write: bool) -> int:
-    return 0
-
-
-def _coverage(*, write: bool) -> int:
     from stacks import coverage
 
     text = coverage.stale() or coverage.PATH.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner import engine_traits
+from planner.gpu_memory import gpus_of_shard
 from planner.rules.rule import Advice, Situation
 from settings.leaves import document
 
@@ -18,7 +19,7 @@ def whole_pipelines(at: Situation) -> Iterator[Advice]:
     shards, resources = at.settings.sharding.shards_count, at.settings.shard.resources
     if not at.traits.whole_pipeline_in_a_pod or shards == 1:
         return
-    each = max(1, resources.limits.nvidia_gpu or 1)
+    each = gpus_of_shard(at.settings)
     gpus = min(shards * each, at.size.gpus)
     because = (
         f"{at.settings.engine} keeps all layers of a pipeline in one process: {shards} shards of {_gpus(each)} become one of "

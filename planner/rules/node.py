@@ -67,12 +67,13 @@ def share(at: Situation) -> Share | None:
     if not 0 < gpus <= at.size.gpus:
         return None
     room = placement.node_room(settings, at.size)
+    least_mib = _least_memory_mib(at)
     for pods in range(at.size.gpus // gpus, 0, -1):
         cpu = room.cpu_millicores // pods
         if pins(settings):
             cpu = cpu // 1000 * 1000
         memory = room.memory_mib // pods // 1024 * 1024
-        if cpu >= 1000 and memory >= _least_memory_mib(at):
+        if cpu >= 1000 and memory >= least_mib:
             return Share(pods=pods, cpu_millicores=cpu, memory_mib=memory)
     return None
 

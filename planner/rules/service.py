@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 
+from planner.gpu_memory import gpus_of_shard
 from planner.layers import split_layers
 from planner.memory import weights_gib
 from planner.placement import shares
@@ -159,7 +160,7 @@ def _weights_gb(at: Situation) -> float:
 
 def _gpus_at_a_time(at: Situation) -> int:
     """GPUs that hold different layers take turns at each token."""
-    return 1 if at.traits.whole_pipeline_in_a_pod else max(1, at.settings.shard.resources.limits.nvidia_gpu or 1)
+    return 1 if at.traits.whole_pipeline_in_a_pod else gpus_of_shard(at.settings)
 
 
 def latency_floor(at: Situation) -> Iterator[Advice]:
