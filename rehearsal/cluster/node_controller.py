@@ -33,7 +33,7 @@ class NodeController:
     def __init__(self, layout: Layout, api: Api, nodes: Cache, pods: Cache) -> None:
         self._layout, self._api, self._nodes, self._pods = layout, api, nodes, pods
         self._state = StateFile(layout.azure)
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._desired: dict[str, list[Object]] = {}
         self._observed: dict[str, str] | None = None
         self._touched: dict[str, float] = {}
@@ -60,9 +60,11 @@ class NodeController:
             status = self._layout.azure.stat()
         except FileNotFoundError:
             return
-        if (status.st_mtime_ns, status.st_ino) != self._stamp:
-            self._stamp = (status.st_mtime_ns, status.st_ino)
+        stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+        if stamp != self._stamp:
             self._desired = desired_nodes(self._state.read())
+            # Last, so that a reading that failed is tried again.
+            self._stamp = stamp
 
     def _create(self, pool: str, manifest: Object) -> None:
         metadata = manifest["metadata"]
