@@ -109,6 +109,7 @@ def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
         requests=dict(plan.pod.requests),
         limits=dict(plan.pod.limits),
         run_as_user=USER,
+        pre_stop_seconds=proxied.serving_on_seconds(settings),
         weights_dir=DATA_DIR,
     )
 
@@ -121,7 +122,7 @@ class LlamaCpp:
     def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload:
         """`plan` must have one shard a pipeline, which the planner sees to."""
         upstream = proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH)
-        coordinator, shard = proxied.coordinator(settings, plan, endpoints, upstream), _shard(settings, plan, endpoints)
+        coordinator, shard = proxied.coordinator(settings, endpoints, upstream), _shard(settings, plan, endpoints)
         quantization = settings.model.quantization
         gguf_type = GGUF_TYPES[quantization.precision if quantization.enabled else "fp16"]
         return Workload(
@@ -129,6 +130,7 @@ class LlamaCpp:
             shard=shard,
             serving_ports=(proxied.HTTP,),
             shards_talk=False,
+            leaders_port=HTTP,
             inference_path=proxied.INFERENCE_PATH,
             load_query=proxied.LOAD_QUERY,
             latency=proxied.LATENCY,

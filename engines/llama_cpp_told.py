@@ -97,7 +97,7 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
     servers: Mapping[Role, Server] = {"coordinator": coordinator, "shard": shard}
     return (
         *effects(given, servers),
-        *proxied.told(coordinator),
+        *proxied.told(coordinator, shard),
         *(read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given),
         *_translated(settings, shard, gguf_type),
         *_environment(given, shard),

@@ -15,10 +15,10 @@ import yaml
 
 from engines import read_back
 from engines.common import resource_list
-from engines.envoy import READY_PATH, Backend, ProxyArgs, Route, bootstrap
+from engines.envoy import READY_PATH, ProxyArgs, Route, bootstrap
+from engines.envoy_pipelines import Pipelines
 from engines.images import image_reference
 from engines.workload import ConfigFile, Endpoints, Port, Probe, Series, Server, Told
-from planner.plan import Plan
 from settings import StackSettings
 from settings.explaining import Path
 
@@ -53,37 +53,51 @@ class Upstream:
     health_path: str
 
 
-def proxy_args(settings: StackSettings, plan: Plan, endpoints: Endpoints, upstream: Upstream) -> ProxyArgs:
-    """The leader of each pipeline of `endpoints.shard_dns` is a backend. Pipelines are alike, so their weights are too."""
+def serving_on_seconds(settings: StackSettings) -> int:
+    """How long a pod that is told to end serves on: no new request finds it, and those that it has are finished.
+
+    Neither server finishes what it has once its process is told to end: Envoy stops at once, llama-server answers nothing more and
+    keeps its connections. So the process is told last, whatever `rollout.terminationGrace` leaves for that.
+    """
+    return max(0, math.ceil(settings.rollout.termination_grace.seconds) - _SHUTDOWN_SECONDS)
+
+
+def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> ProxyArgs:
+    """What the settings make of Envoy."""
     config, shard, limits = settings.coordinator.config, settings.shard.config, settings.coordinator.limits
     return ProxyArgs(
         port=HTTP.number,
         metrics_port=METRICS.number,
         health_path=HEALTH_PATH,
-        backends=tuple(Backend(host=leader, port=upstream.port) for leader in endpoints.shard_dns[:: len(plan.shards)]),
-        backend_health_path=upstream.health_path,
+        pipelines=Pipelines(
+            host=endpoints.leaders_dns,
+            port=upstream.port,
+            health_path=upstream.health_path,
+            health_interval_s=config.health_check_interval.seconds,
+            strategy=config.load_balancing_strategy,
+            pool_size=config.connection_pool_size,
+            queued=limits.queued_requests,
+            write_buffer_bytes=round(config.write_buffer_size.bytes),
+        ),
         rewrites=(Route(path=INFERENCE_PATH, upstream=COMPLETIONS_PATH),),
         prefix="/v1/",
-        strategy=config.load_balancing_strategy,
         max_connections=config.max_connections,
-        pool_size=config.connection_pool_size,
-        queued=limits.queued_requests,
         keep_alive_s=config.keep_alive_timeout.seconds,
+        # A coordinator that is told to end keeps its clients for half of the time that it serves on; the other half is for their
+        # last answers.
+        connection_s=serving_on_seconds(settings) / 2 or None,
         read_buffer_bytes=round(config.read_buffer_size.bytes),
-        write_buffer_bytes=round(config.write_buffer_size.bytes),
-        health_interval_s=config.health_check_interval.seconds,
         silence_s=shard.network_timeout.seconds,
         retries=shard.retry_attempts,
         max_request_bytes=round(limits.request_size.bytes),
     )
 
 
-def coordinator(settings: StackSettings, plan: Plan, endpoints: Endpoints, upstream: Upstream) -> Server:
+def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> Server:
     """Ready as soon as it proxies: while no pipeline is, it answers 503 rather than refuse connections."""
     resources = settings.coordinator.resources
     cpu = resources.limits.cpu or resources.requests.cpu
-    document = bootstrap(proxy_args(settings, plan, endpoints, upstream))
-    grace_seconds = math.ceil(settings.rollout.termination_grace.seconds)
+    document = bootstrap(proxy_args(settings, endpoints, upstream))
     return Server(
         image=image_reference(settings.images.coordinator or IMAGE, endpoints.registry),
         command=("/usr/local/bin/envoy",),
@@ -104,8 +118,7 @@ def coordinator(settings: StackSettings, plan: Plan, endpoints: Endpoints, upstr
         requests=resource_list(resources.requests),
         limits=resource_list(resources.limits),
         run_as_user=USER,
-        # Envoy ends at once when it is told to, and open requests with it: so it is told last.
-        pre_stop_seconds=max(0, grace_seconds - _SHUTDOWN_SECONDS),
+        pre_stop_seconds=serving_on_seconds(settings),
     )
 
 
@@ -137,16 +150,17 @@ _FIELDS: tuple[tuple[str, Path], ...] = (
 """Settings and the fields of Envoy that they are."""
 
 
-def told(server: Server) -> Iterator[Told]:
-    """What the coordinator is told, read back from its file."""
+def told(server: Server, shard: Server) -> Iterator[Told]:
+    """What the coordinator is told, read back from its file; and what of the settings here is in the shards' pods."""
     for key, path in _FIELDS:
         yield replace(read_back.in_file(key, "coordinator", server, CONFIG_FILE, path), outcome="in force")
-    weight = (*_CLUSTER, "load_assignment", "endpoints", 0, "lb_endpoints", 0, "load_balancing_weight")
     yield replace(
-        read_back.in_file("coordinator.config.requestRouting", "coordinator", server, CONFIG_FILE, weight),
+        read_back.in_file("coordinator.config.requestRouting", "coordinator", server, CONFIG_FILE, (*_CLUSTER, "type")),
         outcome="translated",
         given="the same weight for each pipeline",
-        because="the proxy chooses once, by coordinator.config.loadBalancingStrategy; pipelines have the same GPUs, so none weighs more",
-        source="envoyproxy.io api-v3/config/endpoint/v3/endpoint_components.proto, load_balancing_weight",
+        because="the proxy chooses once, by coordinator.config.loadBalancingStrategy; pipelines have the same GPUs and one DNS name, whose "
+        "addresses all weigh the same",
+        source="envoyproxy.io intro/arch_overview/upstream/service_discovery, strict DNS",
     )
     yield read_back.in_field("rollout.terminationGrace", "coordinator", server, ("pre_stop_seconds",))
+    yield read_back.in_field("rollout.terminationGrace", "shard", shard, ("pre_stop_seconds",))

@@ -90,7 +90,7 @@ class Server:
     run_as_user: int = 10001
     """Numeric, so that the kubelet can check `runAsNonRoot`."""
     pre_stop_seconds: int = 0
-    """Keeps serving this long after the pod has left the endpoints, so that no new request meets a closed port."""
+    """Keeps serving this long after the pod has left the endpoints, so that no new request meets a closed port and open ones end."""
     config_dir: str = "/app/config"
     profiling_dir: str | None = None
     """Where `profiling.yaml` is mounted; None when the role is not profiled."""
@@ -156,6 +156,8 @@ class Workload:
     """Ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name."""
     shards_talk: bool = True
     """Whether the shards of a pipeline send one another anything; false where one shard is a pipeline."""
+    leaders_port: Port | None = None
+    """Of the shards' container, where the coordinator finds pipelines by `Endpoints.leaders_dns`; None when it does not."""
     inference_path: str
     """Where clients POST, for the load test."""
     metrics_path: str = "/metrics"
@@ -185,6 +187,8 @@ class Endpoints:
     """Login server of the stack's own registry; images without a registry host are taken from it."""
     shard_dns: tuple[str, ...]
     """One DNS name a shard, in pipeline then stage order."""
+    leaders_dns: str
+    """One DNS name whose addresses are the first shards of all pipelines that are ready and not about to end."""
     redis_host: str | None
     """None when the third cache level is off."""
     redis_port: int = 10000

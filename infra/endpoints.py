@@ -13,6 +13,7 @@ def endpoints(plan: Plan, *, registry: str, redis: str | None) -> Endpoints:
         namespace=names.SERVICE_NAMESPACE,
         registry=registry,
         shard_dns=shard_dns_names(_most_pipelines(plan), len(plan.shards)),
+        leaders_dns=leaders_dns_name(),
         redis_host=redis,
     )
 
@@ -33,3 +34,8 @@ def shard_dns_names(pipelines: int, stages: int) -> tuple[str, ...]:
     return tuple(
         f"{names.SHARD}-{pipeline}{f'-{stage}' if stage else ''}.{domain}" for pipeline in range(pipelines) for stage in range(stages)
     )
+
+
+def leaders_dns_name() -> str:
+    """Of the headless Service of `kubernetes/shards.py`, which publishes no pod that is not ready, or about to end."""
+    return f"{names.LEADERS}.{names.SERVICE_NAMESPACE}.svc.cluster.local"

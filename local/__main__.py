@@ -123,8 +123,8 @@ def _introduce(rendered: Rendered, made: Service, model: Path) -> None:
 
 def _invite(rendered: Rendered, made: Service) -> None:
     _say(f"\n{made.url}  Ctrl-C ends it")
-    for name, port in made.metrics_ports.items():
-        _say(f"  metrics of {name}: http://{HOST}:{port}{rendered.workload.metrics_path}")
+    for name, address in made.metrics.items():
+        _say(f"  metrics of {name}: http://{address}{rendered.workload.metrics_path}")
     if made.observer:
         _say(f"  Prometheus' API: http://{HOST}:{made.observer.probe_port}/api/v1/query?query=up")
     _say("")

@@ -16,8 +16,7 @@ from local.errors import ServeError
 from local.substitutions import HOST, Command
 
 STOPPING_SECONDS = 2.0
-"""From SIGTERM to SIGKILL. llama-server stops answering at SIGTERM but keeps its connections: the sooner they are reset, the sooner
-the coordinator asks another pipeline."""
+"""From SIGTERM to SIGKILL: what a pod's grace leaves after `pre_stop_seconds`, or less."""
 READY_SECONDS = 120.0
 
 Say = Callable[[str], None]
@@ -32,11 +31,14 @@ class Member:
     doing: str = "starting"
     log: Path
     environment: dict[str, str]
+    host: str = HOST
     probe_port: int
     probe_path: str
     pre_stop_seconds: int = 0
     process: subprocess.Popen | None = None
     started: float = 0.0
+    leaving: bool = False
+    """About to end, and so in no DNS any more."""
 
     @property
     def running(self) -> bool:
@@ -51,7 +53,7 @@ class Member:
             )
 
     def ready(self) -> bool:
-        return _get(self.probe_port, self.probe_path) == 200
+        return _get(self.host, self.probe_port, self.probe_path) == 200
 
     def wait_until_ready(self, say: Say) -> None:
         """Raises ServeError when the process ends, or is not ready in time."""
@@ -102,8 +104,8 @@ class Member:
 _COMPLAINT = re.compile(r"^\S+ E (?P<llama>.+)|\[(?:error|critical)\]\[?[^ ]* *(?P<envoy>.+)|error: (?P<argument>.+)")
 
 
-def _get(port: int, path: str) -> int | None:
-    connection = http.client.HTTPConnection(HOST, port, timeout=3)
+def _get(host: str, port: int, path: str) -> int | None:
+    connection = http.client.HTTPConnection(host, port, timeout=3)
     try:
         connection.request("GET", path)
         return connection.getresponse().status

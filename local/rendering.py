@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engines import ENGINES
 from engines.workload import Endpoints, Workload
-from infra.endpoints import shard_dns_names
+from infra.endpoints import leaders_dns_name, shard_dns_names
 from infra.kubernetes import names
 from local.errors import ServeError
 from planner import plan as make_plan
@@ -24,8 +24,9 @@ class Rendered:
     model: str
     """The stack's own; a machine of this size gets a smaller one."""
     workload: Workload
-    pipelines: tuple[str, ...]
-    """DNS name of each pipeline's leader, as the coordinator's configuration has it."""
+    pipelines: int
+    leaders: str
+    """DNS name whose addresses are the pipelines' leaders, as the coordinator's configuration has it."""
 
 
 def render(file: Path, stack: str, pipelines: int) -> Rendered:
@@ -41,12 +42,18 @@ def render(file: Path, stack: str, pipelines: int) -> Rendered:
         sizing = settings.sizing.model_copy(update={"mode": "fitted"})
         settings = settings.model_copy(update={"engine": ENGINE, "sizing": sizing})
     plan = make_plan(settings)
-    leaders = shard_dns_names(pipelines, len(plan.shards))[:: len(plan.shards)]
-    endpoints = Endpoints(namespace=names.SERVICE_NAMESPACE, registry="registry.invalid", shard_dns=leaders, redis_host=None)
+    endpoints = Endpoints(
+        namespace=names.SERVICE_NAMESPACE,
+        registry="registry.invalid",
+        shard_dns=shard_dns_names(pipelines, len(plan.shards)),
+        leaders_dns=leaders_dns_name(),
+        redis_host=None,
+    )
     return Rendered(
         stack=stack,
         engine_asked=checked.settings.engine,
         model=settings.model.name,
         workload=ENGINES[ENGINE].render(plan.settings, plan, endpoints),
-        pipelines=leaders,
+        pipelines=pipelines,
+        leaders=endpoints.leaders_dns,
     )

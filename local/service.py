@@ -17,6 +17,7 @@ from engines.envoy import ADMIN_PORT
 from engines.workload import Server
 from local.errors import ServeError
 from local.member import Member, Say
+from local.name_server import NameServer
 from local.rendering import Rendered
 from local.substitutions import (
     COORDINATOR_PROGRAM,
@@ -45,12 +46,14 @@ class Service:
     folder: Path
     port: int
     pipelines: list[Member]
+    name_server: NameServer
+    """Knows the pipelines that run and stay, as the cluster's DNS does."""
     coordinator: Member
     observer: Member | None
     """Prometheus, where it is installed."""
     files: dict[str, str]
-    metrics_ports: dict[str, int]
-    """Member's name -> the port whose `/metrics` is its own."""
+    metrics: dict[str, str]
+    """Member's name -> address and port whose `/metrics` is its own."""
     substitutions: tuple[Substitution, ...] = field(default=())
 
     @property
@@ -72,6 +75,7 @@ class Service:
         for member in self.members:
             member.log.parent.mkdir(parents=True, exist_ok=True)
             member.log.unlink(missing_ok=True)
+        self.name_server.start()
         for pipeline in self.pipelines:
             pipeline.start()
         for pipeline in self.pipelines:
@@ -83,12 +87,14 @@ class Service:
             member.wait_until_ready(say)
 
     def replace(self, pipeline: int, say: Say = lambda _: None) -> None:
-        """As a rolling change does with its pod: serve on for a while, stop, start again. Returns when it is ready."""
+        """As a rolling change does with its pod: out of the DNS, serve on, stop, start again. Returns when it is ready."""
         member = self.pipelines[pipeline]
+        member.leaving = True
         time.sleep(member.pre_stop_seconds)
         member.stop()
         member.start()
         member.wait_until_ready(say)
+        member.leaving = False
 
     def mend(self, say: Say) -> None:
         """Start again what ended, as the kubelet would. Raises ServeError when that does not help."""
@@ -108,6 +114,7 @@ class Service:
         for member in self.members:
             member.stop()
         processes.end(self.folder, MARK)
+        self.name_server.close()
 
 
 def service(rendered: Rendered, *, model: Path, port: int, folder: Path) -> Service:
@@ -115,12 +122,14 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path) -> Serv
     _check(model, port)
     folder = folder.resolve()
     coordinator = rendered.workload.coordinator
-    free = _free_ports(len(rendered.pipelines) + len(coordinator.ports) + 2)
-    backends = {name: free.pop() for name in rendered.pipelines}
+    addresses = [f"127.0.1.{number}" for number in range(1, rendered.pipelines + 1)]
+    [shared] = _free_ports(1, *addresses)
+    free = _free_ports(len(coordinator.ports) + 2)
     [serving] = rendered.workload.serving_ports
     ports = {each.number: port if each == serving else free.pop() for each in coordinator.ports} | {ADMIN_PORT: free.pop()}
-    pipelines = _pipelines(rendered.workload.shard, list(backends.values()), model, folder)
-    command, files = coordinator_command(coordinator, folder / CONFIG_FOLDER, ports, backends)
+    pipelines = _pipelines(rendered.workload.shard, addresses, shared, model, folder)
+    names = NameServer(HOST, rendered.leaders, lambda: [one.host for one in pipelines if one.running and not one.leaving])
+    command, files = coordinator_command(coordinator, folder / CONFIG_FOLDER, ports, {rendered.leaders: shared}, names.port)
     proxy = Member(
         name="coordinator",
         command=command,
@@ -129,16 +138,18 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path) -> Serv
         probe_port=ports[coordinator.port(coordinator.readiness.port)],
         probe_path=coordinator.readiness.path,
     )
-    metrics = {proxy.name: ports[coordinator.port(coordinator.metrics_port)]} | {one.name: one.probe_port for one in pipelines}
+    metrics = {proxy.name: f"{HOST}:{ports[coordinator.port(coordinator.metrics_port)]}"}
+    metrics |= {one.name: f"{one.host}:{one.probe_port}" for one in pipelines}
     observer, scraping = _prometheus(free.pop(), metrics, rendered.workload.metrics_path, folder)
     return Service(
         folder=folder,
         port=port,
         pipelines=pipelines,
+        name_server=names,
         coordinator=proxy,
         observer=observer,
         files=files | scraping,
-        metrics_ports=metrics,
+        metrics=metrics,
         substitutions=tuple(each for one in (pipelines[0], proxy, observer) if one for each in one.command.substitutions),
     )
 
@@ -153,9 +164,10 @@ def _check(model: Path, port: int) -> None:
         raise ServeError(f"port {port} is in use: end what listens there, or give another one with --port (make serve PORT=...)")
 
 
-def _pipelines(shard: Server, ports: list[int], model: Path, folder: Path) -> list[Member]:
-    threads = max(1, (os.cpu_count() or 1) // len(ports))
-    commands = [shard_command(shard, Here(model=model, port=port, threads=threads)) for port in ports]
+def _pipelines(shard: Server, addresses: list[str], port: int, model: Path, folder: Path) -> list[Member]:
+    """One on each address; one DNS name has many addresses, and all of them the same port."""
+    threads = max(1, (os.cpu_count() or 1) // len(addresses))
+    commands = [shard_command(shard, Here(model=model, host=address, port=port, threads=threads)) for address in addresses]
     return [
         Member(
             name=f"pipeline {index}",
@@ -163,20 +175,21 @@ def _pipelines(shard: Server, ports: list[int], model: Path, folder: Path) -> li
             doing=f"loading {model}",
             log=folder / "logs" / f"pipeline-{index}.log",
             environment=_environment(command, folder),
+            host=address,
             probe_port=port,
             probe_path=shard.readiness.path,
             pre_stop_seconds=shard.pre_stop_seconds,
         )
-        for index, (command, port) in enumerate(zip(commands, ports, strict=True))
+        for index, (command, address) in enumerate(zip(commands, addresses, strict=True))
     ]
 
 
-def _prometheus(port: int, targets: Mapping[str, int], path: str, folder: Path) -> tuple[Member | None, dict[str, str]]:
+def _prometheus(port: int, targets: Mapping[str, str], path: str, folder: Path) -> tuple[Member | None, dict[str, str]]:
     """It scrapes each member; its file."""
     if shutil.which(OBSERVER_PROGRAM) is None:
         return None, {}
     jobs = [
-        {"job_name": name.replace(" ", "-"), "metrics_path": path, "static_configs": [{"targets": [f"{HOST}:{target}"]}]}
+        {"job_name": name.replace(" ", "-"), "metrics_path": path, "static_configs": [{"targets": [target]}]}
         for name, target in targets.items()
     ]
     file = "prometheus.yml"
@@ -207,12 +220,19 @@ def _environment(command: Command, folder: Path) -> dict[str, str]:
     return os.environ | command.environment | {MARK: str(folder)}
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(count: int, *addresses: str) -> list[int]:
+    """Each free on all of the addresses."""
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
+        while len(found) < count:
+            port = 0
+            with contextlib.suppress(OSError):
+                for address in addresses or (HOST,):
+                    one = stack.enter_context(socket.socket())
+                    one.bind((address, port))
+                    port = one.getsockname()[1]
+                found.append(port)
+    return found
 
 
 def _is_free(port: int) -> bool:

@@ -15,6 +15,9 @@ from local.errors import ServeError
 HOST = "127.0.0.1"
 """What runs here answers this machine only."""
 
+RESOLVER = "envoy.network.dns_resolver.cares"
+"""Of the coordinator's configuration: the one that asks a name server of a given address."""
+
 CONTEXT_TOKENS = 16384
 """Of one pipeline's KV cache, for all its requests together: 0.4 GB of memory for the small model."""
 
@@ -35,6 +38,8 @@ class Here:
     """Where one pipeline runs on this machine."""
 
     model: Path
+    host: str
+    """An address of its own, as a pod has; all pipelines have the same port."""
     port: int
     threads: int
 
@@ -62,8 +67,8 @@ class _Rule:
 _RULES = (
     _Rule(flags=("--model", "-m"), value=lambda _, here: str(here.model), because="a small model, so that it fits", required=True),
     _Rule(flags=("--alias", "-a"), value=lambda _, here: here.model.stem, because="what answers says which model it is"),
-    _Rule(flags=("--host",), value=lambda _, here: HOST, because="for this machine only", required=True),
-    _Rule(flags=("--port",), value=lambda _, here: str(here.port), because="all processes share one host", required=True),
+    _Rule(flags=("--host",), value=lambda _, here: here.host, because="for this machine only", required=True),
+    _Rule(flags=("--port",), value=lambda _, here: str(here.port), because="one that is free", required=True),
     _Rule(flags=("--n-gpu-layers", "--gpu-layers", "-ngl"), value=lambda _, here: "0", because="no GPU is used"),
     _Rule(
         flags=("--threads", "-t", "--threads-batch", "-tb"),
@@ -126,13 +131,14 @@ def _environment(server: Server) -> tuple[dict[str, str], tuple[Substitution, ..
 
 
 def coordinator_command(
-    server: Server, folder: Path, ports: Mapping[int, int], backends: Mapping[str, int]
+    server: Server, folder: Path, ports: Mapping[int, int], names: Mapping[str, int], name_server: int
 ) -> tuple[Command, dict[str, str]]:
     """Envoy as the coordinator's pod has it, and the files that it reads, to be written into `folder`.
 
-    `ports`: port in the pod -> port here; `backends`: DNS name of a pipeline -> its port here. Raises ServeError.
+    `ports`: port in the pod -> port here; `names`: DNS name -> port of what it stands for; `name_server`: port of the DNS that knows
+    them. Raises ServeError.
     """
-    files = {file.name: _at_home(file.content, ports, backends) for file in server.config_files}
+    files = {file.name: _at_home(file.content, ports, names, name_server) for file in server.config_files}
     program, *arguments = _program(server, COORDINATOR_PROGRAM)
     moved = [argument.replace(server.config_dir, str(folder)) for argument in arguments]
     environment, of_environment = _environment(server)
@@ -140,33 +146,46 @@ def coordinator_command(
     substitutions = (
         Substitution(what="configuration", pod=server.config_dir, here=str(folder), because="no pod mounts it"),
         *(Substitution(what="listener", pod=f":{pod}", here=f"{HOST}:{port}", because=only) for pod, port in ports.items()),
-        *(Substitution(what="pipeline", pod=name, here=f"{HOST}:{port}", because="no cluster's DNS") for name, port in backends.items()),
+        *(
+            Substitution(what="pipelines", pod=name, here=f"127.0.1.*:{port}", because="no pods with addresses")
+            for name, port in names.items()
+        ),
+        Substitution(what="name server", pod="the cluster's", here=f"{HOST}:{name_server}", because="only a cluster's knows pods"),
         *of_environment,
     )
     command = Command(arguments=(program, *moved), environment=environment, substitutions=substitutions)
     return command, files
 
 
-def _at_home(content: str, ports: Mapping[int, int], backends: Mapping[str, int]) -> str:
+def _at_home(content: str, ports: Mapping[int, int], names: Mapping[str, int], name_server: int) -> str:
     """Envoy's bootstrap with every address on this host."""
     document = yaml.safe_load(content)
-    _move(document, ports, backends)
+    _move(document, ports, names)
+    _ask(document, name_server)
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def _move(node: Any, ports: Mapping[int, int], backends: Mapping[str, int]) -> None:
-    if isinstance(node, list):
-        for item in node:
-            _move(item, ports, backends)
-    elif isinstance(node, dict):
-        address = node.get("socket_address")
+def _move(node: Any, ports: Mapping[int, int], names: Mapping[str, int]) -> None:
+    for place in _mappings(node):
+        address = place.get("socket_address")
         if isinstance(address, dict):
             host, port = address["address"], address["port_value"]
-            if host in backends:
-                address |= {"address": HOST, "port_value": backends[host]}
+            if host in names:
+                address["port_value"] = names[host]
             elif port in ports:
                 address |= {"address": HOST, "port_value": ports[port]}
             else:
                 raise ServeError(f"the coordinator's configuration has an address that is nowhere on this machine: {host}:{port}")
-        for item in node.values():
-            _move(item, ports, backends)
+
+
+def _ask(node: Any, name_server: int) -> None:
+    for place in _mappings(node):
+        if place.get("name") == RESOLVER:
+            place["typed_config"]["resolvers"] = [{"socket_address": {"address": HOST, "port_value": name_server}}]
+
+
+def _mappings(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _mappings(child)

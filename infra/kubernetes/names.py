@@ -10,6 +10,7 @@ LWS_NAMESPACE = "lws-system"
 COORDINATOR = "zig-ai-coordinator"
 COORDINATOR_SERVICE = "zig-ai-coordinator-service"
 SHARD = "zig-ai-shard"
+LEADERS = "zig-ai-shard-leaders"
 PROMETHEUS = "prometheus"
 LOAD_TEST = "load-test"
 DEVICE_PLUGIN = "nvidia-device-plugin"
@@ -26,6 +27,8 @@ NODE_CRITICAL = "system-node-critical"
 SERVING_PRIORITY = "zig-ai-serving"
 BATCH_PRIORITY = "zig-ai-batch"
 
+LEADER_LABEL = {"leaderworkerset.sigs.k8s.io/worker-index": "0"}
+"""Set by the controller on a pipeline's first shard."""
 GPU_NODE_LABEL = {"zig-ai.io/gpu": "true"}
 """On every node of a GPU pool, set by the pool."""
 HUGE_PAGES_NODE_LABEL = "zig-ai.io/huge-pages-2mi"

@@ -130,6 +130,7 @@ def _shards_args(parts: _Parts) -> ShardsArgs:
         spot=settings.gpu_pool.spot,
         rollout=settings.rollout,
         client_id=parts.azure.shard_client_id,
+        leaders_port=parts.workload.leaders_port,
         profiling=profiling_file(settings.profiling),
     )
 

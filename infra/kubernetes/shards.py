@@ -15,7 +15,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from engines.workload import Cache, Server
+from engines.workload import Cache, Port, Server
 from infra.kubernetes import config_maps, names, pods, weights, zones
 from infra.kubernetes.quantities import with_canonical_quantities
 from settings.platform import Rollout
@@ -40,6 +40,8 @@ class ShardsArgs:
     spot: bool
     rollout: Rollout
     client_id: pulumi.Input[str]
+    leaders_port: Port | None
+    """None when nothing looks for pipelines by one name."""
     profiling: str
     """Content of the profiling file, whose ConfigMap has the guide's fixed name."""
 
@@ -88,6 +90,19 @@ class Shards(pulumi.ComponentResource):
                 delete_before_replace=True,
             ),
         )
+        if args.leaders_port:
+            k8s.core.v1.Service(
+                f"{name}-leaders",
+                metadata={
+                    "name": names.LEADERS,
+                    "namespace": names.SERVICE_NAMESPACE,
+                    "labels": labels,
+                    # Its pods come with the set, which waits for them.
+                    "annotations": {"pulumi.com/skipAwait": "true"},
+                },
+                spec=leaders_service_spec(args.leaders_port),
+                opts=child,
+            )
         k8s.policy.v1.PodDisruptionBudget(
             f"{name}-budget",
             metadata={"name": names.SHARD, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
@@ -143,6 +158,19 @@ def leader_worker_set_spec(args: ShardsArgs) -> Any:
     if args.pipelines is not None:
         spec["replicas"] = args.pipelines
     return spec
+
+
+def leaders_service_spec(port: Port) -> Any:
+    """One DNS name for the first shards of all pipelines that are ready.
+
+    The controller's own Service, by which shards find one another, publishes pods that are not ready, and pods that are about to end.
+    """
+    return {
+        "clusterIP": "None",
+        "selector": names.selector(names.SHARD) | names.LEADER_LABEL,
+        "publishNotReadyAddresses": False,
+        "ports": [{"name": port.name, "port": port.number, "targetPort": port.name, "protocol": "TCP"}],
+    }
 
 
 def _cache_name(cache: Cache) -> str:

@@ -13,7 +13,6 @@ from planner.placement import ZONE
 from settings.shard import TopologySpreadConstraint
 
 _GROUP = "leaderworkerset.sigs.k8s.io/group-index"
-_LEADER = {"leaderworkerset.sigs.k8s.io/worker-index": "0"}
 
 
 def spread_constraints(asked: tuple[TopologySpreadConstraint, ...], pipeline_zones: tuple[str, ...]) -> list[Manifest]:
@@ -26,12 +25,12 @@ def spread_constraints(asked: tuple[TopologySpreadConstraint, ...], pipeline_zon
     evenly = TopologySpreadConstraint(max_skew=1, topology_key=ZONE, when_unsatisfiable="DoNotSchedule")
     # A zone whose nodes are all unreachable or drained must not count as one without pipelines: that would hold up all others.
     # https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/, nodeTaintsPolicy
-    made = [_constraint(evenly, shards | _LEADER) | {"nodeTaintsPolicy": "Honor"}]
+    made = [_constraint(evenly, shards | names.LEADER_LABEL) | {"nodeTaintsPolicy": "Honor"}]
     for constraint in asked:
         if constraint.topology_key != ZONE:
             made.append(_constraint(constraint, shards))
         elif constraint.when_unsatisfiable != evenly.when_unsatisfiable:
-            made.append(_constraint(constraint, shards | _LEADER))
+            made.append(_constraint(constraint, shards | names.LEADER_LABEL))
     return made
 
 
@@ -59,7 +58,7 @@ def affinity(stages: int, pipeline_zones: tuple[str, ...]) -> Manifest | None:
             "requiredDuringSchedulingIgnoredDuringExecution": [
                 {
                     "topologyKey": ZONE,
-                    "labelSelector": {"matchLabels": names.selector(names.SHARD) | _LEADER},
+                    "labelSelector": {"matchLabels": names.selector(names.SHARD) | names.LEADER_LABEL},
                     # Stable since Kubernetes 1.33: https://www.kubernetes.dev/resources/keps/3633/
                     "matchLabelKeys": [_GROUP],
                 }

@@ -1,9 +1,12 @@
 """A pipeline for the proxy's tests, as a process: answers completions after a while, in one piece or as a stream.
 
-python pipeline.py SECONDS      # prints its port; killed by SIGKILL and hung by SIGSTOP, as a real one would be
+python pipeline.py SECONDS ADDRESS PORT     # prints that it listens; killed by SIGKILL and hung by SIGSTOP, as a real one would be
+
+At SIGTERM it does what llama-server does: it answers nothing more, and keeps its connections.
 """
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -11,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOCK = threading.Lock()
 AT_ONCE = {"now": 0, "most": 0}
+ENDING = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -20,19 +24,21 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        deaf_when_ending()
         self.answer({"path": self.path, "most": AT_ONCE["most"]})
 
     def do_POST(self):
+        deaf_when_ending()
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         count(1)
         try:
             if self.server.seconds < 0:
                 self.answer({"error": "loading"}, 503)
             elif asked.get("stream"):
-                self.stream()
+                self.stream(asked)
             else:
                 time.sleep(self.server.seconds)
-                self.answer({"path": self.path, "port": self.server.server_address[1], "prompt": asked["prompt"]})
+                self.answer({"path": self.path, "address": self.server.server_address[0], "prompt": asked["prompt"]})
         finally:
             count(-1)
 
@@ -43,15 +49,22 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def stream(self):
+    def stream(self, asked):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for token in range(4):
-            self.wfile.write(b"9\r\ndata: %d\n\n\r\n" % token)
+        for token in range(asked["max_tokens"]):
+            deaf_when_ending()
+            text = b"data: %d\n\n" % token
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
             time.sleep(self.server.seconds)
         self.wfile.write(b"0\r\n\r\n")
+
+
+def deaf_when_ending():
+    if ENDING.is_set():
+        threading.Event().wait()
 
 
 def count(step):
@@ -63,10 +76,11 @@ def count(step):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.05
+    seconds = float(sys.argv[1])
 
 
 if __name__ == "__main__":
-    with Server(("127.0.0.1", 0), Handler) as server:
-        print(server.server_address[1], flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: ENDING.set())
+    with Server((sys.argv[2], int(sys.argv[3])), Handler) as server:
+        print("listening", flush=True)
         server.serve_forever()

@@ -188,16 +188,31 @@ def test_the_guides_keys_are_fields_of_envoy(path, change, dev):
     assert told.holds != next(said.holds for said in before.told if said.key == key)
 
 
-def test_each_pipeline_has_its_leader_as_a_backend(dev):
-    two, _ = rendered(fitted(dev, {("sharding", "pipelines"): 2, ("gpuPool", "maxNodes"): 2}))
-    [locality] = document(two)["static_resources"]["clusters"][0]["load_assignment"]["endpoints"]
-    sockets = [one["endpoint"]["address"]["socket_address"] for one in locality["lb_endpoints"]]
-    assert [(one["address"].split(".")[0], one["port_value"]) for one in sockets] == [("zig-ai-shard-0", 8080), ("zig-ai-shard-1", 8080)]
+def test_pipelines_are_found_by_the_name_of_their_leaders(dev):
+    cluster = document(rendered(dev)[0])["static_resources"]["clusters"][0]
+    [locality] = cluster["load_assignment"]["endpoints"]
+    [endpoint] = locality["lb_endpoints"]
+    socket = endpoint["endpoint"]["address"]["socket_address"]
+    assert socket == {"address": "zig-ai-shard-leaders.zig-ai.svc.cluster.local", "port_value": 8080}
+    assert rendered(dev)[0].leaders_port.number == 8080
+    scaled, _ = rendered(fitted(dev, {("sharding", "pipelines"): 2, ("gpuPool", "maxNodes"): 2}))
+    assert scaled.coordinator == rendered(fitted(dev, {}))[0].coordinator, "a pipeline more changes nothing about the coordinator"
 
 
-def test_a_coordinator_is_told_to_end_only_when_its_grace_is_over(dev):
+def test_both_servers_are_told_to_end_only_when_their_grace_is_over(dev):
     workload, _ = rendered(with_values(dev, {("rollout", "terminationGrace"): "60s"}))
-    assert workload.coordinator.pre_stop_seconds == 55
+    assert workload.coordinator.pre_stop_seconds == workload.shard.pre_stop_seconds == 55
+    told = {(said.role, said.holds) for said in workload.told if said.key == "rollout.terminationGrace"}
+    assert told == {("coordinator", "55"), ("shard", "55")}
+
+
+def test_connections_move_on_in_half_of_that_time(dev):
+    def limits(grace):
+        listener = document(rendered(with_values(dev, {("rollout", "terminationGrace"): grace}))[0])["static_resources"]["listeners"][0]
+        return listener["filter_chains"][0]["filters"][0]["typed_config"]["common_http_protocol_options"]
+
+    assert limits("60s")["max_connection_duration"] == "27.5s"
+    assert "max_connection_duration" not in limits("5s"), "there is no time to move in"
 
 
 @pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")

@@ -23,6 +23,7 @@ def rendered(settings, plan, **changes):
         namespace="zig-ai",
         registry="registry.example",
         shard_dns=shard_dns_names(plan.pipelines, len(plan.shards)),
+        leaders_dns="leaders.example",
         redis_host="redis.example",
     )
     return ENGINES["zig_ai"].render(settings, plan, dataclasses.replace(endpoints, **changes))

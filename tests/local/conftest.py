@@ -38,6 +38,7 @@ def quick_dev(folder):
     """dev's stack file with shorter times for what hangs."""
     document = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
     document["config"]["zig-ai-aks:coordinator"].setdefault("config", {})["healthCheckInterval"] = "1s"
+    document["config"]["zig-ai-aks:rollout"] = {"terminationGrace": "13s"}
     file = folder / "Pulumi.dev.yaml"
     file.write_text(yaml.safe_dump(document))
     return file
@@ -49,8 +50,8 @@ class Client:
     def __init__(self, made):
         self.made = made
 
-    def request(self, method, path, body=None, *, port=None, timeout=60):
-        connection = http.client.HTTPConnection(HOST, port or self.made.port, timeout=timeout)
+    def request(self, method, path, body=None, *, at=None, timeout=60):
+        connection = http.client.HTTPConnection(at or f"{HOST}:{self.made.port}", timeout=timeout)
         with contextlib.closing(connection):
             connection.request(method, path, body, {"content-type": "application/json"})
             answer = connection.getresponse()
@@ -73,7 +74,7 @@ class Client:
         return pool.submit(lambda: [answer for answers in pool.map(user, range(count)) for answer in answers])
 
     def metrics(self, member):
-        return self.request("GET", "/metrics", port=self.made.metrics_ports[member])[2].decode()
+        return self.request("GET", "/metrics", at=self.made.metrics[member])[2].decode()
 
     def gauge(self, name):
         """Of the coordinator, over its pipelines."""

@@ -82,7 +82,7 @@ def test_every_difference_from_the_pods_is_printed(shared):
     for line in processes.marked(folder, MARK).values():
         if "llama-server" in line:
             [port] = re.findall(r"--port (\d+)", line)
-            assert f"127.0.0.1:{port}  (no cluster's DNS)" in said
+            assert f"pipelines zig-ai-shard-leaders.zig-ai.svc.cluster.local -> 127.0.1.*:{port}  (" in said
     assert f"--model /data/llama-2-7b/model.gguf -> {MODEL}  (" in said
     assert "--n-gpu-layers all -> 0  (no GPU is used)" in said
 

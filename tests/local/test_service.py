@@ -1,6 +1,7 @@
 """dev's own command lines answer on this machine: real proxy, real llama-server, a real small model."""
 
 import collections
+import contextlib
 import http.client
 import json
 import shutil
@@ -57,7 +58,7 @@ def without_addresses(node):
     if isinstance(node, list):
         return [without_addresses(item) for item in node]
     if isinstance(node, dict):
-        return {key: without_addresses(value) for key, value in node.items() if key != "socket_address"}
+        return {key: without_addresses(value) for key, value in node.items() if key not in ("socket_address", "resolvers")}
     return node
 
 
@@ -76,9 +77,10 @@ def test_no_request_is_lost_when_a_pipeline_is_killed(client, made):
     assert client.retries() > before, "the killed one had requests, and the other took them over"
 
 
-def test_no_request_is_lost_in_a_rolling_change(client, made):
+def test_no_request_is_lost_or_sent_anew_in_a_rolling_change(client, made):
+    """llama-server that is told to end answers nothing more and keeps its connections: no request may meet it then."""
     was = [pipeline.process.pid for pipeline in made.pipelines]
-    changed = threading.Event()
+    changed, before = threading.Event(), client.retries()
     load = client.users(6, until=changed.is_set)
     for index in range(2):
         time.sleep(1)
@@ -88,6 +90,29 @@ def test_no_request_is_lost_in_a_rolling_change(client, made):
     answers = statuses(load.result(timeout=60))
     assert set(answers) == {200} and answers[200] > 10
     assert not set(was) & {pipeline.process.pid for pipeline in made.pipelines}
+    assert client.retries() == before
+
+
+def test_a_stream_is_finished_by_the_pipeline_that_is_replaced(client, made):
+    body = json.dumps(
+        {"prompt": "Once upon a time", "max_tokens": 60, "stream": True, "ignore_eos": True, "stream_options": {"include_usage": True}}
+    )
+    connection = http.client.HTTPConnection(HOST, made.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/completions", body)
+        answer = connection.getresponse()
+        said = answer.read1()
+        [busy] = [index for index, pipeline in enumerate(made.pipelines) if processing(client, index)]
+        replaced = threading.Thread(target=made.replace, args=(busy,))
+        replaced.start()
+        said += answer.read()
+        replaced.join()
+    assert b'"completion_tokens":60' in said.replace(b" ", b"") and said.endswith(b"data: [DONE]\n\n")
+
+
+def processing(client, index):
+    """Whether a pipeline has a request."""
+    return "llamacpp:requests_processing 1" in client.metrics(f"pipeline {index}")
 
 
 def test_the_openai_package_gets_answers_and_streams(client, made):
@@ -181,4 +206,4 @@ def test_what_the_autoscaler_asks_prometheus_has_an_answer(client, made, tmp_pat
 
 def asked(client, made, query):
     path = f"/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-    return json.loads(client.request("GET", path, port=made.observer.probe_port)[2])["data"]["result"]
+    return json.loads(client.request("GET", path, at=f"{HOST}:{made.observer.probe_port}")[2])["data"]["result"]

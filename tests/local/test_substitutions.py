@@ -7,9 +7,9 @@ import yaml
 
 from engines.workload import ConfigFile, Env, Port, Probe, SecretKey, Server
 from local.errors import ServeError
-from local.substitutions import Here, coordinator_command, shard_command
+from local.substitutions import RESOLVER, Here, coordinator_command, shard_command
 
-HERE = Here(model=Path("/models/small.gguf"), port=4000, threads=1)
+HERE = Here(model=Path("/models/small.gguf"), host="127.0.1.1", port=4000, threads=1)
 BASE = ("--model", "/data/m.gguf", "--host", "0.0.0.0", "--port", "8080")
 
 
@@ -24,7 +24,7 @@ def server(*arguments, env=(), content=""):
 
 def test_only_what_must_differ_does():
     made = shard_command(server(*BASE, "--metrics", "--cache-ram", "0", "--temp", "-1", "--no-slots"), HERE)
-    expected = "llama-server --model /models/small.gguf --host 127.0.0.1 --port 4000 --metrics --cache-ram 0 --temp -1 --no-slots"
+    expected = "llama-server --model /models/small.gguf --host 127.0.1.1 --port 4000 --metrics --cache-ram 0 --temp -1 --no-slots"
     assert " ".join(made.arguments) == expected
     assert [each.what for each in made.substitutions] == ["--model", "--host", "--port"]
 
@@ -68,17 +68,19 @@ def address(host, port):
 
 
 def test_every_address_of_the_proxy_is_on_this_machine(tmp_path):
-    content = yaml.safe_dump({"a": [address("0.0.0.0", 8080)], "b": {"c": address("pipeline.svc", 8080)}, "keep": "0.0.0.0"})
+    resolver = {"name": RESOLVER, "typed_config": {"keep": 1}}
+    content = yaml.safe_dump({"a": [address("0.0.0.0", 8080)], "b": {"c": address("leaders.svc", 8080), "d": resolver}, "keep": "0.0.0.0"})
     made, files = coordinator_command(
-        server("-c", "/app/config/envoy.yaml", content=content), tmp_path, {8080: 5000}, {"pipeline.svc": 4000}
+        server("-c", "/app/config/envoy.yaml", content=content), tmp_path, {8080: 5000}, {"leaders.svc": 4000}, 5353
     )
     assert made.arguments == ("envoy", "-c", f"{tmp_path}/envoy.yaml")
     told = yaml.safe_load(files["envoy.yaml"])
-    assert told == {"a": [address("127.0.0.1", 5000)], "b": {"c": address("127.0.0.1", 4000)}, "keep": "0.0.0.0"}
+    asks = resolver | {"typed_config": {"keep": 1, "resolvers": [address("127.0.0.1", 5353)]}}
+    assert told == {"a": [address("127.0.0.1", 5000)], "b": {"c": address("leaders.svc", 4000), "d": asks}, "keep": "0.0.0.0"}
 
 
 def test_an_address_that_is_nowhere_here_stops_it(tmp_path):
     """Else the local proxy would call somebody's network."""
     content = yaml.safe_dump([address("redis.example", 10000)])
     with pytest.raises(ServeError, match=r"nowhere on this machine: redis\.example:10000"):
-        coordinator_command(server(content=content), tmp_path, {8080: 5000}, {})
+        coordinator_command(server(content=content), tmp_path, {8080: 5000}, {}, 5353)

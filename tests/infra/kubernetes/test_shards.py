@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from infra.endpoints import shard_dns_names
+from infra.endpoints import leaders_dns_name, shard_dns_names
 from infra.kubernetes import names
 from infra.kubernetes.config_maps import config_map_name
 from settings.quantities import Duration
-from tests.infra.kubernetes.conftest import changed
+from tests.infra.kubernetes.conftest import changed, settings_of
 
 LWS = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
 
@@ -34,6 +34,30 @@ def test_dns_names_are_the_controllers():
         "zig-ai-shard-1.zig-ai-shard.zig-ai.svc.cluster.local",
         "zig-ai-shard-1-1.zig-ai-shard.zig-ai.svc.cluster.local",
     )
+
+
+def test_the_name_of_the_leaders_has_only_pods_that_are_ready_and_stay(deploy):
+    """The controller's own Service publishes pods that load and pods that end: requests would go to both."""
+    deployed = deploy(settings_of("dev"))
+    spec = deployed.inputs("kubernetes:core/v1:Service", names.LEADERS)["spec"]
+    assert spec["clusterIP"] == "None" and spec["publishNotReadyAddresses"] is False
+    name = {"app.kubernetes.io/name": "zig-ai-shard"}
+    assert spec["selector"] == name | {"leaderworkerset.sigs.k8s.io/worker-index": "0"}
+    assert name.items() <= template(deployed)["metadata"]["labels"].items()
+    [port] = spec["ports"]
+    assert port["targetPort"] in {one["name"] for one in container(deployed)["ports"]}
+    assert leaders_dns_name() == f"{names.LEADERS}.{names.SERVICE_NAMESPACE}.svc.cluster.local"
+
+
+def test_a_coordinator_that_knows_its_shards_needs_no_such_name(deployed):
+    services = [service.inputs["metadata"]["name"] for service in deployed.recorder.all("kubernetes:core/v1:Service")]
+    assert names.LEADERS not in services
+
+
+def test_a_pod_that_ends_serves_on_within_its_grace(deploy):
+    spec = template(deploy(settings_of("dev")))["spec"]
+    [container] = spec["containers"]
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == spec["terminationGracePeriodSeconds"] - 5
 
 
 def test_one_group_of_eight(deployed):

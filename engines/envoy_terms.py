@@ -1,0 +1,19 @@
+"""How Envoy's API spells an address, a time, an HTTP filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
+
+
+def address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def seconds(count: float) -> str:
+    return f"{count:g}s"
+
+
+def http_filter(name: str, message: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{EXTENSIONS}.filters.http.{message}", **fields}}
