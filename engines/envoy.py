@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engines import envoy_pipelines
+from engines import envoy_guard, envoy_pipelines
+from engines.envoy_guard import Guard
 from engines.envoy_pipelines import Pipelines
 from engines.envoy_terms import EXTENSIONS, address, http_filter, seconds
 
@@ -20,6 +21,12 @@ ADMIN_PORT = 9901
 READY_PATH = "/ready"
 
 _HCM = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+_REFUSAL = {
+    "json_format": {"error": {"message": "%LOCAL_REPLY_BODY%", "type": "%RESPONSE_CODE_DETAILS%", "code": "%RESPONSE_CODE%"}},
+    "content_type": "application/json",
+}
+"""What Envoy itself answers, in the form that OpenAI's clients read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +60,14 @@ class ProxyArgs:
     """How long a pipeline may send nothing of an answer before the request is taken to another."""
     retries: int
     max_request_bytes: int
+    guard: Guard
 
 
 def bootstrap(args: ProxyArgs) -> dict[str, Any]:
     """The whole configuration, for one YAML file."""
     return {
+        # Configuration from a file of its own is not taken without.
+        "node": {"id": "coordinator", "cluster": "zig-ai"},
         "admin": {"address": address("127.0.0.1", ADMIN_PORT)},
         "static_resources": {
             "listeners": [_listener(args), _metrics_listener(args.metrics_port)],
@@ -78,11 +88,14 @@ def bootstrap(args: ProxyArgs) -> dict[str, Any]:
 
 
 def _listener(args: ProxyArgs) -> dict[str, Any]:
+    chain: dict[str, Any] = {"filters": [{"name": "http_connection_manager", "typed_config": _connection_manager(args)}]}
+    if args.guard.tls:
+        chain["transport_socket"] = envoy_guard.transport_socket(args.guard.tls)
     return {
         "name": "http",
         "address": address("0.0.0.0", args.port),
         "per_connection_buffer_limit_bytes": args.read_buffer_bytes,
-        "filter_chains": [{"filters": [{"name": "http_connection_manager", "typed_config": _connection_manager(args)}]}],
+        "filter_chains": [chain],
     }
 
 
@@ -100,8 +113,13 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
         "request_timeout": "60s",
         "stream_idle_timeout": "0s",
         "route_config": {"name": "service", "virtual_hosts": [{"name": "service", "domains": ["*"], "routes": _routes(args)}]},
-        "http_filters": [_health_filter(args), _size_filter(args), http_filter("router", "router.v3.Router", {})],
-        "local_reply_config": {"mappers": [_busy()]},
+        "http_filters": [
+            _health_filter(args),
+            *envoy_guard.filters(args.guard),
+            _size_filter(args),
+            http_filter("router", "router.v3.Router", {}),
+        ],
+        "local_reply_config": {"mappers": [_busy()], "body_format": _REFUSAL},
     }
 
 

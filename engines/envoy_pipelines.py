@@ -66,17 +66,22 @@ def cluster(pipelines: Pipelines) -> dict[str, Any]:
 def _discovery(pipelines: Pipelines) -> dict[str, Any]:
     endpoint = {"endpoint": {"address": address(pipelines.host, pipelines.port)}}
     return {
-        "type": "STRICT_DNS",
-        # Pods come and go: the name is asked for again in seconds, not when its record expires.
-        "dns_refresh_rate": seconds(REFRESH_SECONDS),
-        "respect_dns_ttl": False,
-        "dns_lookup_family": "V4_ONLY",
-        "typed_dns_resolver_config": {
-            "name": "envoy.network.dns_resolver.cares",
+        "cluster_type": {
+            "name": "envoy.clusters.dns",
             "typed_config": {
-                "@type": f"{EXTENSIONS}.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-                # The name is whole: a pod's search list would make five questions of one.
-                "dns_resolver_options": {"no_default_search_domain": True},
+                "@type": f"{EXTENSIONS}.clusters.dns.v3.DnsCluster",
+                # Pods come and go: the name is asked for again in seconds, not when its record expires.
+                "dns_refresh_rate": seconds(REFRESH_SECONDS),
+                "respect_dns_ttl": False,
+                "dns_lookup_family": "V4_ONLY",
+                "typed_dns_resolver_config": {
+                    "name": "envoy.network.dns_resolver.cares",
+                    "typed_config": {
+                        "@type": f"{EXTENSIONS}.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                        # The name is whole: a pod's search list would make five questions of one.
+                        "dns_resolver_options": {"no_default_search_domain": True},
+                    },
+                },
             },
         },
         # Else a pod that ends, and still answers its health checks, would get new requests until it answers nothing.

@@ -128,7 +128,7 @@ class LlamaCpp:
         return Workload(
             coordinator=coordinator,
             shard=shard,
-            serving_ports=(proxied.HTTP,),
+            serving_ports=(proxied.serving_port(settings),),
             shards_talk=False,
             leaders_port=HTTP,
             inference_path=proxied.INFERENCE_PATH,

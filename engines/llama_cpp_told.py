@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from engines import proxied, read_back
+from engines import proxied_told, read_back
 from engines.common import effects
 from engines.workload import Role, Server, Told
 from planner.engine_traits import TRAITS
@@ -97,7 +97,7 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
     servers: Mapping[Role, Server] = {"coordinator": coordinator, "shard": shard}
     return (
         *effects(given, servers),
-        *proxied.told(coordinator, shard),
+        *proxied_told.told(given, coordinator, shard),
         *(read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given),
         *_translated(settings, shard, gguf_type),
         *_environment(given, shard),

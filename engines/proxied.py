@@ -1,26 +1,27 @@
 """The coordinator of engines that have none: Envoy, one front door over the leaders of all pipelines.
 
 The guide's `coordinator.config` becomes Envoy's own configuration, key by key; docs/adr/0006-envoy-is-the-coordinator.md says why
-Envoy. Not here: the shape of that configuration (`envoy.py`); API keys, TLS and a limit per client, which nothing asks for yet.
+Envoy. Not here: the shape of that configuration (`envoy.py`, `envoy_pipelines.py`, `envoy_guard.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from engines import read_back
+from engines import envoy_guard
 from engines.common import resource_list
 from engines.envoy import READY_PATH, ProxyArgs, Route, bootstrap
+from engines.envoy_guard import Guard, Tls
 from engines.envoy_pipelines import Pipelines
 from engines.images import image_reference
-from engines.workload import ConfigFile, Endpoints, Port, Probe, Series, Server, Told
+from engines.workload import ConfigFile, Endpoints, MountedSecret, Port, Probe, Series, Server
 from settings import StackSettings
-from settings.explaining import Path
+from settings.platform import Exposure
 
 IMAGE = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
 """The release whose binary the tests run. Its entry point and user: envoyproxy/envoy distribution/docker/Dockerfile-envoy."""
@@ -28,6 +29,8 @@ USER = 65532
 """`nonroot` of that image."""
 
 HTTP = Port(name="http", number=8080)
+HTTPS = Port(name="https", number=8443, on_service=443)
+"""A process that is not root may not listen on 443."""
 METRICS = Port(name="metrics", number=9090)
 HEALTH_PATH = "/api/v1/health"
 INFERENCE_PATH = "/v1/inference"
@@ -35,6 +38,8 @@ COMPLETIONS_PATH = "/v1/completions"
 
 CONFIG_FILE = "envoy.yaml"
 _CONFIG_DIR = "/app/config"
+TLS, CLIENT_CA, API_KEYS = "tls", "client-ca", "api-keys"
+"""Secrets that are mounted, by the name of their volume."""
 
 _SERVICE = '{envoy_http_conn_manager_prefix="coordinator"}'
 LATENCY = Series(name="envoy_http_downstream_rq_time", where=_SERVICE, unit=0.001)
@@ -62,11 +67,36 @@ def serving_on_seconds(settings: StackSettings) -> int:
     return max(0, math.ceil(settings.rollout.termination_grace.seconds) - _SHUTDOWN_SECONDS)
 
 
+def serving_port(settings: StackSettings) -> Port:
+    """Where clients send requests: nothing listens for plain HTTP beside TLS."""
+    return HTTPS if settings.exposure.tls else HTTP
+
+
+def _secrets(exposure: Exposure) -> dict[str, MountedSecret]:
+    """What the settings name, by the name of its volume."""
+    wanted: list[tuple[str, str | None, tuple[str, ...]]] = []
+    if exposure.tls:
+        wanted.append((TLS, exposure.tls.secret_name, (envoy_guard.CERTIFICATE_FILE, envoy_guard.KEY_FILE)))
+        wanted.append((CLIENT_CA, exposure.tls.client_ca_secret_name, (envoy_guard.CA_FILE,)))
+    if exposure.api_keys:
+        wanted.append((API_KEYS, exposure.api_keys.secret_name, (envoy_guard.API_KEYS_FILE,)))
+    return {name: MountedSecret(secret=secret, folder=f"/app/secrets/{name}", keys=keys) for name, secret, keys in wanted if secret}
+
+
+def _guard(settings: StackSettings, secrets: Mapping[str, MountedSecret]) -> Guard:
+    folders = {name: mounted.folder for name, mounted in secrets.items()}
+    tls = None
+    if TLS in folders:
+        tls = Tls(config_dir=_CONFIG_DIR, certificate_dir=folders[TLS], client_ca_dir=folders.get(CLIENT_CA))
+    limit = settings.coordinator.limits.requests_per_minute_per_client
+    return Guard(tls=tls, api_keys_dir=folders.get(API_KEYS), requests_per_minute=limit)
+
+
 def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> ProxyArgs:
     """What the settings make of Envoy."""
     config, shard, limits = settings.coordinator.config, settings.shard.config, settings.coordinator.limits
     return ProxyArgs(
-        port=HTTP.number,
+        port=serving_port(settings).number,
         metrics_port=METRICS.number,
         health_path=HEALTH_PATH,
         pipelines=Pipelines(
@@ -90,6 +120,7 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
         silence_s=shard.network_timeout.seconds,
         retries=shard.retry_attempts,
         max_request_bytes=round(limits.request_size.bytes),
+        guard=_guard(settings, _secrets(settings.exposure)),
     )
 
 
@@ -97,7 +128,8 @@ def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstrea
     """Ready as soon as it proxies: while no pipeline is, it answers 503 rather than refuse connections."""
     resources = settings.coordinator.resources
     cpu = resources.limits.cpu or resources.requests.cpu
-    document = bootstrap(proxy_args(settings, endpoints, upstream))
+    args = proxy_args(settings, endpoints, upstream)
+    documents = {CONFIG_FILE: bootstrap(args)} | (envoy_guard.secret_files(args.guard.tls) if args.guard.tls else {})
     return Server(
         image=image_reference(settings.images.coordinator or IMAGE, endpoints.registry),
         command=("/usr/local/bin/envoy",),
@@ -109,9 +141,10 @@ def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstrea
             str(max(1, int(cpu.cores)) if cpu else 1),
             "--disable-hot-restart",
         ),
-        config_files=(ConfigFile(name=CONFIG_FILE, content=_dump(document)),),
+        config_files=tuple(ConfigFile(name=name, content=_dump(document)) for name, document in documents.items()),
         config_dir=_CONFIG_DIR,
-        ports=(HTTP, METRICS),
+        ports=(serving_port(settings), METRICS),
+        secrets=_secrets(settings.exposure),
         startup=Probe(port=METRICS.name, path=READY_PATH, period_seconds=5, failure_threshold=60),
         liveness=Probe(port=METRICS.name, path=READY_PATH, failure_threshold=6),
         readiness=Probe(port=METRICS.name, path=READY_PATH, period_seconds=5, timeout_seconds=3),
@@ -124,43 +157,3 @@ def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstrea
 
 def _dump(document: dict[str, Any]) -> str:
     return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, width=140)
-
-
-_LISTENER: Path = ("static_resources", "listeners", 0)
-_CONNECTIONS: Path = (*_LISTENER, "filter_chains", 0, "filters", 0, "typed_config")
-_ROUTE: Path = (*_CONNECTIONS, "route_config", "virtual_hosts", 0, "routes", 0)
-_CLUSTER: Path = ("static_resources", "clusters", 0)
-_THRESHOLD: Path = (*_CLUSTER, "circuit_breakers", "thresholds", 0)
-
-_MONITOR: Path = ("overload_manager", "resource_monitors", 0, "typed_config")
-
-_FIELDS: tuple[tuple[str, Path], ...] = (
-    ("coordinator.config.maxConnections", (*_MONITOR, "max_active_downstream_connections")),
-    ("coordinator.config.connectionPoolSize", (*_THRESHOLD, "max_connections")),
-    ("coordinator.config.keepAliveTimeout", (*_CONNECTIONS, "common_http_protocol_options", "idle_timeout")),
-    ("coordinator.config.readBufferSize", (*_LISTENER, "per_connection_buffer_limit_bytes")),
-    ("coordinator.config.writeBufferSize", (*_CLUSTER, "per_connection_buffer_limit_bytes")),
-    ("coordinator.config.loadBalancingStrategy", (*_CLUSTER, "load_balancing_policy", "policies", 0, "typed_extension_config", "name")),
-    ("coordinator.config.healthCheckInterval", (*_CLUSTER, "health_checks", 0, "interval")),
-    ("coordinator.limits.requestSize", (*_CONNECTIONS, "http_filters", 1, "typed_config", "max_request_bytes")),
-    ("coordinator.limits.queuedRequests", (*_THRESHOLD, "max_pending_requests")),
-    ("shard.config.networkTimeout", (*_ROUTE, "route", "retry_policy", "per_try_idle_timeout")),
-    ("shard.config.retryAttempts", (*_ROUTE, "route", "retry_policy", "num_retries")),
-)
-"""Settings and the fields of Envoy that they are."""
-
-
-def told(server: Server, shard: Server) -> Iterator[Told]:
-    """What the coordinator is told, read back from its file; and what of the settings here is in the shards' pods."""
-    for key, path in _FIELDS:
-        yield replace(read_back.in_file(key, "coordinator", server, CONFIG_FILE, path), outcome="in force")
-    yield replace(
-        read_back.in_file("coordinator.config.requestRouting", "coordinator", server, CONFIG_FILE, (*_CLUSTER, "type")),
-        outcome="translated",
-        given="the same weight for each pipeline",
-        because="the proxy chooses once, by coordinator.config.loadBalancingStrategy; pipelines have the same GPUs and one DNS name, whose "
-        "addresses all weigh the same",
-        source="envoyproxy.io intro/arch_overview/upstream/service_discovery, strict DNS",
-    )
-    yield read_back.in_field("rollout.terminationGrace", "coordinator", server, ("pre_stop_seconds",))
-    yield read_back.in_field("rollout.terminationGrace", "shard", shard, ("pre_stop_seconds",))

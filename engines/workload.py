@@ -15,8 +15,14 @@ from settings import StackSettings
 @dataclass(frozen=True, kw_only=True)
 class Port:
     name: str
-    """IANA service name, at most 15 characters: `http`, `metrics`, `shard`."""
+    """IANA service name, at most 15 characters: `http`, `https`, `metrics`, `shard`."""
     number: int
+    on_service: int | None = None
+    """Number on a Service, where it is another one than the container's."""
+
+    @property
+    def service_number(self) -> int:
+        return self.on_service or self.number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,15 @@ class ConfigFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MountedSecret:
+    """Some keys of a Secret in the service's namespace, as files; the kubelet renews them when the Secret changes."""
+
+    secret: str
+    folder: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cache:
     """Writable scratch of one pod, on a disk."""
 
@@ -100,6 +115,8 @@ class Server:
     """Where the 2 MiB huge pages of `requests` are mounted as hugetlbfs; None when there are none."""
     shared_memory: str | None = None
     """Size of `/dev/shm`; it counts against the memory limit. None leaves the container runtime's 64 MiB."""
+    secrets: dict[str, MountedSecret] = field(default_factory=dict)
+    """By a name for the volume."""
     cache: Cache | None = None
     metrics_port: str = "metrics"
     """Name of the port on which it answers `Workload.metrics_path`."""
@@ -153,7 +170,8 @@ class Workload:
     coordinator: Server
     shard: Server
     serving_ports: tuple[Port, ...]
-    """Ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name."""
+    """Ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name. The first is where
+    clients send requests, and its name is the scheme."""
     shards_talk: bool = True
     """Whether the shards of a pipeline send one another anything; false where one shard is a pipeline."""
     leaders_port: Port | None = None

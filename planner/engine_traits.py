@@ -27,6 +27,8 @@ class Without:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineTraits:
+    proxied: bool
+    """It has no coordinator of its own: a proxy is one, which keeps no answers, speaks TLS and asks for API keys."""
     whole_pipeline_in_a_pod: bool
     """One process holds all layers, split over the GPUs of its pod; there are no stages in other pods."""
     flash_attention_2: bool
@@ -126,6 +128,7 @@ _LLAMA_CPP_IS_WITHOUT = (
 
 TRAITS: dict[str, EngineTraits] = {
     "zig_ai": EngineTraits(
+        proxied=False,
         whole_pipeline_in_a_pod=False,
         flash_attention_2=True,
         int8_needs_tensor_cores=True,
@@ -135,6 +138,7 @@ TRAITS: dict[str, EngineTraits] = {
         most_sequences=None,
     ),
     "llama_cpp": EngineTraits(
+        proxied=True,
         whole_pipeline_in_a_pod=True,
         # Kernels of its own, with variants for Volta and Turing: ggml/src/ggml-cuda/fattn.cu.
         flash_attention_2=False,

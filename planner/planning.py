@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from planner import catalogue, gpu_memory, mig
@@ -174,6 +175,27 @@ def _layer_problems(settings: StackSettings, shape: ModelShape) -> list[Problem]
 
 def _engine_problems(settings: StackSettings) -> list[Problem]:
     """What no deployment of the engine could be, whatever `sizing.mode` says."""
+    return [*_unguarded(settings), *_divided(settings)]
+
+
+def _unguarded(settings: StackSettings) -> Iterator[Problem]:
+    """A lock that is not there is worse than none: who asked for it would rely on it."""
+    if TRAITS[settings.engine].proxied:
+        return
+    exposure = settings.exposure
+    for key, asked in (("exposure.tls", exposure.tls), ("exposure.apiKeys", exposure.api_keys)):
+        if asked:
+            yield Problem(
+                key=f"{key}.secretName",
+                value=asked.secret_name,
+                consequence=f"the coordinator of {settings.engine} is an image of your own, whose configuration has no such key: it would "
+                "answer everybody, in plain text",
+                fix=f"leave {key} out and put a gateway in front, or an engine whose coordinator is the proxy of this project: "
+                f"{', '.join(name for name, traits in TRAITS.items() if traits.proxied)}",
+            )
+
+
+def _divided(settings: StackSettings) -> list[Problem]:
     shards = settings.sharding.shards_count
     # With `strict`, a rule says it already.
     if not TRAITS[settings.engine].whole_pipeline_in_a_pod or shards == 1 or settings.sizing.mode == "strict":

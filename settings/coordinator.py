@@ -49,6 +49,11 @@ class CoordinatorLimits(Section):
     """Of one request; larger ones are answered with 413."""
     queued_requests: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("every request would be refused, or wait for hours")] = 1000
     """Requests that may wait for a pipeline; further ones are answered with 503 and Retry-After."""
+    requests_per_minute_per_client: (
+        Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no client would get an answer, or none would ever be held back")] | None
+    ) = None
+    """Of one API key, or of one address where no key is asked for; further ones are answered with 429 and Retry-After. Left out: no limit.
+    Each coordinator counts for itself, and the balancer keeps a client at one of them."""
 
 
 class CoordinatorService(Section):

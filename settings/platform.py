@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings.base import Otherwise, Section
-from settings.formats import CallerCidr, Cidr, Email, Form, Guid, ImageReference, Location, VmSize, WholeNumberOrText, Zone
+from settings.formats import CallerCidr, Cidr, DnsName, Email, Form, Guid, ImageReference, Location, VmSize, WholeNumberOrText, Zone
 from settings.quantities import Between, Duration, KubernetesSize
 
 Nodes = Annotated[int, Field(ge=1, le=1000), Otherwise("an AKS node pool holds from 1 to 1000 nodes")]
@@ -196,13 +196,34 @@ class Rollout(Section):
     """How long a pod may finish its requests before it is killed."""
 
 
+class Tls(Section):
+    """HTTPS at the coordinator, and nothing else."""
+
+    secret_name: DnsName
+    """Of the Secret with the certificate, `tls.crt` and `tls.key`, in the namespace zig-ai. A renewed one is taken without a restart."""
+    client_ca_secret_name: DnsName | None = None
+    """Of the Secret whose `ca.crt` signs the certificates that clients must then have; the load test has its `tls.crt` and `tls.key`.
+    Left out: clients need none."""
+
+
+class ApiKeys(Section):
+    """Requests need a key; health and metrics do not."""
+
+    secret_name: DnsName
+    """Of the Secret that `python -m stacks api-keys` makes, in the namespace zig-ai. Changed keys are taken without a restart."""
+
+
 class Exposure(Section):
-    """Who can reach the service."""
+    """Who can reach the service, and what they need for it."""
 
     public: bool = False
     """A public address for the coordinator; otherwise the load balancer is internal to the network."""
     allowed_ip_ranges: tuple[CallerCidr, ...] = ()
     """CIDRs that the load balancer lets through; required for a public address."""
+    tls: Tls | None = None
+    """Left out: plain HTTP."""
+    api_keys: ApiKeys | None = None
+    """Left out: whoever reaches the service may use it."""
 
 
 class Budget(Section):

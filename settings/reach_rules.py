@@ -91,7 +91,7 @@ def exposure_is_limited(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key="exposure.public",
             value="true",
-            consequence="the service has no sign-in of its own: without exposure.allowedIpRanges anyone could use the GPUs you pay for",
+            consequence="without exposure.allowedIpRanges the whole internet could try to use the GPUs you pay for",
             fix="exposure.allowedIpRanges with the ranges that your callers come from, or public: false",
         )
     if exposure.public and service.type == "ClusterIP":
@@ -109,6 +109,18 @@ def exposure_is_limited(settings: StackSettings) -> Iterator[Problem]:
             value=internal,
             consequence=f"contradicts exposure.public, {str(exposure.public).lower()}",
             fix="exposure.public alone decides: leave the annotation out",
+        )
+
+
+@rule("exposure")
+def keys_are_not_sent_in_the_open(settings: StackSettings) -> Iterator[Problem]:
+    exposure = settings.exposure
+    if exposure.public and exposure.api_keys and not exposure.tls:
+        yield Problem(
+            key="exposure.apiKeys.secretName",
+            value=exposure.api_keys.secret_name,
+            consequence="exposure.public is true and there is no exposure.tls: every key would cross the internet as plain text",
+            fix="exposure.tls.secretName with a certificate, or public: false",
         )
 
 
@@ -176,6 +188,7 @@ RULES = (
     network_ranges,
     nodes_have_addresses,
     exposure_is_limited,
+    keys_are_not_sent_in_the_open,
     private_cluster_has_no_public_ranges,
     budget_reaches_somebody,
     tags_fit_azure,

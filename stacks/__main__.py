@@ -1,6 +1,7 @@
 """A stack file without the engine, for people, editors, hooks and CI.
 
 `check`: what `pulumi up` would refuse of it. `explain`: what becomes of each setting. `coverage`: docs/guide-coverage.md.
+`api-keys`: the Secret with its clients' keys.
 Exit status: 0 without problems, 1 with problems, 2 when it was called wrongly.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     explain.add_argument("--json", action="store_true", help="print the rows as a JSON list")
     coverage = commands.add_parser("coverage", help="what becomes of each setting of the guide, as a page")
     coverage.add_argument("--write", action="store_true", help="write it to docs/guide-coverage.md instead of printing it")
+    keys = commands.add_parser("api-keys", help="the Secret with a key for each client, for kubectl apply --server-side -f -")
+    keys.add_argument("clients", nargs="*", type=_client, help="all that are to have one; the load test has one anyway")
+    keys.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
+    keys.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
+    keys.add_argument("--keep", action="store_true", help="read the Secret that is there, as JSON, and keep the keys of these clients")
     schema = commands.add_parser("schema", help="the JSON schema of a stack file, for editors")
     schema.add_argument("--write", action="store_true", help=f"write it to {SCHEMA_PATH.name} instead of printing it")
     options = parser.parse_args(arguments)
@@ -39,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _schema(write=options.write)
     if options.command == "coverage":
         return _coverage(write=options.write)
+    if options.command == "api-keys":
+        return _api_keys(options.file or files.stack_file_path(options.stack), options.stack, options.clients, keep=options.keep)
     if options.command == "explain":
         return _explain(options.file or files.stack_file_path(options.stack), options.stack, options.key, as_json=options.json)
     if not (options.stack or options.file):
@@ -115,6 +124,34 @@ def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
     from rich.console import Console
 
     explain.show(rows, stack, Console() if sys.stdout.isatty() else Console(width=explain.WIDTH))
+    return 0
+
+
+def _client(text: str) -> str:
+    from stacks import api_keys
+
+    if not re.fullmatch(api_keys.CLIENT, text):
+        raise argparse.ArgumentTypeError(f"{text} is no name for a client: lower-case letters, digits and '-', at most 63")
+    return text
+
+
+def _api_keys(path: Path, stack: str, clients: list[str], *, keep: bool) -> int:
+    from stacks import api_keys
+
+    checked = files.from_file(path, stack)
+    if checked.problems:
+        print(SettingsError(checked.problems), file=sys.stderr)
+        return 1
+    asked = checked.settings.exposure.api_keys if checked.settings else None
+    if asked is None:
+        print(f"{path.name} asks for no keys: set exposure.apiKeys.secretName", file=sys.stderr)
+        return 1
+    try:
+        existing = api_keys.read(sys.stdin.read()) if keep else {}
+    except ValueError:
+        print("--keep reads a Secret as JSON: kubectl get secret ... -o json | python -m stacks api-keys --keep ...", file=sys.stderr)
+        return 1
+    print(json.dumps(api_keys.manifest(asked.secret_name, clients, existing)))
     return 0
 
 

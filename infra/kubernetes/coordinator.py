@@ -98,10 +98,11 @@ class Coordinator(pulumi.ComponentResource):
 
 def _endpoint(state: list[Any]) -> str:
     status, spec = state
-    port = spec["ports"][0]["port"]
+    first = spec["ports"][0]
     ingress = ((status or {}).get("load_balancer") or {}).get("ingress") or []
     host = (ingress[0].get("ip") or ingress[0].get("hostname")) if ingress else None
-    return f"http://{host or f'{names.COORDINATOR_SERVICE}.{names.SERVICE_NAMESPACE}.svc.cluster.local'}:{port}"
+    inside = f"{names.COORDINATOR_SERVICE}.{names.SERVICE_NAMESPACE}.svc.cluster.local"
+    return f"{first['name']}://{host or inside}:{first['port']}"
 
 
 def client_ranges(exposure: Exposure, address_space: str) -> tuple[str, ...]:
@@ -141,7 +142,9 @@ def service_spec(args: CoordinatorArgs) -> Any:
         "selector": names.selector(names.COORDINATOR),
         # Client affinity, which the guide seeks in an annotation. AKS makes the balancer hash by client address to match.
         "sessionAffinity": "ClientIP",
-        "ports": [{"name": port.name, "port": port.number, "targetPort": port.name, "protocol": "TCP"} for port in args.serving_ports],
+        "ports": [
+            {"name": port.name, "port": port.service_number, "targetPort": port.name, "protocol": "TCP"} for port in args.serving_ports
+        ],
     }
     if args.coordinator.service.type == "LoadBalancer":
         # Keeps the client's address, which affinity, network policy and logs go by, and saves a hop; each node with a coordinator

@@ -4,6 +4,12 @@ import { check, sleep } from 'k6';
 
 const config = JSON.parse(open('./config.json'));
 
+const client = config.tlsAuthDir && {
+  cert: open(`${config.tlsAuthDir}/tls.crt`),
+  key: open(`${config.tlsAuthDir}/tls.key`),
+};
+const key = __ENV.API_KEY && { Authorization: `Bearer ${__ENV.API_KEY}` };
+
 export const options = {
   stages: [
     { duration: config.rampUp, target: config.concurrentUsers },
@@ -11,11 +17,13 @@ export const options = {
     { duration: config.rampDown, target: 0 },
   ],
   thresholds: config.thresholds,
+  insecureSkipTLSVerify: config.insecureSkipTlsVerify,
+  tlsAuth: client ? [client] : [],
 };
 
 export default function () {
   const response = http.post(config.endpoint, JSON.stringify(config.request), {
-    headers: { 'Content-Type': 'application/json' },
+    headers: { 'Content-Type': 'application/json', ...key },
   });
 
   check(response, {

@@ -3,7 +3,8 @@
     kubectl create job --from=cronjob/load-test load-test-1 -n zig-ai
 
 The guide starts it with `kubectl run`, whose pod the restricted namespace refuses. `loadimpact/k6` is `grafana/k6` now.
-Not here: the way to the coordinator (`network_policies.py`).
+Where the service asks for an API key, the test has one of its own, under its own name in the same Secret; where it asks for a client's
+certificate, that of the Secret with the authority. Not here: the way to the coordinator (`network_policies.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
+from engines.workload import Port
 from infra.kubernetes import names, pods
 from settings.operations import LoadTest as LoadTestSettings
 from settings.operations import Targets
+from settings.platform import Exposure
 from settings.quantities import Duration
 
 SCRIPT = Path(__file__).with_suffix(".js")
 _SCRIPT_DIR = "/scripts"
+_CLIENT_DIR = "/client"
 _K6_UID = 12345
 """User `k6` of the image. https://github.com/grafana/k6/blob/master/Dockerfile"""
 
@@ -32,9 +36,10 @@ class LoadTestArgs:
     image: str
     load_test: LoadTestSettings
     targets: Targets
-    port: int
+    port: Port
     path: str
     """Where the coordinator's Service takes requests."""
+    exposure: Exposure
 
 
 def config(args: LoadTestArgs) -> str:
@@ -46,7 +51,10 @@ def config(args: LoadTestArgs) -> str:
     latency_ms = round(args.targets.latency.seconds * 1000)
     return json.dumps(
         {
-            "endpoint": f"http://{names.COORDINATOR_SERVICE}:{args.port}{args.path}",
+            "endpoint": f"{args.port.name}://{names.COORDINATOR_SERVICE}:{args.port.service_number}{args.path}",
+            # The certificate is for the name that clients use, which is not the one inside the cluster.
+            "insecureSkipTlsVerify": args.exposure.tls is not None,
+            "tlsAuthDir": _CLIENT_DIR if _client_secret(args.exposure) else None,
             "concurrentUsers": args.load_test.concurrent_users,
             "rampUp": _k6_duration(args.load_test.ramp_up),
             "duration": _k6_duration(args.load_test.duration),
@@ -61,6 +69,10 @@ def config(args: LoadTestArgs) -> str:
         },
         indent=2,
     )
+
+
+def _client_secret(exposure: Exposure) -> str | None:
+    return exposure.tls.client_ca_secret_name if exposure.tls else None
 
 
 def _k6_duration(duration: Duration) -> str:
@@ -89,14 +101,22 @@ class LoadTest(pulumi.ComponentResource):
                 # A CronJob must have one; 31 February is for whoever lifts the suspension by mistake.
                 "schedule": "0 0 31 2 *",
                 "concurrencyPolicy": "Forbid",
-                "jobTemplate": {"spec": _job_spec(args.image, labels)},
+                "jobTemplate": {"spec": _job_spec(args, labels)},
             },
             opts=child,
         )
         self.register_outputs({})
 
 
-def _job_spec(image: str, labels: dict[str, str]) -> Any:
+def _job_spec(args: LoadTestArgs, labels: dict[str, str]) -> Any:
+    volumes: list[tuple[pods.Manifest, pods.Manifest]] = [
+        ({"name": "script", "configMap": {"name": names.LOAD_TEST}}, {"name": "script", "mountPath": _SCRIPT_DIR, "readOnly": True}),
+        ({"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "tmp", "mountPath": "/tmp"}),
+    ]
+    if secret := _client_secret(args.exposure):
+        items = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
+        volume = {"name": "client", "secret": {"secretName": secret, "items": items, "defaultMode": 0o440}}
+        volumes.append((volume, {"name": "client", "mountPath": _CLIENT_DIR, "readOnly": True}))
     return {
         # A second try would load the service twice and hide that the first one failed.
         "backoffLimit": 0,
@@ -112,19 +132,22 @@ def _job_spec(image: str, labels: dict[str, str]) -> Any:
                 "containers": [
                     {
                         "name": "k6",
-                        "image": image,
+                        "image": args.image,
                         "args": ["run", f"{_SCRIPT_DIR}/load-test.js"],
                         # It would report to its maker, whom the network policies do not let it reach.
-                        "env": [{"name": "K6_NO_USAGE_REPORT", "value": "true"}],
+                        "env": [{"name": "K6_NO_USAGE_REPORT", "value": "true"}, *_key(args.exposure)],
                         "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
                         "securityContext": pods.restricted_container_security(),
-                        "volumeMounts": [
-                            {"name": "script", "mountPath": _SCRIPT_DIR, "readOnly": True},
-                            {"name": "tmp", "mountPath": "/tmp"},
-                        ],
+                        "volumeMounts": [mount for _, mount in volumes],
                     }
                 ],
-                "volumes": [{"name": "script", "configMap": {"name": names.LOAD_TEST}}, {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+                "volumes": [volume for volume, _ in volumes],
             },
         },
     }
+
+
+def _key(exposure: Exposure) -> list[pods.Manifest]:
+    if exposure.api_keys is None:
+        return []
+    return [{"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": exposure.api_keys.secret_name, "key": names.LOAD_TEST}}}]

@@ -215,6 +215,8 @@ def _told(said: Told, workload: Workload) -> Place:
             return resource(f"{_GROUP}.volumeClaimTemplates[0].spec.resources.requests.storage", said.holds, **known)
         case ("cache", "size"):
             return resource(f"{pod}.volumes[cache-*].emptyDir.sizeLimit", said.holds, **known)
+        case ("secrets", str(volume), "secret"):
+            return resource(f"{pod}.volumes[{volume}].secret.secretName", said.holds, **known)
     return resource(f"{pod}.containers[0].{_in_container(said.field)}", said.holds, **known)
 
 

@@ -171,8 +171,9 @@ def _operations(
         image=images.load_test,
         load_test=settings.load_test,
         targets=settings.targets,
-        port=parts.workload.serving_ports[0].number,
+        port=parts.workload.serving_ports[0],
         path=parts.workload.inference_path,
+        exposure=settings.exposure,
     )
     LoadTest(names.LOAD_TEST, load_test, parts.after(namespaces, policies, *priorities))
     if settings.monitoring.enabled:

@@ -75,6 +75,11 @@ def _volumes_and_mounts(server: Server, config_map: str) -> list[tuple[Manifest,
     if server.config_files:
         volume = {"name": "config", "configMap": {"name": config_map}}
         pairs.insert(0, (volume, {"name": "config", "mountPath": server.config_dir, "readOnly": True}))
+    for name, mounted in server.secrets.items():
+        items = [{"key": key, "path": key} for key in mounted.keys]
+        # Readable by the pod's group, which is the server's, and by nobody else.
+        volume = {"name": name, "secret": {"secretName": mounted.secret, "items": items, "defaultMode": 0o440}}
+        pairs.append((volume, {"name": name, "mountPath": mounted.folder, "readOnly": True}))
     if server.profiling_dir:
         volume = {"name": "profiling", "configMap": {"name": names.PROFILING_CONFIG}}
         pairs.append((volume, {"name": "profiling", "mountPath": server.profiling_dir, "readOnly": True}))

@@ -1,11 +1,12 @@
 """What the planner knows about settings that contradict each other, the hardware or Azure. `RULES` run in this order."""
 
-from planner.rules import engine, hardware, memory, node, service, threads
+from planner.rules import engine, front_door, hardware, memory, node, service, threads
 
 RULES = (
     # What the engine cannot do at all needs no further advice, and the number of shards decides most of the rest.
     *engine.RULES,
     *service.RULES,
+    *front_door.RULES,
     # What the hardware cannot do frees memory, so it comes before the memory is shared out.
     *hardware.RULES,
     *memory.RULES,

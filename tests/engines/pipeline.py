@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         deaf_when_ending()
-        self.answer({"path": self.path, "most": AT_ONCE["most"]})
+        self.answer({"path": self.path, "most": AT_ONCE["most"], "headers": dict(self.headers)})
 
     def do_POST(self):
         deaf_when_ending()

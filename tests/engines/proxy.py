@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from engines.envoy import ADMIN_PORT, ProxyArgs, Route, bootstrap
+from engines.envoy_guard import Guard, secret_files
 from engines.envoy_pipelines import Pipelines
 from local.name_server import NameServer
 
@@ -94,8 +95,8 @@ def free_ports(count, *addresses):
     return found
 
 
-def arguments(*made, upstream=None, **changes):
-    """What the proxy is told; `upstream` changes what it is told of the pipelines."""
+def arguments(*made, upstream=None, guard=None, **changes):
+    """What the proxy is told; `upstream` changes what it is told of the pipelines, `guard` what it asks of clients."""
     ports = free_ports(2)
     behind = Pipelines(
         host=LEADERS,
@@ -122,6 +123,7 @@ def arguments(*made, upstream=None, **changes):
             silence_s=30,
             retries=3,
             max_request_bytes=2**20,
+            guard=dataclasses.replace(Guard(tls=None, api_keys_dir=None, requests_per_minute=None), **(guard or {})),
         ),
         **changes,
     )
@@ -131,17 +133,20 @@ def arguments(*made, upstream=None, **changes):
 class Proxy:
     port: int
     metrics_port: int
+    admin_port: int
     names: NameServer
+    log: Path
 
-    def request(self, method, path, body=None, *, port=None):
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=60)
+    def request(self, method, path, body=None, *, port=None, source="127.0.0.1", **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=60, source_address=(source, 0))
         with contextlib.closing(connection):
-            connection.request(method, path, body, {"content-type": "application/json"})
+            connection.request(method, path, body, {"content-type": "application/json"} | headers)
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
 
-    def infer(self):
-        return self.request("POST", "/v1/inference", COMPLETION)
+    def infer(self, **how):
+        """`how`: `source`, the client's address, and headers."""
+        return self.request("POST", "/v1/inference", COMPLETION, **how)
 
     def load(self, users, each):
         """Answers of a closed loop of users: statuses, headers and bodies."""
@@ -182,28 +187,34 @@ def running(args, made, folder):
     assert program, "envoy is not on PATH: run the tests with `make test`"
     names = NameServer("127.0.0.1", LEADERS, lambda: [each.address for each in made if each.published])
     names.start()
-    file = folder / "envoy.yaml"
-    file.write_text(yaml.safe_dump(_beside_others(bootstrap(args), names.port)))
-    command = [program, "-c", str(file), "--log-level", "error", "--concurrency", "1", "--use-dynamic-base-id"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    proxy = Proxy(port=args.port, metrics_port=args.metrics_port, names=names)
+    [admin] = free_ports(1)
+    file, log = folder / "envoy.yaml", folder / "envoy.log"
+    file.write_text(yaml.safe_dump(_beside_others(bootstrap(args), names.port, admin)))
+    if args.guard.tls:
+        for name, document in secret_files(args.guard.tls).items():
+            (Path(args.guard.tls.config_dir) / name).write_text(yaml.safe_dump(document))
+    command = [program, "-c", str(file), "--log-level", "info", "--concurrency", "1", "--use-dynamic-base-id"]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stderr=out)
+    proxy = Proxy(port=args.port, metrics_port=args.metrics_port, admin_port=admin, names=names, log=log)
     try:
         wait_for(lambda: process.poll() is not None or proxy.healthy == len(made), 30)
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, log.read_text()
         yield proxy
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
         names.close()
 
 
-def _beside_others(document, names_port):
+def _beside_others(document, names_port, admin):
     """Where a test's proxy differs from a pod's: another admin port, and the test's DNS."""
-    [admin] = free_ports(1)
     text = yaml.safe_dump(document).replace(f"port_value: {ADMIN_PORT}", f"port_value: {admin}")
     changed = yaml.safe_load(text)
-    resolver = changed["static_resources"]["clusters"][0]["typed_dns_resolver_config"]["typed_config"]
-    resolver["resolvers"] = [{"socket_address": {"address": "127.0.0.1", "port_value": names_port}}]
+    discovery = changed["static_resources"]["clusters"][0]["cluster_type"]["typed_config"]
+    discovery["typed_dns_resolver_config"]["typed_config"]["resolvers"] = [
+        {"socket_address": {"address": "127.0.0.1", "port_value": names_port}}
+    ]
     return changed
 
 

@@ -17,6 +17,21 @@ from tests.engines import llama_server
 ON_TWO_GPUS = {("gpuPool", "vmSize"): "Standard_NC48ads_A100_v4"}
 
 
+LOCKS = {
+    ("exposure", "tls"): {"secretName": "front-door", "clientCaSecretName": "clients"},
+    ("exposure", "apiKeys"): {"secretName": "keys"},
+    ("coordinator", "limits", "requestsPerMinutePerClient"): 60,
+}
+
+
+LOCKED = (
+    ("exposure", "tls", "secretName"),
+    ("exposure", "tls", "clientCaSecretName"),
+    ("exposure", "apiKeys", "secretName"),
+    ("coordinator", "limits", "requestsPerMinutePerClient"),
+)
+
+
 def asked(stack):
     return with_values(files.from_file(files.stack_file_path(stack), stack).settings, {("engine",): "llama_cpp"})
 
@@ -49,6 +64,7 @@ VARIANTS = {
     "nothing compressed": lambda: fitted(
         asked("dev"), {("model", "kvCache", "compression"): False, ("model", "attention", "flashAttention"): False}
     ),
+    "every lock": lambda: with_values(asked("dev"), LOCKS),
     "read instead of mapped": lambda: fitted(asked("dev"), {("shard", "config", "memoryMapping"): False}),
 }
 
@@ -155,8 +171,8 @@ def switched_off(key, settings):
 
 
 def document(workload):
-    [file] = workload.coordinator.config_files
-    return yaml.safe_load(file.content)
+    [content] = [file.content for file in workload.coordinator.config_files if file.name == "envoy.yaml"]
+    return yaml.safe_load(content)
 
 
 CHANGES = {
@@ -206,6 +222,27 @@ def test_both_servers_are_told_to_end_only_when_their_grace_is_over(dev):
     assert told == {("coordinator", "55"), ("shard", "55")}
 
 
+def test_locks_are_told_and_their_secrets_are_files(dev):
+    plain, locked = rendered(dev)[0], rendered(with_values(dev, LOCKS))[0]
+    told = {said.key: said.holds for said in locked.told if said.key in map(".".join, LOCKED)}
+    assert told == dict(zip(map(".".join, LOCKED), ("front-door", "clients", "keys", "60"), strict=True))
+    assert not {said.key for said in plain.told} & told.keys() and not plain.coordinator.secrets
+    mounted = {one.secret: one for one in locked.coordinator.secrets.values()}
+    files = [file.content for file in locked.coordinator.config_files]
+    for secret, keys in (("front-door", ("tls.crt", "tls.key")), ("clients", ("ca.crt",)), ("keys", ("api-keys.json",))):
+        assert mounted[secret].keys == keys
+        for key in keys:
+            assert any(f"{mounted[secret].folder}/{key}" in content for content in files), key
+
+
+def test_tls_has_a_port_of_its_own_and_no_other_is_open(dev):
+    locked = rendered(with_values(dev, LOCKS))[0]
+    [port] = locked.serving_ports
+    assert (port.name, port.number, port.service_number) == ("https", 8443, 443)
+    listens = [one["address"]["socket_address"]["port_value"] for one in document(locked)["static_resources"]["listeners"]]
+    assert sorted(listens) == sorted(one.number for one in locked.coordinator.ports) == [8443, 9090]
+
+
 def test_connections_move_on_in_half_of_that_time(dev):
     def limits(grace):
         listener = document(rendered(with_values(dev, {("rollout", "terminationGrace"): grace}))[0])["static_resources"]["listeners"][0]
@@ -218,11 +255,21 @@ def test_connections_move_on_in_half_of_that_time(dev):
 @pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
 def test_envoy_takes_the_rendered_file(variant, tmp_path):
     workload, _ = rendered(variant)
-    file = tmp_path / "envoy.yaml"
-    file.write_text(workload.coordinator.config_files[0].content)
-    args = [str(file) if argument.endswith("envoy.yaml") else argument for argument in workload.coordinator.args]
+    folders = {workload.coordinator.config_dir: tmp_path}
+    for name, mounted in workload.coordinator.secrets.items():
+        folders[mounted.folder] = tmp_path / name
+        (tmp_path / name).mkdir()
+        for key in mounted.keys:
+            (tmp_path / name / key).touch()
+    for one in workload.coordinator.config_files:
+        content = one.content
+        for folder, here in folders.items():
+            content = content.replace(folder, str(here))
+        (tmp_path / one.name).write_text(content)
+    args = [str(tmp_path / "envoy.yaml") if argument.endswith("envoy.yaml") else argument for argument in workload.coordinator.args]
     checked = subprocess.run(["envoy", "--mode", "validate", *args], capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
+    assert "eprecated" not in checked.stderr
 
 
 def test_rendering_is_the_same_every_time(dev):

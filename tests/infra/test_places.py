@@ -39,6 +39,19 @@ VARIATIONS = {
         "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
         "images": {"coordinator": "docker.io/ours/envoy:1.0", "shard": "ours/llama:1.0"},
     },
+    "llama.cpp behind every lock": {
+        "engine": "llama_cpp",
+        "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
+        "exposure": {
+            "public": True,
+            "allowedIpRanges": ["20.42.7.0/24"],
+            "tls": {"secretName": "front-door", "clientCaSecretName": "clients"},
+            "apiKeys": {"secretName": "keys"},
+        },
+        "coordinator": {"limits": {"requestsPerMinutePerClient": 77}},
+        "rollout": {"terminationGrace": "90s"},
+    },
+    "a limit for each client": {"coordinator": {"limits": {"requestsPerMinutePerClient": 77}}},
     "llama.cpp, nothing batched": {
         "engine": "llama_cpp",
         "gpuPool": {"vmSize": "Standard_NC96ads_A100_v4"},

@@ -40,6 +40,8 @@ def llama_cpp(**sections):
     return settings(engine="llama_cpp", gpuPool={"vmSize": "Standard_NC48ads_A100_v4"}, **sections)
 
 
+PUBLIC = {"public": True, "allowedIpRanges": ["20.1.2.0/24"]}
+
 FITTED = resources("5", "109Gi")
 CASES = [
     # code, stack that has it, key, asked -> given, words of the reason, the same stack mended
@@ -311,6 +313,22 @@ CASES = [
         "every address",
         {"cluster": {"authorizedIpRanges": ["20.1.2.0/24"]}},
     ),
+    (
+        "REACH-002",
+        llama_cpp(exposure=PUBLIC),
+        "exposure.public",
+        "true -> true",
+        "as plain text",
+        {"exposure": PUBLIC | {"tls": {"secretName": "front-door"}}},
+    ),
+    (
+        "REACH-003",
+        settings(exposure=PUBLIC),
+        "exposure.public",
+        "true -> true",
+        "unnamed and without a limit of his own",
+        {"exposure": {"public": False}},
+    ),
 ]
 
 
@@ -381,6 +399,22 @@ def test_layers_split_over_gpus_take_turns_and_share_the_cache():
     assert made.memory.memory.reserve_gib == pytest.approx(half.memory.reserve_gib)
     [floor] = [finding for finding in made.findings if finding.code == "TARGET-001"]
     assert "(1 A100-80GB-PCIe at a time)" in floor.because
+
+
+@pytest.mark.parametrize("lock", [{"apiKeys": {"secretName": "keys"}}, {"tls": {"secretName": "cert"}}], ids=["keys", "TLS"])
+def test_a_lock_that_the_engine_does_not_have_is_refused(lock):
+    """Whoever relied on it would stand open: no note in a table would be enough."""
+    [name] = lock
+    with pytest.raises(SettingsError) as refused:
+        plan(settings(exposure=lock, sizing={"mode": "verbatim"}))
+    [problem] = refused.value.problems
+    assert problem.key == f"exposure.{name}.secretName" and "answer everybody" in problem.consequence
+    assert not [one for one in findings(llama_cpp(exposure=lock)) if one.key.startswith("exposure")]
+
+
+@pytest.mark.parametrize("lock", [{"apiKeys": {"secretName": "keys"}}, {"tls": {"secretName": "cert", "clientCaSecretName": "ca"}}])
+def test_a_key_or_a_certificate_is_a_sign_in(lock):
+    assert "REACH-003" not in {one.code for one in findings(llama_cpp(exposure=PUBLIC | {"tls": {"secretName": "cert"}} | lock))}
 
 
 def test_no_redis_is_bought_for_an_engine_that_does_not_ask_it():

@@ -26,6 +26,12 @@ def settings_of(stack: str) -> StackSettings:
     return checked.settings
 
 
+LOCKS = {
+    ("exposure", "tls"): {"secretName": "front-door", "clientCaSecretName": "clients"},
+    ("exposure", "apiKeys"): {"secretName": "keys"},
+}
+
+
 def changed(settings: StackSettings, section: str, **values: Any) -> StackSettings:
     """The settings with some attributes of one section set."""
     return settings.model_copy(update={section: getattr(settings, section).model_copy(update=values)})

@@ -3,8 +3,9 @@
 import pytest
 
 from infra.kubernetes import names
+from settings.leaves import with_values
 from settings.quantities import Duration
-from tests.infra.kubernetes.conftest import changed
+from tests.infra.kubernetes.conftest import LOCKS, changed, deploy_settings, settings_of
 
 PREFIX = "service.beta.kubernetes.io/azure-load-balancer-"
 
@@ -99,6 +100,32 @@ def test_the_first_level_cache_fits_its_memory(deployed):
 def test_a_rollout_needs_no_spare_node_and_never_takes_the_last(deploy, prod, replicas, strategy):
     deployed = deploy(changed(prod, "coordinator", replicas=replicas))
     assert deployed.inputs("kubernetes:apps/v1:Deployment", names.COORDINATOR)["spec"]["strategy"]["rollingUpdate"] == strategy
+
+
+@pytest.fixture(scope="module")
+def locked():
+    return deploy_settings(with_values(settings_of("dev"), LOCKS))
+
+
+def test_https_is_where_clients_expect_it(locked, deploy, prod):
+    assert service(locked)["spec"]["ports"] == [{"name": "https", "port": 443, "targetPort": "https", "protocol": "TCP"}]
+    [container] = pod(locked)["spec"]["containers"]
+    assert {"name": "https", "containerPort": 8443, "protocol": "TCP"} in container["ports"]
+    assert locked.endpoint == "https://zig-ai-coordinator-service.zig-ai.svc.cluster.local:443"
+    assert {container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {"metrics"}
+
+
+def test_secrets_are_files_for_the_server_alone(locked):
+    """Of an environment variable a changed key would need a restart, and every process of the pod could read it."""
+    spec = pod(locked)["spec"]
+    [container] = spec["containers"]
+    secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
+    assert {one["secretName"] for one in secrets.values()} == {"front-door", "clients", "keys"}
+    assert {one["defaultMode"] for one in secrets.values()} == {0o440} and spec["securityContext"]["fsGroup"]
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    # The kubelet renews no file that is mounted by a subPath.
+    assert all(mounts[name]["readOnly"] and "subPath" not in mounts[name] for name in secrets)
+    assert not [variable for variable in container["env"] if "valueFrom" in variable]
 
 
 def test_coordinators_spread_over_zones_and_nodes(deployed):

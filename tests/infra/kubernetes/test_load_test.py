@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from infra.kubernetes import load_test, names
+from settings.leaves import with_values
 from settings.quantities import Duration
-from tests.infra.kubernetes.conftest import changed
+from tests.infra.kubernetes.conftest import LOCKS, changed, deploy_settings, settings_of
 
 
 @pytest.fixture
@@ -55,6 +56,23 @@ def test_durations_are_in_seconds():
     assert load_test._k6_duration(Duration("1d")) == "86400s"
 
 
+@pytest.fixture(scope="module")
+def locked():
+    return deploy_settings(with_values(settings_of("dev"), LOCKS))
+
+
+def test_it_has_what_the_front_door_asks_for(locked):
+    spec = locked.inputs("kubernetes:batch/v1:CronJob", names.LOAD_TEST)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    [key] = [variable for variable in container["env"] if variable["name"] == "API_KEY"]
+    assert key["valueFrom"] == {"secretKeyRef": {"name": "keys", "key": "load-test"}}
+    config = json.loads(data(locked)["config.json"])
+    assert config["endpoint"] == "https://zig-ai-coordinator-service:443/v1/inference"
+    [mount] = [mount for mount in container["volumeMounts"] if mount["mountPath"] == config["tlsAuthDir"]]
+    [volume] = [volume for volume in spec["volumes"] if volume["name"] == mount["name"]]
+    assert volume["secret"]["secretName"] == "clients" and {item["key"] for item in volume["secret"]["items"]} == {"tls.crt", "tls.key"}
+
+
 # What k6 gives a script, as far as this one uses it.
 STUBS = """
 const calls = { requests: [], checks: {}, slept: 0 };
@@ -62,18 +80,33 @@ const answer = { status: 200, timings: { duration: 1234 } };
 const http = { post: (url, body, params) => { calls.requests.push({ url, body: JSON.parse(body), params }); return answer; } };
 const check = (response, tests) => { for (const [name, test] of Object.entries(tests)) calls.checks[name] = test(response); };
 const sleep = (seconds) => { calls.slept += seconds; };
-const open = () => CONFIG;
+const open = (file) => (file === './config.json' ? CONFIG : `content of ${file}`);
 """
+
+
+def run(deployed, **environment):
+    """What the script did, and its options."""
+    body = "\n".join(line for line in load_test.SCRIPT.read_text().splitlines() if not line.startswith("import "))
+    body = body.replace("export const options", "const options").replace("export default function", "function run")
+    given = f"const CONFIG = {json.dumps(data(deployed)['config.json'])}; const __ENV = {json.dumps(environment)};"
+    program = f"{given}{STUBS}{body}\nrun(); console.log(JSON.stringify({{ calls, options }}));"
+    result = subprocess.run(["node", "-e", program], capture_output=True, text=True, timeout=30, check=True)
+    return json.loads(result.stdout)
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no JavaScript engine on PATH")
+def test_the_script_shows_its_key_and_its_certificate(locked):
+    seen = run(locked, API_KEY="a key")
+    [request] = seen["calls"]["requests"]
+    assert request["params"]["headers"]["Authorization"] == "Bearer a key"
+    assert seen["options"]["tlsAuth"] == [{"cert": "content of /client/tls.crt", "key": "content of /client/tls.key"}]
+    assert seen["options"]["insecureSkipTLSVerify"] is True
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="no JavaScript engine on PATH")
 def test_the_script_does_what_the_guides_script_does(deployed):
-    body = "\n".join(line for line in load_test.SCRIPT.read_text().splitlines() if not line.startswith("import "))
-    body = body.replace("export const options", "const options").replace("export default function", "function run")
-    given = json.dumps(data(deployed)["config.json"])
-    program = f"const CONFIG = {given};{STUBS}{body}\nrun(); console.log(JSON.stringify({{ calls, options }}));"
-    result = subprocess.run(["node", "-e", program], capture_output=True, text=True, timeout=30, check=True)
-    seen = json.loads(result.stdout)
+    seen = run(deployed)
+    assert seen["options"]["insecureSkipTLSVerify"] is False and seen["options"]["tlsAuth"] == []
     assert seen["options"]["stages"] == [
         {"duration": "60s", "target": 100},
         {"duration": "300s", "target": 100},

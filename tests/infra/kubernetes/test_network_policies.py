@@ -5,7 +5,8 @@ import ipaddress
 import pytest
 
 from infra.kubernetes import names, namespaces
-from tests.infra.kubernetes.conftest import changed, settings_of
+from settings.leaves import with_values
+from tests.infra.kubernetes.conftest import LOCKS, changed, settings_of
 
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 
@@ -23,7 +24,7 @@ PODS = {
     "stranger": ("default", {"app": "stranger"}),
 }
 ADDRESSES = {"redis": "10.64.8.4", "internet": "203.0.113.77", "vnet": "10.64.2.9", "office": "20.30.0.8"}
-PORTS = {8080: "TCP", 9090: "TCP", 50051: "TCP", 9400: "TCP", 9443: "TCP", 10000: "TCP", 443: "TCP", 53: "UDP", 22: "TCP"}
+PORTS = {8080: "TCP", 8443: "TCP", 9090: "TCP", 50051: "TCP", 9400: "TCP", 9443: "TCP", 10000: "TCP", 443: "TCP", 53: "UDP", 22: "TCP"}
 
 
 def selects(selector, labels):
@@ -122,6 +123,14 @@ def test_a_public_service_is_open_to_its_ranges_alone(deploy, prod):
 def test_an_internal_service_is_open_to_peered_networks_that_are_named(deploy, prod):
     found = edges(deploy(changed(prod, "exposure", allowed_ip_ranges=("20.30.0.0/24",))))
     assert {source for source, target, port in found if (target, port) == ("coordinator", 8080)} == {"office", "vnet", "redis", "load-test"}
+
+
+def test_tls_is_open_to_who_plain_http_was_and_plain_http_is_not(deploy):
+    dev = settings_of("dev")
+    plain, locked = edges(deploy(dev)), edges(deploy(with_values(dev, LOCKS)))
+    assert {source for source, target, port in locked if (target, port) == ("coordinator", 8443)} == {"load-test", "vnet", "redis"}
+    moved = {(source, target, 8443 if (target, port) == ("coordinator", 8080) else port) for source, target, port in plain}
+    assert locked == moved
 
 
 def test_keda_may_ask_prometheus_only_when_it_has_to(deploy, prod, deployed):

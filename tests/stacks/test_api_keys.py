@@ -1,0 +1,85 @@
+"""`python -m stacks api-keys`: a Secret for kubectl, whose file the coordinator reads; keys go nowhere else."""
+
+import base64
+import io
+import json
+
+import pytest
+
+from engines.envoy_guard import API_KEYS_FILE
+from stacks.__main__ import main
+
+CONFIG = """config:
+  zig-ai-aks:engine: llama_cpp
+  zig-ai-aks:exposure:
+    apiKeys:
+      secretName: our-keys
+"""
+
+
+@pytest.fixture
+def made(tmp_path, capsys, monkeypatch):
+    """Makes a Secret for these clients; from the one that is there, if there is one."""
+    file = tmp_path / "Pulumi.prod.yaml"
+    file.write_text(CONFIG)
+
+    def make(*clients, existing=None):
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(existing)))
+        assert main(["api-keys", "--file", str(file), *(["--keep"] if existing else []), *clients]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return json.loads(printed.out)
+
+    return make
+
+
+def in_cluster(secret):
+    """As kubectl prints it."""
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in secret["stringData"].items()}
+    return {"kind": "Secret", "metadata": secret["metadata"], "data": data}
+
+
+def keys(secret):
+    """Of the coordinator's file, by client."""
+    [resource] = json.loads(secret["stringData"][API_KEYS_FILE])["resources"]
+    return {one["client"]: one["key"] for one in resource["typed_config"]["credentials"]}
+
+
+def test_a_key_for_each_client_and_the_load_test(made):
+    secret = made("alice", "bob")
+    assert secret["metadata"] == {"name": "our-keys", "namespace": "zig-ai"}
+    assert keys(secret).keys() == {"alice", "bob", "load-test"}
+    assert {name: secret["stringData"][name] for name in keys(secret)} == keys(secret), "to be handed out"
+    assert all(len(key) == 43 for key in keys(secret).values()) and len(set(keys(secret).values())) == 3
+
+
+def test_a_client_keeps_its_key_or_loses_it(made):
+    """To change one: leave the client out, then name it again."""
+    first = made("alice", "bob")
+    second = made("alice", "carol", existing=in_cluster(first))
+    assert keys(second).keys() == {"alice", "carol", "load-test"}
+    assert [keys(second)[name] == keys(first)[name] for name in ("alice", "load-test")] == [True, True]
+    assert keys(made("alice"))["alice"] != keys(first)["alice"], "without the Secret that is there all keys are new"
+
+
+@pytest.mark.parametrize("given", ["", "not JSON", "[]", '{"kind": "List"}'])
+def test_what_is_no_secret_is_one_line(given, tmp_path, capsys, monkeypatch):
+    (tmp_path / "Pulumi.prod.yaml").write_text(CONFIG)
+    monkeypatch.setattr("sys.stdin", io.StringIO(given))
+    assert main(["api-keys", "--file", str(tmp_path / "Pulumi.prod.yaml"), "--keep", "alice"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("--keep reads a Secret as JSON: kubectl get secret")
+
+
+def test_a_stack_that_asks_for_no_keys_is_told_how(tmp_path, capsys):
+    (tmp_path / "Pulumi.prod.yaml").write_text("config: {}\n")
+    assert main(["api-keys", "--file", str(tmp_path / "Pulumi.prod.yaml"), "alice"]) == 1
+    assert capsys.readouterr().err == "Pulumi.prod.yaml asks for no keys: set exposure.apiKeys.secretName\n"
+
+
+@pytest.mark.parametrize("name", ["Alice", "a b", "-a", "", "api-keys.json", "x" * 64])
+def test_a_name_that_is_none_is_a_wrong_call(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["api-keys", "--stack", "dev", "--", name])
+    assert ended.value.code == 2
+    assert "is no name for a client" in capsys.readouterr().err
