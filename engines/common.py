@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from engines import read_back
 from engines.workload import Env, FieldPath, Probe, Role, SecretKey, Server, Told
+from planner.engine_traits import Without
+from settings.explaining import key_text
+from settings.leaves import text_of
 from settings.shard import EnvVar
 
 _STARTUP_PERIOD_SECONDS = 10
@@ -34,7 +37,7 @@ def variable(asked: EnvVar) -> Env:
     return Env(name=asked.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
 
 
-def loading(port: str, path: str, seconds: float) -> Probe:
+def loading(port: str, path: str | None, seconds: float) -> Probe:
     """A startup probe that allows so many seconds: probes that kill a model which is still loading are the commonest fault of such
     deployments."""
     return Probe(
@@ -60,5 +63,36 @@ EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (
 
 
 def effects(given: Mapping[str, str], servers: Mapping[Role, Server], more: tuple[tuple[str, Role, FieldPath], ...] = ()) -> Iterator[Told]:
-    """Those of `EFFECTS`, and of the engine's own, that the stack has."""
-    return (read_back.in_field(key, role, servers[role], field) for key, role, field in (*EFFECTS, *more) if key in given)
+    """Those of `EFFECTS`, and of the engine's own, that the stack has; a shard's are those of its pipeline's workers too."""
+    return (
+        read_back.in_field(key, each, servers[each], field)
+        for key, role, field in (*EFFECTS, *more)
+        if key in given
+        for each in (role, *(("worker",) if role == "shard" and "worker" in servers else ()))
+    )
+
+
+_NOTHING_ASKED = ("[]", "0", "false")
+
+
+def nowhere(engine: str, key: str, asked: str, because: str, source: str, *lived_with: str) -> Told:
+    """A setting that no flag follows from: in force when what is asked is what the engine does anyway."""
+    does = asked in (*_NOTHING_ASKED, *lived_with)
+    outcome: Literal["in force", "not supported"] = "in force" if does else "not supported"
+    return Told(key=key, outcome=outcome, role="shard", field=(), holds=engine, because=because, source=source)
+
+
+def switches(engine: str, without: Iterable[Without], given: Mapping[str, str]) -> Iterator[Told]:
+    """Settings with one value that the engine can follow; the planner has given it, unless `sizing.mode` is `verbatim`."""
+    for one in without:
+        key = key_text(one.path)
+        if one.path[0] in ("nodeTuning", "profiling"):
+            continue
+        yield nowhere(engine, key, given[key], one.because, one.source, text_of(one.value))
+        if given[key] != text_of(one.value) and one.value is False:
+            section = key.removesuffix(".enabled") + "."
+            yield from (
+                nowhere(engine, below, given[below], one.because, one.source)
+                for below in given
+                if below.startswith(section) and below != key
+            )

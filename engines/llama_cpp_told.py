@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
 
 from engines import proxied_told, read_back
-from engines.common import effects
+from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told
 from planner.engine_traits import TRAITS
 from settings import StackSettings
-from settings.explaining import key_text
-from settings.leaves import leaves, text_of
+from settings.leaves import leaves
 
 _ENGINE = "llama_cpp"
 _SOURCE = "ggml-org/llama.cpp b11434"
@@ -37,7 +35,6 @@ _FLAGS: tuple[tuple[str, str], ...] = (
 )
 """Settings that a flag has the value of."""
 
-_NOTHING_ASKED = ("[]", "0", "false")
 _ANY_PIPELINE = "every pipeline holds all layers, so a request may go to any of them"
 _ONE_PROCESS = "a pipeline is one process: no tensors cross the network"
 _NO_FLAG: tuple[tuple[str, str, str], ...] = (
@@ -101,9 +98,9 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
         *(read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given),
         *_translated(settings, shard, gguf_type),
         *_environment(given, shard),
-        *(_nowhere(key, given[key], because, source) for key, because, source in _NO_FLAG if key in given),
-        *(_nowhere(key, given[key], _ANY_PIPELINE, _README) for key in given if key.startswith("sharding.affinityRules")),
-        *_switches(settings, given),
+        *(nowhere(_ENGINE, key, given[key], because, source) for key, because, source in _NO_FLAG if key in given),
+        *(nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, _README) for key in given if key.startswith("sharding.affinityRules")),
+        *switches(_ENGINE, TRAITS[_ENGINE].without, given),
     )
 
 
@@ -155,24 +152,3 @@ def _environment(given: Mapping[str, str], shard: Server) -> Iterator[Told]:
             yield replace(said, outcome="not supported", because=because, source=source)
         else:
             yield said
-
-
-def _switches(settings: StackSettings, given: Mapping[str, str]) -> Iterator[Told]:
-    """Settings with one value that the engine can follow; the planner has given it, unless `sizing.mode` is `verbatim`."""
-    for one in TRAITS[settings.engine].without:
-        key = key_text(one.path)
-        if one.path[0] in ("nodeTuning", "profiling"):
-            continue
-        yield _nowhere(key, given[key], one.because, one.source, text_of(one.value))
-        if given[key] != text_of(one.value) and one.value is False:
-            section = key.removesuffix(".enabled") + "."
-            yield from (
-                _nowhere(below, given[below], one.because, one.source) for below in given if below.startswith(section) and below != key
-            )
-
-
-def _nowhere(key: str, asked: str, because: str, source: str, *lived_with: str) -> Told:
-    """In force when what is asked is what the engine does anyway."""
-    does = asked in (*_NOTHING_ASKED, *lived_with)
-    outcome: Literal["in force", "not supported"] = "in force" if does else "not supported"
-    return Told(key=key, outcome=outcome, role="shard", field=(), holds=_ENGINE, because=because, source=source)

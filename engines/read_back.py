@@ -50,6 +50,12 @@ def in_field(key: str, role: Role, server: Server, field: FieldPath) -> Told:
     return Told(key=key, outcome="in force", role=role, field=field, holds=None if value is None else text_of(value))
 
 
+def in_variable(key: str, role: Role, server: Server, name: str) -> Told:
+    """A setting that a variable's value follows from. Raises KeyError when the server has no such variable."""
+    value = {variable.name: variable.value for variable in server.env}[name]
+    return Told(key=key, outcome="in force", role=role, field=("env", name, "value"), holds=value)
+
+
 def in_args(key: str, role: Role, server: Server, flag: str) -> Told:
     """A setting that a flag follows from. Raises ValueError when the server has no such flag."""
     position = server.args.index(flag)

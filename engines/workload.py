@@ -126,7 +126,8 @@ class Server:
         return {port.name: port.number for port in self.ports}[name]
 
 
-Role = Literal["coordinator", "shard"]
+Role = Literal["coordinator", "shard", "worker"]
+"""`worker` is a shard that does not lead, where those are told something else."""
 FieldPath = tuple[str | int, ...]
 
 
@@ -169,11 +170,15 @@ class Series:
 class Workload:
     coordinator: Server
     shard: Server
+    worker: Server | None = None
+    """Shards of a pipeline that do not lead it; None when all are alike."""
     serving_ports: tuple[Port, ...]
     """Ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name. The first is where
     clients send requests, and its name is the scheme."""
     shards_talk: bool = True
     """Whether the shards of a pipeline send one another anything; false where one shard is a pipeline."""
+    shards_choose_ports: bool = False
+    """They do so on ports of their own choice (Ray, NCCL), so that all are open, and within a pipeline only."""
     leaders_port: Port | None = None
     """Of the shards' container, where the coordinator finds pipelines by `Endpoints.leaders_dns`; None when it does not."""
     inference_path: str
@@ -186,7 +191,14 @@ class Workload:
     requests: Series
     """Counter of requests."""
     told: tuple[Told, ...] = ()
-    """Every setting that the two servers are told, read back from what was rendered."""
+    """Every setting that the servers are told, read back from what was rendered."""
+
+    def server(self, role: Role) -> Server:
+        """Raises LookupError for a role that this workload does not have."""
+        found = {"coordinator": self.coordinator, "shard": self.shard, "worker": self.worker}[role]
+        if found is None:
+            raise LookupError(role)
+        return found
 
     def __post_init__(self) -> None:
         for port in self.serving_ports:

@@ -12,13 +12,13 @@ def endpoints(plan: Plan, *, registry: str, redis: str | None) -> Endpoints:
     return Endpoints(
         namespace=names.SERVICE_NAMESPACE,
         registry=registry,
-        shard_dns=shard_dns_names(_most_pipelines(plan), len(plan.shards)),
+        shard_dns=shard_dns_names(most_pipelines(plan), len(plan.shards)),
         leaders_dns=leaders_dns_name(),
         redis_host=redis,
     )
 
 
-def _most_pipelines(plan: Plan) -> int:
+def most_pipelines(plan: Plan) -> int:
     """With an autoscaler, all that there may ever be, since config is written once."""
     autoscaling = plan.settings.autoscaling
     return max(plan.pipelines, autoscaling.max_pipelines) if autoscaling.enabled else plan.pipelines

@@ -112,7 +112,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _introduce(rendered: Rendered, made: Service, model: Path) -> None:
-    asked = "" if rendered.engine_asked == ENGINE else f", in place of {rendered.engine_asked}, whose images are the user's own"
+    asked = (
+        "" if rendered.engine_asked == ENGINE else f", in place of {rendered.engine_asked}, which needs a GPU or images of the user's own"
+    )
     _say(f"Serving {rendered.stack} with engine {ENGINE}{asked}; {model.name} in place of {rendered.model}")
     _say("Otherwise than in the pods:")
     for each in made.substitutions:

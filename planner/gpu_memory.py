@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from planner import memory
 from planner.catalogue import Gpu, ModelShape
-from planner.engine_traits import TRAITS
-from planner.layers import split_layers
+from planner.engine_traits import traits
+from planner.layers import shares_heads, split_layers
 from planner.memory import MemoryFit
 from planner.plan import GpuSize
 from settings import Problem, StackSettings
+from settings.explaining import Path
 from settings.leaves import with_values
 
 BATCH_TOKENS = 2048
@@ -27,7 +28,7 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
     Where one process holds a whole pipeline, its GPUs each hold some of the layers, and the caches of those: each GPU is a stage.
     """
     model, compiled = settings.model, settings.model.compilation.tensorrt
-    split = _layer_split(settings, shape)
+    split = _layer_split(settings, gpu, shape)
     stages = split_layers(shape.layers, settings.sharding.shards_count * split)
     # Those between the ends differ in nothing but a layer more in the first of them.
     ends = {stage.index: stage for stage in (stages[0], stages[min(1, len(stages) - 1)], stages[-1])}
@@ -41,7 +42,7 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
             kv_precision=_kv_precision(settings),
             memory_fraction=settings.shard.config.gpu_memory_fraction,
             workspace_gib=compiled.max_workspace_size.gib if compiled.enabled else 0.0,
-            batch_tokens=BATCH_TOKENS,
+            batch_tokens=batch_tokens(settings, gpu, shape),
             kv_asked_gib=model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
             gpus=gpus_of_shard(settings) if split == 1 else 1,
             batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
@@ -57,9 +58,14 @@ def gpus_of_shard(settings: StackSettings) -> int:
     return max(1, settings.shard.resources.limits.nvidia_gpu or 1)
 
 
-def _layer_split(settings: StackSettings, shape: ModelShape) -> int:
+def batch_tokens(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
+    """Tokens computed at once while prompts are read."""
+    return BATCH_TOKENS if traits(settings.engine, gpu).splits_prompts else max(BATCH_TOKENS, shape.context)
+
+
+def _layer_split(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
     """Into how many GPUs the layers of one shard are divided; 1 where each of them holds a part of every layer."""
-    return min(gpus_of_shard(settings), shape.layers) if TRAITS[settings.engine].whole_pipeline_in_a_pod else 1
+    return min(gpus_of_shard(settings), shape.layers) if traits(settings.engine, gpu).whole_pipeline_in_a_pod else 1
 
 
 def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
@@ -67,8 +73,8 @@ def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
     fit = tightest(settings, gpu, shape)
     if not settings.model.kv_cache.enabled:
         return fit.short_gib
-    layers = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, shape)))
-    least_gib = BATCH_TOKENS * memory.kv_bytes_per_token(shape, layers, _kv_precision(settings)) / 2**30
+    layers = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, gpu, shape)))
+    least_gib = batch_tokens(settings, gpu, shape) * memory.kv_bytes_per_token(shape, layers, _kv_precision(settings)) / 2**30
     return max(0.0, least_gib - fit.kv_room_gib)
 
 
@@ -96,8 +102,11 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
     def fits(changed: StackSettings) -> bool:
         return missing_gib(changed, gpu, shape) <= 0
 
-    if TRAITS[settings.engine].whole_pipeline_in_a_pod:
-        yield from _more_gpus(settings, size, fits)
+    of_engine = traits(settings.engine, gpu)
+    if of_engine.whole_pipeline_in_a_pod:
+        yield from _more_gpus(settings, range(1, size.gpus + 1), fits)
+    elif of_engine.tensor_parallel:
+        yield from _more_sharing(settings, size, shape, fits)
     else:
         yield from _more_shards(settings, shape, fits)
     quantization = settings.model.quantization
@@ -110,12 +119,22 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
             return
 
 
-def _more_gpus(settings: StackSettings, size: GpuSize, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
-    limit = ("shard", "resources", "limits", "nvidia.com/gpu")
-    for count in range(gpus_of_shard(settings) + 1, size.gpus + 1):
-        if fits(with_values(settings, {limit: count})):
-            yield f"{'.'.join(limit)}: {count}"
+_GPUS: Path = ("shard", "resources", "limits", "nvidia.com/gpu")
+
+
+def _more_gpus(settings: StackSettings, counts: Iterable[int], fits: Callable[[StackSettings], bool]) -> Iterator[str]:
+    for count in counts:
+        if count > gpus_of_shard(settings) and fits(with_values(settings, {_GPUS: count})):
+            yield f"{'.'.join(map(str, _GPUS))}: {count}"
             return
+
+
+def _more_sharing(settings: StackSettings, size: GpuSize, shape: ModelShape, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
+    """More GPUs that share each layer; where a node has too few, more nodes of them."""
+    counts = [count for count in range(1, size.gpus + 1) if shares_heads(shape, count)]
+    found = list(_more_gpus(settings, counts, fits))
+    whole = with_values(settings, {_GPUS: counts[-1]})
+    yield from found or (f"{more} with {'.'.join(map(str, _GPUS))}: {counts[-1]}" for more in _more_shards(whole, shape, fits))
 
 
 def _more_shards(settings: StackSettings, shape: ModelShape, fits: Callable[[StackSettings], bool]) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""How a model's layers are split over the stages of a pipeline."""
+"""How a model's layers are split over the stages of a pipeline, and each layer over the GPUs of a stage."""
 
 from __future__ import annotations
 
+from planner.catalogue import ModelShape
 from planner.plan import ShardPlan
 
 
@@ -15,3 +16,16 @@ def split_layers(layers: int, shards: int) -> tuple[ShardPlan, ...]:
         stages.append(ShardPlan(index=index, first_layer=first, last_layer=last))
         first = last + 1
     return tuple(stages)
+
+
+def shares_heads(shape: ModelShape, gpus: int) -> bool:
+    """Whether tensor parallelism over so many GPUs is possible: each has as many heads, and whole KV heads or a copy of one.
+
+    Source: vllm-project/vllm v0.17.1 vllm/config/model.py, verify_with_parallel_config and get_num_kv_heads.
+    """
+    return shape.heads % gpus == 0 and (shape.kv == "mla" or shape.kv_heads % gpus == 0 or gpus % shape.kv_heads == 0)
+
+
+def most_sharing_heads(shape: ModelShape, gpus: int) -> int:
+    """The greatest such number up to `gpus`."""
+    return max(count for count in range(1, gpus + 1) if shares_heads(shape, count))

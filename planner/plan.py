@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from settings import StackSettings
 
 if TYPE_CHECKING:
-    from planner.catalogue import ModelShape
+    from planner.catalogue import Gpu, ModelShape
     from planner.memory import MemoryFit
 
 
@@ -119,6 +119,8 @@ class Plan:
     settings: StackSettings
     """What is deployed: as asked, but for what `sizing.mode: fitted` adjusted. Everything after the planner reads these."""
     size: GpuSize
+    gpu: Gpu
+    """As pods see it: a part of one when `gpuPool.mig` cuts it."""
     shape: ModelShape
     shards: tuple[ShardPlan, ...]
     """The stages of one pipeline, in order."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from planner import catalogue, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
-from planner.engine_traits import TRAITS
-from planner.layers import split_layers
+from planner.engine_traits import TRAITS, traits
+from planner.layers import most_sharing_heads, shares_heads, split_layers
 from planner.layout import Layout, layout
 from planner.plan import Finding, GpuSize, Plan
 from planner.redis import smallest_sku
@@ -38,7 +38,7 @@ def plan(settings: StackSettings) -> Plan:
     known = _known(settings)
     rules = advised(Situation(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape), RULES)
     deployed = rules.settings if settings.sizing.mode == "fitted" else settings
-    problems = _layer_problems(deployed, known.shape) + _engine_problems(deployed)
+    problems = _layer_problems(deployed, known.shape) + _engine_problems(deployed, known)
     if settings.sizing.mode == "strict":
         problems += _contradictions(settings, rules.advice)
     if too_large := gpu_memory.too_large(deployed, known.size, known.gpu, known.shape):
@@ -49,6 +49,7 @@ def plan(settings: StackSettings) -> Plan:
     return Plan(
         settings=deployed,
         size=known.size,
+        gpu=known.gpu,
         shape=known.shape,
         shards=split_layers(known.shape.layers, deployed.sharding.shards_count),
         pipelines=deployed.sharding.pipelines,
@@ -173,14 +174,14 @@ def _layer_problems(settings: StackSettings, shape: ModelShape) -> list[Problem]
     return []
 
 
-def _engine_problems(settings: StackSettings) -> list[Problem]:
+def _engine_problems(settings: StackSettings, known: _Known) -> list[Problem]:
     """What no deployment of the engine could be, whatever `sizing.mode` says."""
-    return [*_unguarded(settings), *_divided(settings)]
+    return [*_unguarded(settings, known), *_divided(settings, known)]
 
 
-def _unguarded(settings: StackSettings) -> Iterator[Problem]:
+def _unguarded(settings: StackSettings, known: _Known) -> Iterator[Problem]:
     """A lock that is not there is worse than none: who asked for it would rely on it."""
-    if TRAITS[settings.engine].proxied:
+    if traits(settings.engine, known.gpu).proxied:
         return
     exposure = settings.exposure
     for key, asked in (("exposure.tls", exposure.tls), ("exposure.apiKeys", exposure.api_keys)):
@@ -191,24 +192,38 @@ def _unguarded(settings: StackSettings) -> Iterator[Problem]:
                 consequence=f"the coordinator of {settings.engine} is an image of your own, whose configuration has no such key: it would "
                 "answer everybody, in plain text",
                 fix=f"leave {key} out and put a gateway in front, or an engine whose coordinator is the proxy of this project: "
-                f"{', '.join(name for name, traits in TRAITS.items() if traits.proxied)}",
+                f"{', '.join(name for name, engine in TRAITS.items() if engine.proxied)}",
             )
 
 
-def _divided(settings: StackSettings) -> list[Problem]:
-    shards = settings.sharding.shards_count
+def _divided(settings: StackSettings, known: _Known) -> list[Problem]:
     # With `strict`, a rule says it already.
-    if not TRAITS[settings.engine].whole_pipeline_in_a_pod or shards == 1 or settings.sizing.mode == "strict":
+    if settings.sizing.mode == "strict":
         return []
-    return [
-        Problem(
-            key="sharding.shardsCount",
-            value=str(shards),
-            consequence=f"{settings.engine} keeps all layers of a pipeline in one process: each of the {shards} pods would hold the whole "
-            "model, and all but the first would answer nothing",
-            fix="1 with more GPUs in shard.resources, or sizing: {mode: fitted} to have it adjusted",
+    shards, of_engine = settings.sharding.shards_count, traits(settings.engine, known.gpu)
+    gpus = gpu_memory.gpus_of_shard(settings)
+    problems = []
+    if of_engine.whole_pipeline_in_a_pod and shards > 1:
+        problems.append(
+            Problem(
+                key="sharding.shardsCount",
+                value=str(shards),
+                consequence=f"{settings.engine} keeps all layers of a pipeline in one process: each of the {shards} pods would hold the "
+                "whole model, and all but the first would answer nothing",
+                fix="1 with more GPUs in shard.resources, or sizing: {mode: fitted} to have it adjusted",
+            )
         )
-    ]
+    if of_engine.tensor_parallel and not shares_heads(known.shape, gpus):
+        problems.append(
+            Problem(
+                key="shard.resources.limits.nvidia.com/gpu",
+                value=str(gpus),
+                consequence=f"{settings.engine} divides the {known.shape.heads} attention heads of {known.shape.name} over the GPUs of a "
+                f"pod, {known.shape.kv_heads} of them with keys and values, and would stop at start",
+                fix=f"{most_sharing_heads(known.shape, gpus)}, or sizing: {{mode: fitted}} to have it adjusted",
+            )
+        )
+    return problems
 
 
 def _contradictions(settings: StackSettings, advice: tuple[Advice, ...]) -> list[Problem]:

@@ -24,7 +24,7 @@ class StackSettings(Section):
     profiling: Profiling = Profiling()
     load_test: LoadTest = LoadTest()
     targets: Targets = Targets()
-    engine: Literal["zig_ai", "llama_cpp"] = "zig_ai"
+    engine: Literal["zig_ai", "llama_cpp", "vllm"] = "zig_ai"
     """Which inference server runs in the pods."""
     images: Images = Images()
     sizing: Sizing = Sizing()

@@ -27,6 +27,8 @@ NODE_CRITICAL = "system-node-critical"
 SERVING_PRIORITY = "zig-ai-serving"
 BATCH_PRIORITY = "zig-ai-batch"
 
+PIPELINE_LABEL = "leaderworkerset.sigs.k8s.io/group-index"
+"""Set by the controller on each shard, with the number of its pipeline."""
 LEADER_LABEL = {"leaderworkerset.sigs.k8s.io/worker-index": "0"}
 """Set by the controller on a pipeline's first shard."""
 GPU_NODE_LABEL = {"zig-ai.io/gpu": "true"}

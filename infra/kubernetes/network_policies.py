@@ -9,7 +9,7 @@ mounts, so that shards need no way to the storage.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ _REDIS_PORT = 10000
 @dataclass(frozen=True, kw_only=True)
 class NetworkPoliciesArgs:
     workload: Workload
+    pipelines: int
+    """The most that there may be."""
     network: Network
     exposure: Exposure
     redis: bool
@@ -102,7 +104,7 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
     coordinator, shard, load_test = (names.selector(name) for name in (names.COORDINATOR, names.SHARD, names.LOAD_TEST))
     serving = tuple(port.number for port in args.workload.serving_ports)
     inner = _inner_ports(args.workload.shard)
-    neighbours = [_pods(shard)] if args.workload.shards_talk else []
+    neighbours = [_pods(shard)] if args.workload.shards_talk and not args.workload.shards_choose_ports else []
     # The balancer keeps clients' addresses.
     clients: list[Manifest] = [{"ipBlock": {"cidr": cidr}} for cidr in client_ranges(args.exposure, args.network.address_space)]
     redis = [_to([{"ipBlock": {"cidr": args.network.private_endpoints_cidr}}], _REDIS_PORT), _TO_ANY_HTTPS] if args.redis else []
@@ -127,8 +129,22 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
             ingress=(_from([_pods(coordinator), *neighbours], *inner), *scraped(args.workload.shard)),
             egress=(_to(neighbours, *inner),) if neighbours else (),
         ),
+        *(_within_pipelines(args.pipelines) if args.workload.shards_choose_ports else ()),
         service(names.LOAD_TEST, load_test, egress=(_to([_pods(coordinator)], *serving),)),
     ]
+
+
+def _within_pipelines(pipelines: int) -> Iterator[Policy]:
+    """A runtime that lets whoever reaches it run code is open to its own pipeline, and to no other one."""
+    for pipeline in range(pipelines):
+        pods = names.selector(names.SHARD) | {names.PIPELINE_LABEL: str(pipeline)}
+        yield Policy(
+            namespace=names.SERVICE_NAMESPACE,
+            name=f"{names.SHARD}-pipeline-{pipeline}",
+            pods=pods,
+            ingress=({"from": [_pods(pods)]},),
+            egress=({"to": [_pods(pods)]},),
+        )
 
 
 def _monitoring_policies(args: NetworkPoliciesArgs) -> list[Policy]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from engines.workload import FieldPath, Told, Workload
+from engines.workload import FieldPath, Role, Told, Workload
 from infra.kubernetes import names, prometheus_config, zones
 from infra.place import PLAN, Lines, Place, Resource, below, path_text
 from planner.placement import ZONE
@@ -21,7 +21,6 @@ _AUTOSCALER = Resource("ScaledObject", f"{names.SERVICE_NAMESPACE}/{names.SHARD}
 _PROMETHEUS = Resource("Deployment", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
 _CONTAINER = "spec.template.spec.containers[0]"
 _GROUP = "spec.leaderWorkerTemplate"
-_SHARD_POD = f"{_GROUP}.workerTemplate.spec"
 _ANNOTATIONS = "coordinator.service.annotations"
 _AZURE = "service.beta.kubernetes.io/azure-load-balancer"
 
@@ -29,7 +28,7 @@ _AZURE = "service.beta.kubernetes.io/azure-load-balancer"
 def lines(plan: Plan, workload: Workload) -> Lines:
     """All that is in the cluster because of a setting, but for what the engine says."""
     settings = plan.settings
-    yield from _shards(plan)
+    yield from _shards(plan, workload)
     yield from _front_door(settings)
     yield from _autoscaling(settings)
     yield from _node_agents(settings)
@@ -38,29 +37,43 @@ def lines(plan: Plan, workload: Workload) -> Lines:
     yield from _profiling(settings)
 
 
-def _shards(plan: Plan) -> Lines:
+def _pod(workload: Workload, role: Role) -> str:
+    """Where the pods of a role are described; all shards are made from one template where they are alike."""
+    if role == "coordinator":
+        return "spec.template.spec"
+    template = "leaderTemplate" if role == "shard" and workload.worker else "workerTemplate"
+    return f"{_GROUP}.{template}.spec"
+
+
+def _shards(plan: Plan, workload: Workload) -> Lines:
     settings = plan.settings
     yield "sharding.shardsCount", _SHARDS(f"{_GROUP}.size")
     if not settings.autoscaling.enabled:
         yield "sharding.pipelines", _SHARDS("spec.replicas")
-    yield "shard.env", _SHARDS(f"{_SHARD_POD}.containers[0].env")
-    yield "shard.nodeSelector", _SHARDS(f"{_SHARD_POD}.nodeSelector")
-    for label in settings.shard.node_selector:
-        yield key_text(("shard", "nodeSelector", label)), _SHARDS(below(f"{_SHARD_POD}.nodeSelector", label))
-    yield from _spread(plan)
+    for role in _shard_roles(workload):
+        pod = _pod(workload, role)
+        yield "shard.env", _SHARDS(f"{pod}.containers[0].env")
+        yield "shard.nodeSelector", _SHARDS(f"{pod}.nodeSelector")
+        for label in settings.shard.node_selector:
+            yield key_text(("shard", "nodeSelector", label)), _SHARDS(below(f"{pod}.nodeSelector", label))
+        yield from _spread(plan, pod)
+        grace_seconds = math.ceil(settings.rollout.termination_grace.seconds)
+        yield "rollout.terminationGrace", _SHARDS(f"{pod}.terminationGracePeriodSeconds", grace_seconds)
     rollout = "spec.rolloutStrategy.rollingUpdateConfiguration"
     yield "rollout.maxUnavailablePipelines", _SHARDS(f"{rollout}.maxUnavailable")
     yield "rollout.maxSurgePipelines", _SHARDS(f"{rollout}.maxSurge")
-    grace_seconds = math.ceil(settings.rollout.termination_grace.seconds)
-    yield "rollout.terminationGrace", _SHARDS(f"{_SHARD_POD}.terminationGracePeriodSeconds", grace_seconds)
     yield "rollout.terminationGrace", _COORDINATOR("spec.template.spec.terminationGracePeriodSeconds", grace_seconds)
     yield "azure.weightsSize", Resource("PersistentVolume", "zig-ai-weights")("spec.capacity.storage")
 
 
-def _spread(plan: Plan) -> Lines:
+def _shard_roles(workload: Workload) -> tuple[Role, ...]:
+    return ("shard", "worker") if workload.worker else ("shard",)
+
+
+def _spread(plan: Plan, pod: str) -> Lines:
     """Constraints are made anew when pipelines stay in one zone: found by key and rule, as Kubernetes takes one of each."""
     asked = plan.settings.shard.topology_spread_constraints
-    field = f"{_SHARD_POD}.topologySpreadConstraints"
+    field = f"{pod}.topologySpreadConstraints"
     yield "shard.topologySpreadConstraints", _SHARDS(field)
     # Which zones there are changes nothing about the constraints.
     made = zones.spread_constraints(asked, tuple(plan.settings.gpu_pool.zones) if plan.pipeline_in_one_zone else ())
@@ -195,11 +208,8 @@ def told(workload: Workload) -> Lines:
 
 
 def _told(said: Told, workload: Workload) -> Place:
-    server, resource, pod, owner = (
-        (workload.coordinator, _COORDINATOR, "spec.template.spec", names.COORDINATOR)
-        if said.role == "coordinator"
-        else (workload.shard, _SHARDS, _SHARD_POD, names.SHARD)
-    )
+    server, pod = workload.server(said.role), _pod(workload, said.role)
+    resource, owner = (_COORDINATOR, names.COORDINATOR) if said.role == "coordinator" else (_SHARDS, names.SHARD)
     known = {"outcome": said.outcome, "given": said.given, "because": said.because, "source": said.source}
     match said.field:
         case ():

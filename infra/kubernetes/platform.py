@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 
 from engines.workload import Workload
+from infra.endpoints import most_pipelines
 from infra.kubernetes import names
 from infra.kubernetes.autoscaling import autoscaler
 from infra.kubernetes.coordinator import Coordinator, CoordinatorArgs
@@ -78,6 +79,8 @@ def _policies_args(parts: _Parts) -> NetworkPoliciesArgs:
     settings = parts.settings
     return NetworkPoliciesArgs(
         workload=parts.workload,
+        # While a rollout replaces pipelines, there may be more.
+        pipelines=most_pipelines(parts.plan) + settings.rollout.max_surge_pipelines,
         network=settings.azure.network,
         exposure=settings.exposure,
         redis=parts.plan.redis_sku is not None,
@@ -118,6 +121,7 @@ def _shards_args(parts: _Parts) -> ShardsArgs:
     settings = parts.settings
     return ShardsArgs(
         server=parts.workload.shard,
+        worker=parts.workload.worker,
         stages=len(parts.plan.shards),
         pipelines=None if settings.autoscaling.enabled else parts.plan.pipelines,
         node_selector={

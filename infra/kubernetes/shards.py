@@ -1,7 +1,7 @@
 """All shards of all pipelines, as one LeaderWorkerSet: a group is one pipeline, a pod of the group is one shard.
 
 A group is scheduled, restarted, rolled out and scaled as a whole, which is what a pipeline is: without one of its shards it answers
-nothing. Shard 0 leads, but all pods are alike: `SHARD_INDEX` tells each its layers.
+nothing. Shard 0 leads; an engine may tell the others something else (`ShardsArgs.worker`), or a label tells each its place.
 https://github.com/kubernetes-sigs/lws. Not here: the controller (`leader_worker_set.py`), the node label the pods wait for
 (`node_tuning.py`), which zone they may be in (`zones.py`), the autoscaler (`autoscaling.py`).
 """
@@ -29,6 +29,8 @@ _CACHE_STORAGE_CLASS = "managed-csi-premium"
 @dataclass(frozen=True, kw_only=True)
 class ShardsArgs:
     server: Server
+    worker: Server | None
+    """Of the shards that do not lead; None when all are alike."""
     stages: int
     """Shards of one pipeline."""
     pipelines: int | None
@@ -125,7 +127,8 @@ def leader_worker_set_spec(args: ShardsArgs) -> Any:
     group: pods.Manifest = {
         "size": args.stages,
         # The leader's too: a set without a `leaderTemplate` makes its leaders from this one.
-        "workerTemplate": pod_template(args),
+        "workerTemplate": pod_template(args, args.worker or args.server),
+        **({"leaderTemplate": pod_template(args, args.server)} if args.worker else {}),
         "restartPolicy": "RecreateGroupOnPodRestart",
     }
     cache = args.server.cache
@@ -178,9 +181,8 @@ def _cache_name(cache: Cache) -> str:
     return "cache-" + cache.size.lower().replace(".", "-")
 
 
-def pod_template(args: ShardsArgs) -> Any:
-    """One shard's pod; the same for all."""
-    server = args.server
+def pod_template(args: ShardsArgs, server: Server) -> Any:
+    """One shard's pod."""
     volumes = pods.volumes(server, config_maps.config_map_name(names.SHARD, server))
     mounts: list[pods.Manifest] = []
     if server.weights_dir:

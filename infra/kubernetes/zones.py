@@ -12,8 +12,6 @@ from infra.kubernetes.pods import Manifest
 from planner.placement import ZONE
 from settings.shard import TopologySpreadConstraint
 
-_GROUP = "leaderworkerset.sigs.k8s.io/group-index"
-
 
 def spread_constraints(asked: tuple[TopologySpreadConstraint, ...], pipeline_zones: tuple[str, ...]) -> list[Manifest]:
     """The constraints as asked; with `pipeline_zones`, those over zones count pipelines instead of shards."""
@@ -60,7 +58,7 @@ def affinity(stages: int, pipeline_zones: tuple[str, ...]) -> Manifest | None:
                     "topologyKey": ZONE,
                     "labelSelector": {"matchLabels": names.selector(names.SHARD) | names.LEADER_LABEL},
                     # Stable since Kubernetes 1.33: https://www.kubernetes.dev/resources/keps/3633/
-                    "matchLabelKeys": [_GROUP],
+                    "matchLabelKeys": [names.PIPELINE_LABEL],
                 }
             ]
         },

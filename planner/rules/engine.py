@@ -1,13 +1,15 @@
-"""What the chosen engine cannot do, and how it is laid out when it keeps a whole pipeline in one pod."""
+"""What the chosen engine cannot do, and how it is laid out: a whole pipeline in one pod, or the GPUs of a pod sharing each layer."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from planner import engine_traits
-from planner.gpu_memory import gpus_of_shard
+from planner.gpu_memory import gpus_of_shard, missing_gib
+from planner.layers import most_sharing_heads
 from planner.rules.rule import Advice, Situation
-from settings.leaves import document
+from settings.leaves import document, with_values
 
 
 def without(at: Situation) -> Iterator[Advice]:
@@ -16,7 +18,7 @@ def without(at: Situation) -> Iterator[Advice]:
 
 
 def whole_pipelines(at: Situation) -> Iterator[Advice]:
-    shards, resources = at.settings.sharding.shards_count, at.settings.shard.resources
+    shards = at.settings.sharding.shards_count
     if not at.traits.whole_pipeline_in_a_pod or shards == 1:
         return
     each = gpus_of_shard(at.settings)
@@ -25,13 +27,64 @@ def whole_pipelines(at: Situation) -> Iterator[Advice]:
         f"{at.settings.engine} keeps all layers of a pipeline in one process: {shards} shards of {_gpus(each)} become one of "
         f"{_gpus(gpus)}" + (f", which is all that a {at.size.name} has" if gpus < shards * each else "")
     )
+    yield from _pods_of(at, "ENGINE-002", 1, gpus, because)
+
+
+def _pods_of(at: Situation, code: str, pods: int, gpus: int, because: str) -> Iterator[Advice]:
+    """So many pods of so many GPUs for each pipeline."""
     source = "planner/engine_traits.py"
-    yield Advice(code="ENGINE-002", outcome="adjusted", path=("sharding", "shardsCount"), value=1, because=because, source=source)
+    if pods != at.settings.sharding.shards_count:
+        yield Advice(code=code, outcome="adjusted", path=("sharding", "shardsCount"), value=pods, because=because, source=source)
     for side in ("requests", "limits"):
-        written = getattr(resources, side).nvidia_gpu
+        written = getattr(at.settings.shard.resources, side).nvidia_gpu
         if written not in (None, gpus):
             path = ("shard", "resources", side, "nvidia.com/gpu")
-            yield Advice(code="ENGINE-002", outcome="adjusted", path=path, value=gpus, because=because, source=source)
+            yield Advice(code=code, outcome="adjusted", path=path, value=gpus, because=because, source=source)
+
+
+def tensor_parallel(at: Situation) -> Iterator[Advice]:
+    """Fewer and larger pods: GPUs that share each layer work on a token at once, where stages of a pipeline take turns."""
+    if not at.traits.tensor_parallel:
+        return
+    shards, each = at.settings.sharding.shards_count, gpus_of_shard(at.settings)
+    there = at.size.gpus
+    pods, gpus, why = 1, most_sharing_heads(at.shape, min(shards * each, there)), "on which the model fits"
+    if at.settings.gpu_pool.mig:
+        gpus, why = 1, "as NCCL connects no instances of a cut GPU"
+    elif gpus == each:
+        return
+    elif not _fits(at, gpus):
+        gpus, why = most_sharing_heads(at.shape, there), "as the model needs"
+        pods = _stages(at, math.ceil(shards * each / gpus))
+    because = (
+        f"the GPUs of a shard share each layer and work on a token at once, while shards take turns: {_shards(shards)} of {_gpus(each)} "
+        f"become {_shards(pods)} of {_gpus(gpus)}, {why}"
+    )
+    if not at.settings.gpu_pool.mig and gpus < min(shards * each, there):
+        because += f"; {at.shape.name} has {at.shape.heads} attention heads and {at.shape.kv_heads} with keys and values to divide"
+    yield from _pods_of(at, "ENGINE-006", pods, gpus, because)
+
+
+def _fits(at: Situation, gpus: int) -> bool:
+    """Whether one pod of so many GPUs holds the model, within the share of their memory that rules after this one leave."""
+    fraction = min(at.settings.shard.config.gpu_memory_fraction, at.settings.targets.gpu_memory.fraction)
+    changed = {
+        ("sharding", "shardsCount"): 1,
+        ("shard", "resources", "limits", "nvidia.com/gpu"): gpus,
+        ("shard", "config", "gpuMemoryFraction"): fraction,
+        ("model", "compilation", "tensorrt", "enabled"): False,
+    }
+    return missing_gib(with_values(at.settings, changed), at.gpu, at.shape) <= 0
+
+
+def _stages(at: Situation, least: int) -> int:
+    """More where the layers of each are asked to be alike."""
+    alike = at.settings.sharding.layers_per_shard is not None
+    return next((count for count in range(least, at.shape.layers) if not alike or at.shape.layers % count == 0), at.shape.layers)
+
+
+def _shards(count: int) -> str:
+    return f"{count} shard{'s'[: count > 1]}"
 
 
 def _gpus(count: int) -> str:
@@ -77,4 +130,4 @@ def sequences(at: Situation) -> Iterator[Advice]:
         )
 
 
-RULES = (without, whole_pipelines, weight_types, cache_compression, sequences)
+RULES = (without, whole_pipelines, tensor_parallel, weight_types, cache_compression, sequences)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from planner.catalogue import Gpu, ModelShape
-from planner.engine_traits import TRAITS, EngineTraits
+from planner.engine_traits import EngineTraits, traits
 from planner.plan import Finding, GpuSize
 from settings import StackSettings
 from settings.explaining import Path, key_text
@@ -28,7 +28,7 @@ class Situation:
 
     @property
     def traits(self) -> EngineTraits:
-        return TRAITS[self.settings.engine]
+        return traits(self.settings.engine, self.gpu)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Threads and heaps inside a shard, against the CPUs and the memory that its pod has."""
+"""Threads, heaps and caches inside a shard, against the CPUs and the memory that its pod has."""
 
 from __future__ import annotations
 
@@ -97,6 +97,23 @@ def heaps(at: Situation) -> Iterator[Advice]:
             )
 
 
+def host_cache(at: Situation) -> Iterator[Advice]:
+    cache, limit = at.settings.caching.l1_cache, at.settings.shard.resources.limits.memory
+    if not at.traits.keeps_prompts_on_host or not cache.enabled or limit is None:
+        return
+    pods = at.settings.sharding.shards_count
+    if cache.size.bytes > pods * limit.bytes / 2:
+        yield Advice(
+            code="ENGINE-007",
+            outcome="adjusted",
+            path=("caching", "l1Cache", "size"),
+            value=f"{int(pods * limit.bytes / 2) // 2**20}Mi",
+            because=f"it is taken of the shards' memory at start, of which a pipeline has {pods * limit.gib:g} GiB; half of that leaves "
+            "room for the weights on their way to the GPUs",
+            source="shard.resources.limits.memory of the same stack",
+        )
+
+
 _BYTE_SIZE = TypeAdapter(ByteSize)
 
 
@@ -107,4 +124,4 @@ def _size(text: str | None) -> ByteSize | None:
         return None
 
 
-RULES = (server_threads, library_threads, scheduler, heaps)
+RULES = (server_threads, library_threads, scheduler, heaps, host_cache)

@@ -66,6 +66,33 @@ VARIATIONS = {
         "sharding": {"shardsCount": 1, "layersPerShard": 80},
         "model": {"quantization": {"precision": "int4"}, "kvCache": {"maxCacheSize": "4Gi"}},
     },
+    "vllm on two GPUs, images by name": {
+        "engine": "vllm",
+        "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
+        "images": {"coordinator": "docker.io/ours/envoy:1.0", "shard": "ours/vllm:1.0"},
+    },
+    "vllm as a Ray group on V100": {"engine": "vllm"},
+    "vllm as two Ray groups on H100": {
+        "engine": "vllm",
+        "gpuPool": {"vmSize": "Standard_ND96isr_H100_v5"},
+        "model": {"name": "llama-3.1-405b", "quantization": {"precision": "fp16"}},
+        "sharding": {"shardsCount": 16, "layersPerShard": None, "pipelines": 2},
+        "shard": {"config": {"memoryMapping": False}},
+    },
+    "vllm, nothing batched or kept": {
+        "engine": "vllm",
+        "gpuPool": {"vmSize": "Standard_NC96ads_A100_v4"},
+        "caching": {"l1Cache": {"enabled": False}},
+        "model": {"kvCache": {"compression": False}, "attention": {"flashAttention": False}},
+        "coordinator": {"config": {"dynamicBatching": {"enabled": False}}},
+        "autoscaling": {"enabled": True},
+    },
+    "vllm, verbatim": {
+        "engine": "vllm",
+        "sizing": {"mode": "verbatim"},
+        "gpuPool": {"vmSize": "Standard_NC24ads_A100_v4"},
+        "model": {"quantization": {"precision": "int4"}, "kvCache": {"maxCacheSize": "4Gi"}},
+    },
     "autoscaling": {"autoscaling": {"enabled": True}},
     "four pipelines, pool bounds": {"gpuPool": {"minNodes": 4, "maxNodes": 10}, "sharding": {"pipelines": 4}},
     "no third cache, no budget, no huge pages": {

@@ -76,7 +76,7 @@ def any_settings(draw, mode="fitted"):
         },
         nodeTuning={"hugePages2Mi": draw(st.sampled_from([0, 256, 1024]))},
         monitoring={"enabled": draw(st.booleans())},
-        engine=draw(st.sampled_from(["zig_ai", "zig_ai", "llama_cpp"])),
+        engine=draw(st.sampled_from(["zig_ai", "zig_ai", "llama_cpp", "vllm"])),
         sizing={"mode": mode},
     )
 

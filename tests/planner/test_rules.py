@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from planner import catalogue, gpu_memory, plan
+from planner import catalogue, gpu_memory, memory, plan
 from settings import SettingsError, StackSettings
 from settings.files import ROOT
 from settings.leaves import document
@@ -38,6 +38,11 @@ def resources(cpu, memory, limit_cpu=None, limit_memory=None, gpus=1):
 def llama_cpp(**sections):
     """The guide's shards with an engine that keeps a pipeline in one pod, on a node whose two GPUs hold the model."""
     return settings(engine="llama_cpp", gpuPool={"vmSize": "Standard_NC48ads_A100_v4"}, **sections)
+
+
+def vllm(size="Standard_NC48ads_A100_v4", **sections):
+    """The guide's shards with an engine that lets the GPUs of a pod share each layer."""
+    return settings(engine="vllm", gpuPool={"vmSize": size}, **sections)
 
 
 PUBLIC = {"public": True, "allowedIpRanges": ["20.1.2.0/24"]}
@@ -289,6 +294,22 @@ CASES = [
         {"coordinator": {"config": {"dynamicBatching": {"maxBatchSize": 256}}}},
     ),
     (
+        "ENGINE-006",
+        vllm(),
+        "sharding.shardsCount",
+        "8 -> 1",
+        "8 shards of 1 GPU become 1 shard of 2 GPUs, on which the model fits",
+        {"shard": resources("5", "109Gi", gpus=2), "sharding": {"shardsCount": 1}},
+    ),
+    (
+        "ENGINE-007",
+        vllm(caching={"l1Cache": {"size": "100Gi"}}, shard=resources("5", "109Gi")),
+        "caching.l1Cache.size",
+        "100Gi -> 55808Mi",
+        "a pipeline has 109 GiB",
+        {"caching": {"l1Cache": {"size": "54Gi"}}},
+    ),
+    (
         "NET-001",
         llama_cpp(),
         "shard.config.networkTimeout",
@@ -419,6 +440,86 @@ def test_a_key_or_a_certificate_is_a_sign_in(lock):
 
 def test_no_redis_is_bought_for_an_engine_that_does_not_ask_it():
     assert plan(settings()).redis_sku and not plan(llama_cpp()).redis_sku
+
+
+def layout_of(made):
+    return len(made.shards), made.pod.gpus, made.nodes
+
+
+FEW_HEADS = {"name": "qwen2-7b"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "shards", "gpus", "nodes"),
+    [
+        # 70B in INT8 fits two A100 and no four V100: a pod, and a group of two whole nodes.
+        (vllm(), 1, 2, 1),
+        (vllm("Standard_NC24s_v3"), 2, 4, 2),
+        (vllm("Standard_ND96isr_H100_v5"), 1, 8, 1),
+        # Whole nodes as they are asked for stay what they are.
+        (vllm(shard=resources("5", "109Gi", gpus=2), sharding={"shardsCount": 2}), 2, 2, 2),
+        # 28 heads, four of them with keys and values: of eight GPUs four.
+        (vllm("Standard_ND96isr_H100_v5", model=FEW_HEADS, sharding={"shardsCount": 1}, shard=resources("5", "9Gi", gpus=8)), 1, 4, 1),
+        (vllm("Standard_NC96ads_A100_v4", sharding={"shardsCount": 1}, shard=resources("5", "109Gi", gpus=3)), 1, 2, 1),
+        # Ten pods of one GPU are three nodes of four, or four where each is to have as many layers.
+        (vllm("Standard_NC24s_v3", sharding={"shardsCount": 10}), 3, 4, 3),
+        (vllm("Standard_NC24s_v3", sharding={"shardsCount": 10, "layersPerShard": 8}), 4, 4, 4),
+        (settings(engine="vllm", gpuPool=A100 | {"mig": "MIG3g"}, model={"name": "llama-2-7b"}, sharding={"shardsCount": 2}), 1, 1, 1),
+    ],
+)
+def test_the_gpus_of_a_pod_share_each_layer(asked, shards, gpus, nodes):
+    made = plan(asked)
+    assert layout_of(made) == (shards, gpus, nodes)
+    strict = made.settings.model_copy(update={"sizing": asked.sizing.model_copy(update={"mode": "strict"})})
+    assert layout_of(plan(strict)) == (shards, gpus, nodes), "what was made is what would be made of it"
+
+
+@pytest.mark.parametrize(("gpus", "instead"), [(3, 2), (6, 4)])
+def test_a_pod_whose_gpus_cannot_share_the_heads_is_refused_verbatim(gpus, instead):
+    asked = vllm(
+        "Standard_ND96isr_H100_v5", shard=resources("5", "109Gi", gpus=gpus), sharding={"shardsCount": 1}, sizing={"mode": "verbatim"}
+    )
+    with pytest.raises(SettingsError) as refused:
+        plan(asked)
+    [problem] = refused.value.problems
+    assert (problem.key, problem.fix.partition(",")[0]) == ("shard.resources.limits.nvidia.com/gpu", str(instead))
+
+
+@pytest.mark.parametrize(
+    ("asked", "fix"),
+    [
+        (vllm(model={"quantization": {"precision": "fp16"}}, sharding={"shardsCount": 1}), "shard.resources.limits.nvidia.com/gpu: 2"),
+        (
+            vllm("Standard_NC24s_v3", sharding={"shardsCount": 4}),
+            "sharding.shardsCount: 2 with shard.resources.limits.nvidia.com/gpu: 4",
+        ),
+    ],
+)
+def test_what_a_refusal_of_vllm_says_is_tried(asked, fix):
+    with pytest.raises(SettingsError) as refused:
+        plan(asked)
+    assert refused.value.problems[0].fix.startswith(f"{fix} or ")
+    gpus = int(fix[-1])
+    shards = 2 if "shardsCount" in fix else 1
+    mended = document(asked) | {"shard": resources("5", "109Gi", gpus=gpus), "sharding": {"shardsCount": shards}}
+    assert layout_of(plan(StackSettings.model_validate_json(json.dumps(mended))))[:2] == (shards, gpus)
+
+
+def test_the_gpus_of_each_stage_share_its_weights_and_cache():
+    made = plan(vllm("Standard_NC24s_v3", model={"kvCache": {"maxCacheSize": "8Gi"}}))
+    first, last = (memory.weights_gib(made.shape, stage.first_layer, stage.last_layer, "int8") / 4 for stage in made.shards)
+    assert made.memory.memory.weights_gib == pytest.approx(max(first, last))
+    assert made.memory.memory.kv_gib == pytest.approx(8 / 4)
+    # A token is in the cache of both stages, half of its layers in each.
+    assert made.memory.tokens == int(8 * 2**30 / memory.kv_bytes_per_token(made.shape, 40, "int8"))
+    assert made.memory.memory.reserve_gib > memory.TENSOR_PARALLEL_OVERHEAD_GIB
+
+
+def test_a_v100_reads_prompts_whole_and_others_in_parts():
+    """vLLM's older release computes the longest prompt at once, so its buffers are planned for that."""
+    old, new = (plan(vllm(size, sharding={"shardsCount": 8})) for size in ("Standard_NC24s_v3", "Standard_NC96ads_A100_v4"))
+    assert gpu_memory.batch_tokens(old.settings, old.gpu, old.shape) == old.shape.context == 4096
+    assert gpu_memory.batch_tokens(new.settings, new.gpu, new.shape) == 2048
 
 
 def codes_in_the_source():

@@ -84,6 +84,13 @@ def deploy_settings(settings: StackSettings) -> Deployed:
 
 
 @functools.cache
+def ray_groups() -> Deployed:
+    """prod with vLLM on V100: two pipelines of two nodes each."""
+    prod = settings_of("prod")
+    return deploy_settings(changed(prod.model_copy(update={"engine": "vllm"}), "sharding", pipelines=2))
+
+
+@functools.cache
 def _deployed_stack(stack: str) -> Deployed:
     return deploy_settings(settings_of(stack))
 

@@ -6,7 +6,7 @@ import pytest
 
 from infra.kubernetes import names, namespaces
 from settings.leaves import with_values
-from tests.infra.kubernetes.conftest import LOCKS, changed, settings_of
+from tests.infra.kubernetes.conftest import LOCKS, changed, ray_groups, settings_of
 
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 
@@ -59,7 +59,7 @@ def opens(policies, direction, own, other, port):
         return True
     peers = {"Ingress": "from", "Egress": "to"}[direction]
     return any(
-        {"port": port, "protocol": PORTS[port]} in rule["ports"]
+        ("ports" not in rule or {"port": port, "protocol": PORTS[port]} in rule["ports"])
         and (peers not in rule or any(matches(peer, namespace, other) for peer in rule[peers]))
         for policy in applying
         for rule in policy["spec"].get(direction.lower(), [])
@@ -113,6 +113,28 @@ def test_shards_that_are_whole_pipelines_talk_to_nobody(deploy):
     """llama-server answers, and is scraped, on one port."""
     found = {(source, target, port) for source, target, port in edges(deploy(settings_of("dev"))) if "shard" in (source, target)}
     assert found == {("coordinator", "shard", 8080), ("prometheus", "shard", 8080), ("shard", "dns", 53)}
+
+
+def test_a_ray_group_is_open_to_itself_alone(monkeypatch):
+    """On every port, as NCCL chooses its own; no other pipeline, and nobody else, reaches what would run their code."""
+    shard = names.labels(names.SHARD, "shard")
+    for pipeline, stage in (("0", "0"), ("0", "1"), ("1", "0")):
+        place = {"leaderworkerset.sigs.k8s.io/group-index": pipeline, "leaderworkerset.sigs.k8s.io/worker-index": stage}
+        monkeypatch.setitem(PODS, f"shard {pipeline}.{stage}", ("zig-ai", shard | place))
+    monkeypatch.delitem(PODS, "shard")
+    found = {edge for edge in edges(ray_groups()) if any(end.startswith("shard") for end in edge[:2])}
+    whole = {(one, other, port) for one in ("shard 0.0", "shard 0.1") for other in ("shard 0.0", "shard 0.1") for port in PORTS}
+    shards = {end for end in PODS if end.startswith("shard")}
+    from_outside = {(source, end, 8080) for source in ("coordinator", "prometheus") for end in shards}
+    assert found == whole | {("shard 1.0", "shard 1.0", port) for port in PORTS} | from_outside | {(end, "dns", 53) for end in shards}
+
+
+def test_pipelines_that_may_come_have_their_policy(deploy, prod):
+    """Those of an autoscaler, and those that a rollout adds before it takes others away."""
+    scaled = changed(prod.model_copy(update={"engine": "vllm"}), "autoscaling", enabled=True, max_pipelines=3)
+    made = deploy(changed(scaled, "rollout", max_surge_pipelines=1)).recorder.all(POLICY)
+    found = [resource.inputs["metadata"]["name"] for resource in made if "pipeline" in resource.inputs["metadata"]["name"]]
+    assert sorted(found) == [f"zig-ai-shard-pipeline-{number}" for number in range(4)]
 
 
 def test_a_public_service_is_open_to_its_ranges_alone(deploy, prod):

@@ -8,7 +8,7 @@ from infra.endpoints import leaders_dns_name, shard_dns_names
 from infra.kubernetes import names
 from infra.kubernetes.config_maps import config_map_name
 from settings.quantities import Duration
-from tests.infra.kubernetes.conftest import changed, settings_of
+from tests.infra.kubernetes.conftest import changed, ray_groups, settings_of
 
 LWS = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
 
@@ -67,6 +67,28 @@ def test_one_group_of_eight(deployed):
     assert spec["leaderWorkerTemplate"]["restartPolicy"] == "RecreateGroupOnPodRestart"
     assert spec["startupPolicy"] == "LeaderCreated"
     assert spec["rolloutStrategy"]["rollingUpdateConfiguration"] == {"maxUnavailable": 1, "maxSurge": 0}
+
+
+def test_a_leader_that_is_told_something_else_has_a_template_of_its_own(deployed):
+    assert "leaderTemplate" not in shard_set(deployed).inputs["spec"]["leaderWorkerTemplate"]
+    spec = shard_set(ray_groups()).inputs["spec"]
+    group = spec["leaderWorkerTemplate"]
+    assert (spec["replicas"], group["size"]) == (2, 2)
+    [leader], [worker] = (group[name]["spec"]["containers"] for name in ("leaderTemplate", "workerTemplate"))
+    assert " leader " in leader["command"][2] and leader["args"][0] == "serve"
+    assert " worker " in worker["command"][2] and "args" not in worker
+    assert leader["readinessProbe"]["httpGet"]["port"] == "http"
+    assert worker["readinessProbe"]["tcpSocket"] == {"port": "raylet"}
+
+
+def test_a_worker_is_placed_secured_and_equipped_like_its_leader():
+    group = shard_set(ray_groups()).inputs["spec"]["leaderWorkerTemplate"]
+    leader, worker = (group[name] for name in ("leaderTemplate", "workerTemplate"))
+    assert leader["metadata"] == worker["metadata"]
+    assert {k: v for k, v in leader["spec"].items() if k != "containers"} == {k: v for k, v in worker["spec"].items() if k != "containers"}
+    own = {"command", "args", "ports", "startupProbe", "livenessProbe", "readinessProbe"}
+    [of_leader], [of_worker] = leader["spec"]["containers"], worker["spec"]["containers"]
+    assert {k: v for k, v in of_leader.items() if k not in own} == {k: v for k, v in of_worker.items() if k not in own}
 
 
 def test_the_plans_resources_reach_the_pod(deployed):

@@ -1,0 +1,219 @@
+"""vLLM: a pod's GPUs share each layer (tensor parallel), and a model too large for a node is a pipeline of such pods, joined by Ray
+(`ray_group.py`). Envoy is the coordinator (`proxied.py`).
+
+The weights are a Hugging Face folder in the weight storage, `/data/<model.name>/`. Which release runs follows from the GPU:
+docs/adr/0007-vllm-by-gpu-generation.md. Flags and variables: tests/engines/vllm_flags/ has all that each release knows.
+
+Unverified for want of a GPU node: the image under another user than its own (root) with a read-only root; an 8-bit cache on a V100;
+`--kv-offloading-size` in a group of pods.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from engines import proxied, ray_group
+from engines.common import loading, variable
+from engines.images import image_reference
+from engines.vllm_told import told
+from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
+from planner import gpu_memory
+from planner.engine_traits import VLLM_ON_VOLTA, traits
+from planner.plan import Plan
+from settings import StackSettings
+
+IMAGE = "docker.io/vllm/vllm-openai"
+USER = 10001
+"""Any that is not root: nothing in the image belongs to a user of its own."""
+
+HTTP = Port(name="http", number=8080)
+HEALTH_PATH = "/health"
+DATA_DIR = "/data"
+HOME = "/tmp"
+
+_BLOCK_TOKENS = 16
+"""Of the cache; the default of both releases on CUDA."""
+_SWITCHED_OFF = ("0", "false", "no", "off")
+
+
+def release(plan: Plan) -> str:
+    """Of vLLM."""
+    return traits(plan.settings.engine, plan.gpu).release
+
+
+def model_path(settings: StackSettings) -> str:
+    return f"{DATA_DIR}/{settings.model.name}"
+
+
+def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
+    """The whole command line after `vllm`."""
+    batching, model = settings.coordinator.config.dynamic_batching, settings.model
+    sequences = batching.max_batch_size if batching.enabled else 1
+    return (
+        "serve",
+        model_path(settings),
+        *("--served-model-name", model.name),
+        *("--host", "0.0.0.0"),
+        *("--port", str(HTTP.number)),
+        *("--tensor-parallel-size", str(plan.pod.gpus)),
+        *("--pipeline-parallel-size", str(len(plan.shards))),
+        *("--distributed-executor-backend", _executor(plan)),
+        *_precision(settings, plan),
+        *("--load-format", "safetensors"),
+        *("--gpu-memory-utilization", f"{settings.shard.config.gpu_memory_fraction:g}"),
+        *("--kv-cache-dtype", "fp8" if model.kv_cache.compression else "auto"),
+        # The cache must hold one request of that length, or the server stops at start.
+        *("--max-model-len", str(min(plan.shape.context, max(_BLOCK_TOKENS, plan.memory.tokens)))),
+        *("--max-num-seqs", str(sequences)),
+        *("--max-num-batched-tokens", str(max(sequences, gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
+        *("--scheduling-policy", "priority" if batching.priority_batching else "fcfs"),
+        *(("--enforce-eager",) if _without_graphs(settings) else ()),
+        # A line for each health check would bury the rest.
+        "--disable-uvicorn-access-log",
+        *(_of_volta(plan) if release(plan) == VLLM_ON_VOLTA else _of_others(settings, plan)),
+    )
+
+
+def _executor(plan: Plan) -> str:
+    if len(plan.shards) > 1:
+        return "ray"
+    return "mp" if plan.pod.gpus > 1 else "uni"
+
+
+def _precision(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
+    """What is not quantised is computed in 16 bits. The method is named so that another kind of checkpoint is an error at start: vLLM
+    would otherwise load it as it is, which takes up to four times the memory that was planned."""
+    quantization = settings.model.quantization
+    precision = quantization.precision if quantization.enabled else "fp16"
+    if precision in ("fp16", "bf16"):
+        return ("--dtype", {"fp16": "half", "bf16": "bfloat16"}[precision])
+    return ("--dtype", "auto" if plan.gpu.bf16 else "half", "--quantization", quantization_method(plan))
+
+
+def quantization_method(plan: Plan) -> str:
+    """Of a quantised checkpoint: what llm-compressor writes, or GPTQ, which alone runs on Volta (docs/features/quantization)."""
+    return "gptq" if release(plan) == VLLM_ON_VOLTA else "compressed-tensors"
+
+
+def _of_volta(plan: Plan) -> tuple[str, ...]:
+    """Of the older release. Chunked prefill and prefix caching share a Triton kernel that crashes on a V100 (vllm#8024, vllm#13738)."""
+    return (
+        *("--num-gpu-blocks-override", str(max(1, plan.memory.tokens // _BLOCK_TOKENS))),
+        "--no-enable-chunked-prefill",
+        "--no-enable-prefix-caching",
+        # Prompts would be in the log; later releases leave them out by default.
+        "--disable-log-requests",
+    )
+
+
+def _of_others(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
+    l1_cache, backend = settings.caching.l1_cache, attention_backend(settings, plan)
+    return (
+        *("--kv-cache-memory-bytes", str(int(plan.memory.memory.kv_gib * 2**30))),
+        "--enable-chunked-prefill",
+        "--enable-prefix-caching",
+        *(("--attention-backend", backend) if backend else ()),
+        *("--safetensors-load-strategy", "lazy" if settings.shard.config.memory_mapping else "eager"),
+        *(("--kv-offloading-size", f"{l1_cache.size.gib:g}", "--kv-offloading-backend", "native") if l1_cache.enabled else ()),
+    )
+
+
+def attention_backend(settings: StackSettings, plan: Plan) -> str | None:
+    """None where vLLM chooses: models with one latent vector for all heads have kernels of their own.
+
+    FlashAttention 2 reads no 8-bit cache, its third version (compute capability 9) does: docs/design/attention_backends.md.
+    """
+    if plan.shape.kv == "mla":
+        return None
+    compressed, hopper = settings.model.kv_cache.compression, (plan.gpu.compute_capability or "").startswith("9.")
+    if settings.model.attention.flash_attention and (hopper or not compressed):
+        return "FLASH_ATTN"
+    return "FLASHINFER" if compressed else "TRITON_ATTN"
+
+
+def _without_graphs(settings: StackSettings) -> bool:
+    return any(one.name == "CUDA_ENABLE_GRAPHS" and (one.value or "").lower() in _SWITCHED_OFF for one in settings.shard.env)
+
+
+def _environment(settings: StackSettings, plan: Plan) -> tuple[Env, ...]:
+    asked = tuple(map(variable, settings.shard.env))
+    load_seconds = math.ceil(settings.rollout.model_load_timeout.seconds)
+    ours = [
+        # The root is read-only, and caches of compiled kernels are kept below HOME.
+        Env(name="HOME", value=HOME),
+        # PyTorch asks for the user's name, and this one is not in the image's /etc/passwd (vllm-project/vllm#44548).
+        Env(name="USER", value="vllm"),
+        Env(name="HF_HUB_OFFLINE", value="1"),
+        Env(name="VLLM_NO_USAGE_STATS", value="1"),
+        Env(name="VLLM_DO_NOT_TRACK", value="1"),
+        # Each GPU has a process of its own.
+        Env(name="OMP_NUM_THREADS", value=str(max(1, settings.shard.config.worker_threads // max(1, plan.pod.gpus)))),
+    ]
+    if release(plan) == VLLM_ON_VOLTA:
+        ours += [Env(name="VLLM_USE_V1", value="0"), Env(name="VLLM_ATTENTION_BACKEND", value="XFORMERS")]
+    else:
+        # It gives up on its own engine after ten minutes otherwise.
+        ours.append(Env(name="VLLM_ENGINE_READY_TIMEOUT_S", value=str(load_seconds)))
+    if len(plan.shards) > 1:
+        counts = ",".join(str(shard.last_layer - shard.first_layer + 1) for shard in plan.shards)
+        ours += [Env(name="VLLM_PP_LAYER_PARTITION", value=counts), *ray_group.ENVIRONMENT]
+    names = {one.name for one in asked}
+    return (*asked, *(one for one in ours if one.name not in names))
+
+
+def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads: bool) -> Server:
+    load_seconds = math.ceil(settings.rollout.model_load_timeout.seconds)
+    command: tuple[str, ...] = ("vllm",)
+    if len(plan.shards) > 1:
+        command = (ray_group.leader if leads else ray_group.worker)(plan.pod.gpus, load_seconds)
+    port, path = (HTTP, HEALTH_PATH) if leads else (ray_group.RAYLET, None)
+    return Server(
+        image=image_reference(settings.images.shard or f"{IMAGE}:v{release(plan)}", endpoints.registry),
+        command=command,
+        args=arguments(settings, plan) if leads else (),
+        env=_environment(settings, plan),
+        config_files=(),
+        ports=(port,),
+        metrics_port=HTTP.name,
+        startup=loading(port.name, path, load_seconds),
+        # A restart costs a whole pipeline a model load, so it is given a minute to answer again.
+        liveness=Probe(port=port.name, path=path, failure_threshold=6),
+        readiness=Probe(port=port.name, path=path, period_seconds=5),
+        requests=dict(plan.pod.requests),
+        limits=dict(plan.pod.limits),
+        run_as_user=USER,
+        # A worker too: a group ends as a whole, and its leader answers nothing without it.
+        pre_stop_seconds=proxied.serving_on_seconds(settings),
+        weights_dir=DATA_DIR,
+        # NCCL and the processes of a pod's GPUs meet in it.
+        shared_memory="8Gi",
+    )
+
+
+class Vllm:
+    """`vllm serve` behind Envoy."""
+
+    name = "vllm"
+
+    def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload:
+        """`plan` must be of this engine."""
+        grouped = len(plan.shards) > 1
+        upstream = proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH)
+        workload = Workload(
+            coordinator=proxied.coordinator(settings, endpoints, upstream),
+            shard=_server(settings, plan, endpoints, leads=True),
+            worker=_server(settings, plan, endpoints, leads=False) if grouped else None,
+            serving_ports=(proxied.serving_port(settings),),
+            leaders_port=HTTP,
+            shards_talk=grouped,
+            shards_choose_ports=grouped,
+            inference_path=proxied.INFERENCE_PATH,
+            load_query=proxied.LOAD_QUERY,
+            latency=proxied.LATENCY,
+            requests=proxied.REQUESTS,
+        )
+        return replace(workload, told=told(workload, plan))
+
+
+VLLM = Vllm()
