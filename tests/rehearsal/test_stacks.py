@@ -1,4 +1,5 @@
-"""prod and dev, unmodified, side by side on the real engine and real control planes: what runs where, and that nothing is left."""
+"""prod and dev, unmodified, side by side on the real engine and real control planes: what runs where, that prod changes its engine, and
+that nothing is left."""
 
 import contextlib
 import json
@@ -143,10 +144,14 @@ def test_nothing_is_pending(prod):
 
 @pytest.mark.parametrize("stack", ["prod", "dev"])
 def test_each_setting_is_where_explain_says(stacks, stack):
+    assert_each_setting_is_where_explain_says(stacks[stack], stack)
+
+
+def assert_each_setting_is_where_explain_says(rehearsed, stack):
     """In the real API server, in the stand-in's state, in the engine's: `where` is looked up as it is printed."""
-    asked = files.from_file(stacks[stack].layout.project / f"Pulumi.{stack}.yaml", stack).settings
+    asked = files.from_file(rehearsed.layout.project / f"Pulumi.{stack}.yaml", stack).settings
     made = plan(asked)
-    standing = Standing(stacks[stack], made)
+    standing = Standing(rehearsed, made)
     places = [
         place
         for row in outcomes(asked, made, rendered(made, stack), stack)
@@ -191,14 +196,42 @@ def test_the_load_test_can_be_started_from_its_template(prod):
     assert accepted.returncode == 0 and "Warning" not in accepted.stderr, accepted.stderr
 
 
+def test_one_line_switches_the_engine_of_a_running_stack(prod):
+    """To vLLM, whose pipeline spans two nodes of V100: a Ray group as the real LeaderWorkerSet controller makes it, on the same nodes."""
+    assert_unchanged_by_a_second_up(prod)
+    # The other engine's Redis is protected, and nothing asks it any more.
+    prod.engine.unprotect()
+    file = prod.layout.project / "Pulumi.prod.yaml"
+    file.write_text(file.read_text().replace("config:\n", "config:\n  zig-ai-aks:engine: vllm\n", 1))
+    outcome = prod.engine.up("up with vllm")
+    assert not outcome.failed, outcome.errors
+    leader, worker = sorted(running(prod.get("pods", "zig-ai"), "zig-ai-shard"), key=lambda pod: pod["metadata"]["name"])
+    assert [pod["metadata"]["name"] for pod in (leader, worker)] == ["zig-ai-shard-0", "zig-ai-shard-0-1"]
+    assert leader["spec"]["nodeName"] != worker["spec"]["nodeName"] and look(prod.layout).not_running == []
+    assert [(node.gpus_used, node.gpus) for node in look(prod.layout).nodes if node.gpus] == [(4, 4)] * GPU_NODES
+    for pod, subcommand in ((leader, " leader "), (worker, " worker ")):
+        [container] = pod["spec"]["containers"]
+        assert container["image"] == "docker.io/vllm/vllm-openai:v0.8.5.post1" and subcommand in container["command"][2]
+        # What the group's commands read, and the controller's webhook adds.
+        given = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert given["LWS_GROUP_SIZE"] == "2" and given["LWS_LEADER_ADDRESS"].startswith("zig-ai-shard-0.zig-ai-shard.")
+        assert pod["status"]["qosClass"] == "Guaranteed"
+    assert_each_setting_is_where_explain_says(prod, "prod")
+    assert "azure-native:redisenterprise:" not in prod.layout.azure.read_text()
+
+
 def test_a_second_up_and_a_refresh_change_nothing_and_destroy_leaves_nothing(stacks):
     with ThreadPoolExecutor() as side_by_side:
         list(side_by_side.map(to_the_end, stacks.values()))
 
 
-def to_the_end(stack):
+def assert_unchanged_by_a_second_up(stack):
     for outcome in (stack.engine.up("up again"), stack.engine.refresh()):
         assert not outcome.failed and not outcome.changed, (stack.layout.root.name, outcome.errors, outcome.details)
+
+
+def to_the_end(stack):
+    assert_unchanged_by_a_second_up(stack)
     if stack.engine.protected():
         refused = stack.engine.destroy()
         assert refused.failed and "protect" in "".join(refused.errors)
