@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_argument("--pipelines", type=_count, default=2, help="how many llama-servers behind the coordinator (default: 2)")
     serve.add_argument("--port", type=_port, default=8080, help="where clients ask (default: 8080)")
     serve.add_argument("--model", type=Path, help=f"a GGUF file (default: the toolchain's {MODEL})")
+    serve.add_argument("--secrets", type=Path, help="a folder with one for each Secret that the stack names, and its keys as files")
     serve.add_argument("--folder", type=Path, help="for logs and configuration (default: .local/STACK)")
     options = parser.parse_args(arguments)
     _on_signals(_end)
@@ -82,7 +83,7 @@ def _serve(options: argparse.Namespace) -> None:
     folder = options.folder or files.ROOT / ".local" / options.stack
     model = options.model or Cache.of_user().share / "models" / MODEL
     with _alone(folder):
-        made = service(rendered, model=model, port=options.port, folder=folder)
+        made = service(rendered, model=model, port=options.port, folder=folder, secrets=options.secrets)
         try:
             _introduce(rendered, made, model)
             made.start(_say)
@@ -131,7 +132,10 @@ def _invite(rendered: Rendered, made: Service) -> None:
         _say(f"  Prometheus' API: http://{HOST}:{made.observer.probe_port}/api/v1/query?query=up")
     _say("")
     body = json.dumps(REQUEST)
-    _say(f"curl -s {made.url}{rendered.workload.inference_path} -H 'Content-Type: application/json' -d '{body}'\n")
+    # A certificate is for the service's own name.
+    secure = " -k" if made.scheme == "https" else ""
+    key = ' -H "Authorization: Bearer $API_KEY"' if rendered.api_keys else ""
+    _say(f"curl -s{secure} {made.url}{rendered.workload.inference_path} -H 'Content-Type: application/json'{key} -d '{body}'\n")
 
 
 if __name__ == "__main__":

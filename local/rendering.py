@@ -25,6 +25,8 @@ class Rendered:
     """The stack's own; a machine of this size gets a smaller one."""
     workload: Workload
     pipelines: int
+    api_keys: bool
+    """Clients need one."""
     leaders: str
     """DNS name whose addresses are the pipelines' leaders, as the coordinator's configuration has it."""
 
@@ -55,5 +57,6 @@ def render(file: Path, stack: str, pipelines: int) -> Rendered:
         model=settings.model.name,
         workload=ENGINES[ENGINE].render(plan.settings, plan, endpoints),
         pipelines=pipelines,
+        api_keys=settings.exposure.api_keys is not None,
         leaders=endpoints.leaders_dns,
     )

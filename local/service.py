@@ -23,6 +23,7 @@ from local.substitutions import (
     COORDINATOR_PROGRAM,
     HOST,
     SHARD_PROGRAM,
+    Around,
     Command,
     Here,
     Substitution,
@@ -44,6 +45,7 @@ class Service:
     """Pipelines and their coordinator on this machine."""
 
     folder: Path
+    scheme: str
     port: int
     pipelines: list[Member]
     name_server: NameServer
@@ -58,7 +60,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"{self.scheme}://{HOST}:{self.port}"
 
     @property
     def members(self) -> list[Member]:
@@ -117,19 +119,20 @@ class Service:
         self.name_server.close()
 
 
-def service(rendered: Rendered, *, model: Path, port: int, folder: Path) -> Service:
-    """The service of one rendered stack, not started. Raises ServeError."""
+def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets: Path | None = None) -> Service:
+    """The service of one rendered stack, not started; `secrets` has a folder for each Secret of the stack. Raises ServeError."""
     _check(model, port)
     folder = folder.resolve()
     coordinator = rendered.workload.coordinator
     addresses = [f"127.0.1.{number}" for number in range(1, rendered.pipelines + 1)]
-    [shared] = _free_ports(1, *addresses)
-    free = _free_ports(len(coordinator.ports) + 2)
+    [shared] = free_ports(1, *addresses)
+    free = free_ports(len(coordinator.ports) + 2)
     [serving] = rendered.workload.serving_ports
     ports = {each.number: port if each == serving else free.pop() for each in coordinator.ports} | {ADMIN_PORT: free.pop()}
     pipelines = _pipelines(rendered.workload.shard, addresses, shared, model, folder)
     names = NameServer(HOST, rendered.leaders, lambda: [one.host for one in pipelines if one.running and not one.leaving])
-    command, files = coordinator_command(coordinator, folder / CONFIG_FOLDER, ports, {rendered.leaders: shared}, names.port)
+    around = Around(folder=folder / CONFIG_FOLDER, ports=ports, names={rendered.leaders: shared}, name_server=names.port, secrets=secrets)
+    command, files = coordinator_command(coordinator, around)
     proxy = Member(
         name="coordinator",
         command=command,
@@ -143,6 +146,7 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path) -> Serv
     observer, scraping = _prometheus(free.pop(), metrics, rendered.workload.metrics_path, folder)
     return Service(
         folder=folder,
+        scheme=serving.name,
         port=port,
         pipelines=pipelines,
         name_server=names,
@@ -220,7 +224,7 @@ def _environment(command: Command, folder: Path) -> dict[str, str]:
     return os.environ | command.environment | {MARK: str(folder)}
 
 
-def _free_ports(count: int, *addresses: str) -> list[int]:
+def free_ports(count: int, *addresses: str) -> list[int]:
     """Each free on all of the addresses."""
     found: list[int] = []
     with contextlib.ExitStack() as stack:

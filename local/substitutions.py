@@ -130,38 +130,72 @@ def _environment(server: Server) -> tuple[dict[str, str], tuple[Substitution, ..
     return literal, tuple(Substitution(what=name, pod="set", here="not set", because=because) for name in gone)
 
 
-def coordinator_command(
-    server: Server, folder: Path, ports: Mapping[int, int], names: Mapping[str, int], name_server: int
-) -> tuple[Command, dict[str, str]]:
-    """Envoy as the coordinator's pod has it, and the files that it reads, to be written into `folder`.
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What the coordinator finds around it on this machine."""
 
-    `ports`: port in the pod -> port here; `names`: DNS name -> port of what it stands for; `name_server`: port of the DNS that knows
-    them. Raises ServeError.
-    """
-    files = {file.name: _at_home(file.content, ports, names, name_server) for file in server.config_files}
+    folder: Path
+    """Where its files are to be written."""
+    ports: Mapping[int, int]
+    """Port in the pod -> port here."""
+    names: Mapping[str, int]
+    """DNS name -> port of what it stands for."""
+    name_server: int
+    """Port of the DNS that knows them."""
+    secrets: Path | None
+    """A folder with one for each Secret."""
+
+
+def coordinator_command(server: Server, around: Around) -> tuple[Command, dict[str, str]]:
+    """Envoy as the coordinator's pod has it, and the files that it reads. Raises ServeError."""
+    moves = {server.config_dir: around.folder} | _secrets(server, around.secrets)
+    files = {file.name: _at_home(_moved(file.content, moves), around) for file in server.config_files}
     program, *arguments = _program(server, COORDINATOR_PROGRAM)
-    moved = [argument.replace(server.config_dir, str(folder)) for argument in arguments]
+    moved = [_moved(argument, moves) for argument in arguments]
     environment, of_environment = _environment(server)
     only = "for this machine only"
     substitutions = (
-        Substitution(what="configuration", pod=server.config_dir, here=str(folder), because="no pod mounts it"),
-        *(Substitution(what="listener", pod=f":{pod}", here=f"{HOST}:{port}", because=only) for pod, port in ports.items()),
+        *(Substitution(what="files", pod=pod, here=str(here), because="no pod mounts them") for pod, here in moves.items()),
+        *(Substitution(what="listener", pod=f":{pod}", here=f"{HOST}:{port}", because=only) for pod, port in around.ports.items()),
         *(
             Substitution(what="pipelines", pod=name, here=f"127.0.1.*:{port}", because="no pods with addresses")
-            for name, port in names.items()
+            for name, port in around.names.items()
         ),
-        Substitution(what="name server", pod="the cluster's", here=f"{HOST}:{name_server}", because="only a cluster's knows pods"),
+        Substitution(what="name server", pod="the cluster's", here=f"{HOST}:{around.name_server}", because="only a cluster's knows pods"),
         *of_environment,
     )
     command = Command(arguments=(program, *moved), environment=environment, substitutions=substitutions)
     return command, files
 
 
-def _at_home(content: str, ports: Mapping[int, int], names: Mapping[str, int], name_server: int) -> str:
-    """Envoy's bootstrap with every address on this host."""
+def _secrets(server: Server, secrets: Path | None) -> dict[str, Path]:
+    """Folder in the pod -> folder here, of the Secrets that are mounted as files."""
+    found = {}
+    for mounted in server.secrets.values():
+        here = secrets / mounted.secret if secrets else None
+        missing = [key for key in mounted.keys if here is None or not (here / key).is_file()]
+        if here is None or missing:
+            lacking = f"{here} has no {', '.join(missing)}" if here else "a process has no Secret"
+            keys = ", ".join(mounted.keys)
+            raise ServeError(
+                f"the coordinator reads the Secret {mounted.secret} as files, and {lacking}: give --secrets FOLDER, with "
+                f"{keys} in FOLDER/{mounted.secret}"
+            )
+        found[mounted.folder] = here.resolve()
+    return found
+
+
+def _moved(text: str, moves: Mapping[str, Path]) -> str:
+    for pod, here in moves.items():
+        text = text.replace(pod, str(here))
+    return text
+
+
+def _at_home(content: str, around: Around) -> str:
+    """A file of Envoy's with every address on this host."""
     document = yaml.safe_load(content)
-    _move(document, ports, names)
-    _ask(document, name_server)
+    _move(document, around.ports, around.names)
+    _ask(document, around.name_server)
     return yaml.safe_dump(document, sort_keys=False)
 
 

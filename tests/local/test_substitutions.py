@@ -1,13 +1,14 @@
 """What a process is told otherwise than its pod, flag by flag and address by address."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
-from engines.workload import ConfigFile, Env, Port, Probe, SecretKey, Server
+from engines.workload import ConfigFile, Env, MountedSecret, Port, Probe, SecretKey, Server
 from local.errors import ServeError
-from local.substitutions import RESOLVER, Here, coordinator_command, shard_command
+from local.substitutions import RESOLVER, Around, Here, coordinator_command, shard_command
 
 HERE = Here(model=Path("/models/small.gguf"), host="127.0.1.1", port=4000, threads=1)
 BASE = ("--model", "/data/m.gguf", "--host", "0.0.0.0", "--port", "8080")
@@ -70,9 +71,7 @@ def address(host, port):
 def test_every_address_of_the_proxy_is_on_this_machine(tmp_path):
     resolver = {"name": RESOLVER, "typed_config": {"keep": 1}}
     content = yaml.safe_dump({"a": [address("0.0.0.0", 8080)], "b": {"c": address("leaders.svc", 8080), "d": resolver}, "keep": "0.0.0.0"})
-    made, files = coordinator_command(
-        server("-c", "/app/config/envoy.yaml", content=content), tmp_path, {8080: 5000}, {"leaders.svc": 4000}, 5353
-    )
+    made, files = coordinator_command(server("-c", "/app/config/envoy.yaml", content=content), around(tmp_path, {"leaders.svc": 4000}))
     assert made.arguments == ("envoy", "-c", f"{tmp_path}/envoy.yaml")
     told = yaml.safe_load(files["envoy.yaml"])
     asks = resolver | {"typed_config": {"keep": 1, "resolvers": [address("127.0.0.1", 5353)]}}
@@ -83,4 +82,23 @@ def test_an_address_that_is_nowhere_here_stops_it(tmp_path):
     """Else the local proxy would call somebody's network."""
     content = yaml.safe_dump([address("redis.example", 10000)])
     with pytest.raises(ServeError, match=r"nowhere on this machine: redis\.example:10000"):
-        coordinator_command(server(content=content), tmp_path, {8080: 5000}, {}, 5353)
+        coordinator_command(server(content=content), around(tmp_path))
+
+
+def around(folder, names=None, secrets=None):
+    return Around(folder=folder, ports={8080: 5000}, names=names or {}, name_server=5353, secrets=secrets)
+
+
+def test_a_secret_is_a_folder_that_is_given(tmp_path):
+    mounted = {"tls": MountedSecret(secret="front-door", folder="/app/secrets/tls", keys=("tls.crt", "tls.key"))}
+    asked = dataclasses.replace(server(content=yaml.safe_dump({"file": "/app/secrets/tls/tls.crt"})), secrets=mounted)
+    with pytest.raises(ServeError, match=r"a process has no Secret: give --secrets FOLDER, with tls.crt, tls.key in FOLDER/front-door"):
+        coordinator_command(asked, around(tmp_path))
+    (tmp_path / "front-door").mkdir()
+    (tmp_path / "front-door" / "tls.crt").touch()
+    with pytest.raises(ServeError, match=r"front-door has no tls.key"):
+        coordinator_command(asked, around(tmp_path, secrets=tmp_path))
+    (tmp_path / "front-door" / "tls.key").touch()
+    made, files = coordinator_command(asked, around(tmp_path, secrets=tmp_path))
+    assert yaml.safe_load(files["envoy.yaml"]) == {"file": f"{tmp_path}/front-door/tls.crt"}
+    assert ("/app/secrets/tls", f"{tmp_path}/front-door") in {(each.pod, each.here) for each in made.substitutions}
