@@ -22,6 +22,20 @@ READY_PATH = "/ready"
 
 _HCM = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
+_HEAP = 0.95
+"""Of the process' memory; the rest is code and stacks."""
+_FRONT = {
+    # A path is what the routes below compare, not what a server makes of it.
+    "normalize_path": True,
+    "merge_slashes": True,
+    "path_with_escaped_slashes_action": "REJECT_REQUEST",
+    "http2_protocol_options": {
+        "max_concurrent_streams": 100,
+        "initial_stream_window_size": 64 * 1024,
+        "initial_connection_window_size": 1024 * 1024,
+    },
+}
+"""What Envoy's documentation asks of a proxy whose clients nobody knows: configuration/best_practices/edge."""
 _REFUSAL = {
     "json_format": {"error": {"message": "%LOCAL_REPLY_BODY%", "type": "%RESPONSE_CODE_DETAILS%", "code": "%RESPONSE_CODE%"}},
     "content_type": "application/json",
@@ -60,6 +74,10 @@ class ProxyArgs:
     """How long a pipeline may send nothing of an answer before the request is taken to another."""
     retries: int
     max_request_bytes: int
+    request_s: float
+    """How long a client may take to send its request."""
+    memory_bytes: int | None
+    """What the process may take; near it, requests are refused with 503. None: as much as there is."""
     guard: Guard
 
 
@@ -73,17 +91,31 @@ def bootstrap(args: ProxyArgs) -> dict[str, Any]:
             "listeners": [_listener(args), _metrics_listener(args.metrics_port)],
             "clusters": [envoy_pipelines.cluster(args.pipelines), _admin_cluster()],
         },
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": f"{EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": args.max_connections,
-                    },
-                }
-            ]
-        },
+        "overload_manager": _overload(args),
+    }
+
+
+def _overload(args: ProxyArgs) -> dict[str, Any]:
+    """Connections beyond the limit are turned away; requests are, rather than have the kernel end the process for its memory."""
+    connections = {
+        "@type": f"{EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": args.max_connections,
+    }
+    monitors = [{"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections}]
+    if args.memory_bytes is None:
+        return {"resource_monitors": monitors}
+    heap = "envoy.resource_monitors.fixed_heap"
+    size = {
+        "@type": f"{EXTENSIONS}.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+        "max_heap_size_bytes": round(args.memory_bytes * _HEAP),
+    }
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [*monitors, {"name": heap, "typed_config": size}],
+        "actions": [
+            {"name": f"envoy.overload_actions.{action}", "triggers": [{"name": heap, "threshold": {"value": full}}]}
+            for action, full in (("shrink_heap", 0.95), ("stop_accepting_requests", 0.98))
+        ],
     }
 
 
@@ -109,9 +141,10 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
         # The answer that closes a connection says so: no request is on its way to a closed one.
         "http1_safe_max_connection_duration": True,
         # A client that sends its request a byte at a time holds nothing for long; an answer may stream for as long as it takes.
-        "request_headers_timeout": "10s",
-        "request_timeout": "60s",
+        "request_headers_timeout": seconds(min(10, args.request_s)),
+        "request_timeout": seconds(args.request_s),
         "stream_idle_timeout": "0s",
+        **_FRONT,
         "route_config": {"name": "service", "virtual_hosts": [{"name": "service", "domains": ["*"], "routes": _routes(args)}]},
         "http_filters": [
             _health_filter(args),

@@ -48,6 +48,8 @@ LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE})"
 """All that is in the system: Envoy answers none of these by itself while a pipeline is healthy."""
 
 _SHUTDOWN_SECONDS = 5
+_REQUEST_SECONDS = 60
+"""For a request of the largest size from a client with 140 kbit/s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,11 @@ def _guard(settings: StackSettings, secrets: Mapping[str, MountedSecret]) -> Gua
     return Guard(tls=tls, api_keys_dir=folders.get(API_KEYS), requests_per_minute=limit)
 
 
+def _memory_bytes(settings: StackSettings) -> int | None:
+    limit = settings.coordinator.resources.limits.memory
+    return round(limit.bytes) if limit else None
+
+
 def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> ProxyArgs:
     """What the settings make of Envoy."""
     config, shard, limits = settings.coordinator.config, settings.shard.config, settings.coordinator.limits
@@ -120,6 +127,8 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
         silence_s=shard.network_timeout.seconds,
         retries=shard.retry_attempts,
         max_request_bytes=round(limits.request_size.bytes),
+        request_s=_REQUEST_SECONDS,
+        memory_bytes=_memory_bytes(settings),
         guard=_guard(settings, _secrets(settings.exposure)),
     )
 

@@ -1,9 +1,11 @@
-"""What stands open at the front door."""
+"""What stands open at the front door, and what memory and time the proxy there needs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from planner import proxy_memory
 from planner.rules.rule import Advice, Situation
 
 _RULES = "settings/reach_rules.py"
@@ -34,4 +36,48 @@ def public_without_sign_in(at: Situation) -> Iterator[Advice]:
         )
 
 
-RULES = (public_without_tls, public_without_sign_in)
+_SPARE_GIB = 4
+"""That may be asked for beyond the need: no node is saved by less, and the guide's 12 GiB are for a cache that the proxy does not have."""
+
+
+def proxy_needs(at: Situation) -> Iterator[Advice]:
+    if not at.traits.proxied:
+        return
+    coordinator = at.settings.coordinator
+    needed_gib = proxy_memory.needed_gib(coordinator)
+    config, limits = coordinator.config, coordinator.limits
+    for side in ("requests", "limits"):
+        written = getattr(coordinator.resources, side).memory
+        if written is None or needed_gib <= written.gib <= needed_gib + _SPARE_GIB:
+            continue
+        requests = config.connection_pool_size + limits.queued_requests
+        why = "it would refuse requests that its limits let in" if written.gib < needed_gib else "it keeps no answers"
+        yield Advice(
+            code="PROXY-001",
+            outcome="adjusted",
+            path=("coordinator", "resources", side, "memory"),
+            value=f"{math.ceil(needed_gib)}Gi",
+            because=f"{config.max_connections:,} connections and {requests:,} requests of {limits.request_size} at once take the proxy "
+            f"{needed_gib:.1f} GiB: {why}",
+            source=proxy_memory.SOURCE,
+        )
+
+
+DNS_SECONDS = 32
+"""Until a coordinator has heard that a pipeline is gone: records live for 30 s in Kubernetes' default CoreDNS, and it asks every 2 s."""
+
+
+def grace_outlasts_dns(at: Situation) -> Iterator[Advice]:
+    grace = at.settings.rollout.termination_grace
+    if at.traits.proxied and grace.seconds < DNS_SECONDS:
+        yield Advice(
+            code="ROLL-001",
+            outcome="noted",
+            path=("rollout", "terminationGrace"),
+            because=f"a coordinator may send requests to a pipeline for {DNS_SECONDS} s after it was told to end: those of the last "
+            f"{DNS_SECONDS - grace.seconds:g} s meet a pod that is gone, and are sent anew",
+            source="kubernetes/website content/en/docs/tasks/administer-cluster/dns-custom-nameservers.md, engines/envoy_pipelines.py",
+        )
+
+
+RULES = (public_without_tls, public_without_sign_in, proxy_needs, grace_outlasts_dns)

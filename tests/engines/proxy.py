@@ -123,6 +123,8 @@ def arguments(*made, upstream=None, guard=None, **changes):
             silence_s=30,
             retries=3,
             max_request_bytes=2**20,
+            request_s=60,
+            memory_bytes=None,
             guard=dataclasses.replace(Guard(tls=None, api_keys_dir=None, requests_per_minute=None), **(guard or {})),
         ),
         **changes,
@@ -131,6 +133,7 @@ def arguments(*made, upstream=None, guard=None, **changes):
 
 @dataclasses.dataclass
 class Proxy:
+    pid: int
     port: int
     metrics_port: int
     admin_port: int
@@ -196,7 +199,7 @@ def running(args, made, folder):
     command = [program, "-c", str(file), "--log-level", "info", "--concurrency", "1", "--use-dynamic-base-id"]
     with log.open("w") as out:
         process = subprocess.Popen(command, stderr=out)
-    proxy = Proxy(port=args.port, metrics_port=args.metrics_port, admin_port=admin, names=names, log=log)
+    proxy = Proxy(pid=process.pid, port=args.port, metrics_port=args.metrics_port, admin_port=admin, names=names, log=log)
     try:
         wait_for(lambda: process.poll() is not None or proxy.healthy == len(made), 30)
         assert process.poll() is None, log.read_text()

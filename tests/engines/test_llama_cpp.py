@@ -187,7 +187,7 @@ CHANGES = {
         "coordinator.config.loadBalancingStrategy",
         "envoy.load_balancing_policies.round_robin",
     ),
-    ("coordinator", "limits", "requestSize"): ("2MB", "coordinator.limits.requestSize", "2097152"),
+    ("coordinator", "limits", "requestSize"): ("512KB", "coordinator.limits.requestSize", "524288"),
     ("coordinator", "limits", "queuedRequests"): (9, "coordinator.limits.queuedRequests", "9"),
     ("shard", "config", "networkTimeout"): ("45s", "shard.config.networkTimeout", "45s"),
     ("shard", "config", "retryAttempts"): (5, "shard.config.retryAttempts", "5"),
