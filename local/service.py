@@ -38,6 +38,7 @@ STEADY_SECONDS = 5.0
 """A process that ends sooner after its start is not started again."""
 CONFIG_FOLDER = "config"
 OBSERVER_PROGRAM = "prometheus"
+_TRIES = 100
 
 
 @dataclass(kw_only=True)
@@ -225,18 +226,21 @@ def _environment(command: Command, folder: Path) -> dict[str, str]:
 
 
 def free_ports(count: int, *addresses: str) -> list[int]:
-    """Each free on all of the addresses."""
+    """Each free on all of the addresses. Raises ServeError."""
+    addresses = addresses or (HOST,)
     found: list[int] = []
     with contextlib.ExitStack() as stack:
-        while len(found) < count:
+        for _ in range(count + _TRIES):
             port = 0
             with contextlib.suppress(OSError):
-                for address in addresses or (HOST,):
+                for address in addresses:
                     one = stack.enter_context(socket.socket())
                     one.bind((address, port))
                     port = one.getsockname()[1]
                 found.append(port)
-    return found
+            if len(found) == count:
+                return found
+    raise ServeError(f"no port is free on {', '.join(addresses)}; on macOS: sudo ifconfig lo0 alias {addresses[-1]}")
 
 
 def _is_free(port: int) -> bool:

@@ -34,11 +34,13 @@ def wait_for(condition, seconds):
         time.sleep(0.05)
 
 
-def quick_dev(folder):
-    """dev's stack file with shorter times for what hangs."""
+def quick_dev(folder, **sections):
+    """dev's stack file with shorter times for what hangs, and other sections."""
     document = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
     document["config"]["zig-ai-aks:coordinator"].setdefault("config", {})["healthCheckInterval"] = "1s"
     document["config"]["zig-ai-aks:rollout"] = {"terminationGrace": "13s"}
+    for name, section in sections.items():
+        document["config"].setdefault(f"zig-ai-aks:{name}", {}).update(section)
     file = folder / "Pulumi.dev.yaml"
     file.write_text(yaml.safe_dump(document))
     return file
