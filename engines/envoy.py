@@ -29,11 +29,6 @@ _FRONT = {
     "normalize_path": True,
     "merge_slashes": True,
     "path_with_escaped_slashes_action": "REJECT_REQUEST",
-    "http2_protocol_options": {
-        "max_concurrent_streams": 100,
-        "initial_stream_window_size": 64 * 1024,
-        "initial_connection_window_size": 1024 * 1024,
-    },
 }
 """What Envoy's documentation asks of a proxy whose clients nobody knows: configuration/best_practices/edge."""
 _REFUSAL = {
@@ -135,7 +130,9 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
     return {
         "@type": _HCM,
         "stat_prefix": "coordinator",
-        "codec_type": "AUTO",
+        # One request a connection at a time: `max_connections` then bounds the requests too. And a refusal before the request has
+        # come whole is one that curl 7.88 (Debian 12) cannot read by HTTP/2.
+        "codec_type": "HTTP1",
         "use_remote_address": True,
         "common_http_protocol_options": _connection_limits(args),
         # The answer that closes a connection says so: no request is on its way to a closed one.

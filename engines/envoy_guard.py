@@ -53,7 +53,7 @@ class Guard:
 
 def transport_socket(tls: Tls) -> dict[str, Any]:
     common: dict[str, Any] = {
-        "alpn_protocols": ["h2", "http/1.1"],
+        "alpn_protocols": ["http/1.1"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
         "tls_certificate_sds_secret_configs": [_secret_from_file(SERVER_SECRET, tls.config_dir)],
     }

@@ -60,6 +60,16 @@ def test_a_key_is_shown_nowhere_and_stays_with_the_coordinator(one, tmp_path):
         assert ALICE not in text and EVE not in text
 
 
+def test_curl_reads_a_refusal_of_a_request_that_has_a_body(one, tls, tmp_path):
+    """By HTTP/2 Debian 12's curl says in two of three tries that the stream was broken."""
+    ca, told = tls
+    guard = {"tls": told, "api_keys_dir": str(mounted_keys(tmp_path, alice=ALICE))}
+    with running(arguments(*one, guard=guard), one, tmp_path) as proxy:
+        asked = ["curl", "-sS", "--cacert", str(ca / "ca.crt"), "-d", COMPLETION, f"https://127.0.0.1:{proxy.port}/v1/inference"]
+        for _ in range(10):
+            assert '"code":401' in subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+
+
 def test_changed_keys_need_no_restart(one, tmp_path):
     keys = mounted_keys(tmp_path, alice=ALICE)
     with running(arguments(*one, guard={"api_keys_dir": str(keys)}), one, tmp_path) as proxy:
@@ -148,7 +158,7 @@ def test_tls_and_nothing_but_tls(one, tls, tmp_path):
         with pytest.raises((OSError, http.client.HTTPException)):
             proxy.infer()
         asked = ["curl", "-sS", "--cacert", str(ca / "ca.crt"), "-w", "%{http_version}", f"https://127.0.0.1:{proxy.port}/v1/models"]
-        assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.endswith("}2"), "HTTP/2 by ALPN"
+        assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.endswith("}1.1")
 
 
 def test_a_renewed_certificate_needs_no_restart_and_a_broken_one_changes_nothing(one, tls, tmp_path):
