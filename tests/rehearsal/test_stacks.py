@@ -196,6 +196,35 @@ def test_the_load_test_can_be_started_from_its_template(prod):
     assert accepted.returncode == 0 and "Warning" not in accepted.stderr, accepted.stderr
 
 
+def published(stack, service):
+    """Pods behind a Service's name, and whether the DNS would name them: CoreDNS takes those whose condition is `ready`."""
+    slices = [one for one in stack.get("endpointslices", "zig-ai") if one["metadata"]["labels"]["kubernetes.io/service-name"] == service]
+    return {end["targetRef"]["name"]: end["conditions"]["ready"] for one in slices for end in one.get("endpoints") or ()}
+
+
+def test_a_pipeline_that_is_about_to_end_leaves_the_name_of_the_leaders_at_once(stacks):
+    """The coordinator would send it requests for as long as it is there. Its kubelet is simulated: it takes its time when told to."""
+    dev, pod = stacks["dev"], ("pod", "zig-ai-shard-0", "-n", "zig-ai")
+    ending = REPOSITORY / "rehearsal" / "cluster" / "stages" / "pod-delete.yaml"
+
+    def until(ready):
+        deadline = time.monotonic() + 60
+        while published(dev, "zig-ai-shard-leaders") != {"zig-ai-shard-0": ready}:
+            assert time.monotonic() < deadline, published(dev, "zig-ai-shard-leaders")
+            time.sleep(0.2)
+
+    until(ready=True)
+    assert dev.kubectl("delete", "-f", ending).returncode == 0
+    try:
+        assert dev.kubectl("delete", *pod, "--wait=false").returncode == 0
+        until(ready=False)
+        assert published(dev, "zig-ai-shard") == {"zig-ai-shard-0": True}, "the controller's own name keeps it"
+    finally:
+        assert dev.kubectl("apply", "-f", ending).returncode == 0
+        assert dev.kubectl("delete", *pod, "--grace-period=0", "--force").returncode == 0
+    until(ready=True)
+
+
 def test_one_line_switches_the_engine_of_a_running_stack(prod):
     """To vLLM, whose pipeline spans two nodes of V100: a Ray group as the real LeaderWorkerSet controller makes it, on the same nodes."""
     assert_unchanged_by_a_second_up(prod)
