@@ -222,6 +222,8 @@ def _metrics_listener(port: int) -> dict[str, Any]:
     return {
         "name": "metrics",
         "address": address("0.0.0.0", port),
+        # Probes come here: a coordinator that turns clients away is alive, and to restart it would lose those that it has.
+        "bypass_overload_manager": True,
         "filter_chains": [{"filters": [{"name": "http_connection_manager", "typed_config": manager}]}],
     }
 

@@ -112,6 +112,7 @@ def test_more_clients_than_connections_are_turned_away(two, tmp_path):
             assert connection.getresponse().read()
         with pytest.raises(OSError):
             proxy.request("GET", "/v1/models")
+        assert proxy.request("GET", "/ready", port=proxy.metrics_port)[0] == 200, "a probe is no client"
 
 
 def test_a_stream_arrives_as_it_is_made(tmp_path):

@@ -116,5 +116,6 @@ def test_near_the_end_of_its_memory_it_refuses_requests_and_lives(tmp_path):
         with concurrent.futures.ThreadPoolExecutor(200) as pool:
             asked = [pool.submit(proxy.request, "POST", "/v1/inference", body) for _ in range(200)]
             wait_for(lambda: proxy.request("GET", "/v1/models")[0] == 503, 20)
+            assert proxy.request("GET", "/ready", port=proxy.metrics_port)[0] == 200, "a probe that fails would have it restarted"
             assert collections.Counter(one.result()[0] for one in asked)[200] > 50, "what it had taken on it finished"
         wait_for(lambda: proxy.request("GET", "/v1/models")[0] == 200, 60)
