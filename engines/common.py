@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from engines import read_back
 from engines.workload import Env, FieldPath, Probe, Role, SecretKey, Server, Told
 from planner.engine_traits import Without
+from planner.plan import Plan
 from settings.explaining import key_text
 from settings.leaves import text_of
 from settings.shard import EnvVar
@@ -35,6 +36,21 @@ def variable(asked: EnvVar) -> Env:
         return Env(name=asked.name, value=asked.value)
     reference = asked.value_from.secret_key_ref
     return Env(name=asked.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
+
+
+DATA_DIR = "/data"
+"""Where servers see weights: the storage, with the model's folder in it, or that folder alone. The guide reads its calibration set from
+`/data/calibration.json`."""
+
+
+def weights_folder(plan: Plan) -> str:
+    """Of the model, in either case."""
+    return f"{DATA_DIR}/{plan.weights.folder}"
+
+
+def weights_mounts(plan: Plan) -> dict[str, str]:
+    """Fields of a `Server` that reads the node's copy, or the storage where nodes keep none."""
+    return {"node_weights_dir": weights_folder(plan)} if plan.weights.on_node else {"weights_dir": DATA_DIR}
 
 
 def loading(port: str, path: str | None, seconds: float) -> Probe:

@@ -1,7 +1,7 @@
 """llama.cpp's server: one process a pipeline, its layers split over the GPUs of its pod. Envoy is the coordinator (`proxied.py`).
 
 Nothing crosses pods but HTTP: llama.cpp's RPC back end, which speaks to whoever reaches its port, is not used.
-The weights are one GGUF file in the weight storage, `/data/<model.name>/model.gguf`.
+The weights are one GGUF file, `model.gguf` in the folder that the plan names: in the weight storage, or the node's copy of it.
 Flags: tools/server/README.md of the version below; tests/engines/llama_server_flags.txt has all that the real binary knows.
 
 The image holds PTX for compute capability 7.0, 7.5, 8.0 and 9.0, and code for none of them (ggml/src/ggml-cuda/CMakeLists.txt): the
@@ -14,7 +14,7 @@ version has the same flags as the one the tests run (five commits apart).
 from __future__ import annotations
 
 from engines import proxied
-from engines.common import loading, variable
+from engines.common import loading, variable, weights_folder, weights_mounts
 from engines.images import image_reference
 from engines.llama_cpp_told import told
 from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
@@ -32,7 +32,6 @@ USER = 10001
 HTTP = Port(name="http", number=8080)
 HEALTH_PATH = "/health"
 """503 while the model is loading."""
-DATA_DIR = "/data"
 HOME = "/tmp"
 
 GGUF_TYPES = {"fp16": "F16", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}
@@ -42,8 +41,8 @@ _PAD = 256
 """The context is a multiple of it: src/llama-context.cpp."""
 
 
-def model_path(settings: StackSettings) -> str:
-    return f"{DATA_DIR}/{settings.model.name}/model.gguf"
+def model_path(plan: Plan) -> str:
+    return f"{weights_folder(plan)}/{plan.weights.file}"
 
 
 def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
@@ -51,7 +50,7 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
     config, model, batching = settings.shard.config, settings.model, settings.coordinator.config.dynamic_batching
     cache_type = "q8_0" if model.kv_cache.compression else "f16"
     return (
-        *("--model", model_path(settings)),
+        *("--model", model_path(plan)),
         *("--alias", settings.model.name),
         *("--host", "0.0.0.0"),
         *("--port", str(HTTP.number)),
@@ -110,7 +109,7 @@ def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
         limits=dict(plan.pod.limits),
         run_as_user=USER,
         pre_stop_seconds=proxied.serving_on_seconds(settings),
-        weights_dir=DATA_DIR,
+        **weights_mounts(plan),
     )
 
 

@@ -1,7 +1,7 @@
 """vLLM: a pod's GPUs share each layer (tensor parallel), and a model too large for a node is a pipeline of such pods, joined by Ray
 (`ray_group.py`). Envoy is the coordinator (`proxied.py`).
 
-The weights are a Hugging Face folder in the weight storage, `/data/<model.name>/`. Which release runs follows from the GPU:
+The weights are a Hugging Face folder: in the weight storage, or the node's copy of it. Which release runs follows from the GPU:
 docs/adr/0007-vllm-by-gpu-generation.md. Flags and variables: tests/engines/vllm_flags/ has all that each release knows.
 
 Unverified for want of a GPU node: the image under another user than its own (root) with a read-only root; an 8-bit cache on a V100;
@@ -14,7 +14,7 @@ import math
 from dataclasses import replace
 
 from engines import proxied, ray_group
-from engines.common import loading, variable
+from engines.common import loading, variable, weights_folder, weights_mounts
 from engines.images import image_reference
 from engines.vllm_told import told
 from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
@@ -29,7 +29,6 @@ USER = 10001
 
 HTTP = Port(name="http", number=8080)
 HEALTH_PATH = "/health"
-DATA_DIR = "/data"
 HOME = "/tmp"
 
 _BLOCK_TOKENS = 16
@@ -42,8 +41,8 @@ def release(plan: Plan) -> str:
     return traits(plan.settings.engine, plan.gpu).release
 
 
-def model_path(settings: StackSettings) -> str:
-    return f"{DATA_DIR}/{settings.model.name}"
+def model_path(plan: Plan) -> str:
+    return weights_folder(plan)
 
 
 def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
@@ -52,7 +51,7 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
     sequences = batching.max_batch_size if batching.enabled else 1
     return (
         "serve",
-        model_path(settings),
+        model_path(plan),
         *("--served-model-name", model.name),
         *("--host", "0.0.0.0"),
         *("--port", str(HTTP.number)),
@@ -185,7 +184,7 @@ def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads:
         run_as_user=USER,
         # A worker too: a group ends as a whole, and its leader answers nothing without it.
         pre_stop_seconds=proxied.serving_on_seconds(settings),
-        weights_dir=DATA_DIR,
+        **weights_mounts(plan),
         # NCCL and the processes of a pod's GPUs meet in it.
         shared_memory="8Gi",
     )

@@ -111,6 +111,8 @@ class Server:
     """Where `profiling.yaml` is mounted; None when the role is not profiled."""
     weights_dir: str | None = None
     """Where the weight storage is mounted read-only; None when the role needs none."""
+    node_weights_dir: str | None = None
+    """Where the node's own copy of the model's folder is mounted read-only; None when there is none, or the role needs none."""
     huge_pages_dir: str | None = None
     """Where the 2 MiB huge pages of `requests` are mounted as hugetlbfs; None when there are none."""
     shared_memory: str | None = None

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from engines import read_back
-from engines.common import effects, loading, plain, resource_list, variable
+from engines.common import DATA_DIR, effects, loading, plain, resource_list, variable, weights_folder
 from engines.images import image_reference
 from engines.workload import Cache, ConfigFile, Endpoints, Env, FieldPath, Port, Probe, Role, Series, Server, Told, Workload
 from planner.plan import Plan
@@ -36,8 +36,6 @@ INFERENCE_PATH = "/v1/inference"
 ZIGAI_UID = 10001
 """User `zigai` of both images."""
 
-DATA_DIR = "/data"
-"""The weight storage: the guide reads its calibration set from `/data/calibration.json`."""
 CACHE_DIR = "/var/cache/zig-ai"
 HUGE_PAGES_DIR = "/dev/hugepages"
 PROFILING_DIR = "/app/profiling"
@@ -52,6 +50,11 @@ def _sharding(settings: StackSettings, plan: Plan) -> dict[str, Any]:
     # `affinityRules` name ranges of layers, which no node has as a label: as node affinity they would leave every shard Pending.
     # They are the coordinator's rules for which shard a request's layers go to, so they are passed through.
     return plain(settings.sharding) | {"layerRanges": [shard.layer_range for shard in plan.shards]}
+
+
+def _model(settings: StackSettings) -> dict[str, Any]:
+    """Without what is for those who fetch the weights."""
+    return plain(settings.model.model_copy(update={"source": None, "token_secret": None}))
 
 
 def _caching(settings: StackSettings, endpoints: Endpoints) -> dict[str, Any]:
@@ -87,11 +90,11 @@ def shard_config(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> s
     return _dump(
         {
             "shard": {"config": plain(settings.shard.config)},
-            "model": plain(settings.model),
+            "model": _model(settings),
             "sharding": _sharding(settings, plan),
             "caching": _caching(settings, endpoints),
             "server": {"httpPort": HTTP.number, "metricsPort": METRICS.number, "shardPort": SHARD.number, "healthPath": HEALTH_PATH},
-            "storage": {"weights": f"{DATA_DIR}/{settings.model.name}", "weightCache": CACHE_DIR},
+            "storage": {"weights": weights_folder(plan), "weightCache": CACHE_DIR},
             "peers": _pipelines(plan, endpoints),
         }
     )
@@ -102,7 +105,7 @@ def coordinator_config(settings: StackSettings, plan: Plan, endpoints: Endpoints
     return _dump(
         {
             "coordinator": {"config": plain(settings.coordinator.config), "limits": plain(settings.coordinator.limits)},
-            "model": plain(settings.model),
+            "model": _model(settings),
             "sharding": _sharding(settings, plan),
             "caching": _caching(settings, endpoints),
             "server": {

@@ -126,6 +126,10 @@ def gpu_size(name: str, region: str) -> GpuSize | None:
         avx512=row["avx512"] == "yes",
         ram_gib=float(row["ram_gib"]),
         temp_disk_gib=int(row["temp_disk_gib"]) if row["temp_disk_gib"] else None,
+        temp_disk_kind=row["temp_disk_kind"],
+        # One disk for each GPU: articles/aks/best-practices-storage-nvme.md of MicrosoftDocs/azure-aks-docs.
+        nvme_disk_gib=int(row["local_nvme_gib"]) // int(row["gpus"]) if row["local_nvme_gib"] else None,
+        network_mbps=int(row["network_mbps"]) if row["network_mbps"] else None,
         quota_family=row["quota_family"],
         retired_on=row["retirement_date"] or None,
         usd_per_hour=price.usd_per_hour,

@@ -51,6 +51,10 @@ class EngineTraits:
     """Flash attention is the FlashAttention-2 library, which needs compute capability 8.0."""
     int8_needs_tensor_cores: bool
     """Without INT8 tensor cores, INT8 weights are multiplied in FP16."""
+    weights_file: str | None
+    """Name of the one file that the weights are, in their folder; None when the engine reads the folder as it was published."""
+    own_weight_cache: bool
+    """It keeps its own copy of the weights on the disk of `caching.l2Cache`; without one, a node's copy is that level."""
     weight_precisions: frozenset[str]
     """Of `model.quantization.precision`."""
     compressed_cache_needs_flash_attention: bool
@@ -121,12 +125,6 @@ _LLAMA_CPP_IS_WITHOUT = (
         value=False,
         because="the proxy in front of llama-server keeps no answers; prompts that begin alike reuse the KV cache of their slot",
         source="docs/adr/0006-envoy-is-the-coordinator.md",
-    ),
-    Without(
-        path=("caching", "l2Cache", "enabled"),
-        value=False,
-        because="llama-server reads its one file from the weight storage; there is no second copy for a disk to hold",
-        source=f"{_LLAMA_CPP} tools/server/README.md",
     ),
     Without(
         path=("caching", "l3Cache", "enabled"),
@@ -206,12 +204,6 @@ def _vllm_is_without(release: str, *more: Without) -> tuple[Without, ...]:
             source=dockerfile,
         ),
         Without(
-            path=("caching", "l2Cache", "enabled"),
-            value=False,
-            because="vLLM reads its files from the weight storage; there is no second copy for a disk to hold",
-            source=at("vllm/model_executor/model_loader/weight_utils.py"),
-        ),
-        Without(
             path=("caching", "l3Cache", "enabled"),
             value=False,
             because="vLLM keeps no cache in Redis by itself; LMCache, which does, is not in the image (INSTALL_KV_CONNECTORS), and the "
@@ -254,6 +246,8 @@ def _vllm(release: str, *more: Without, splits_prompts: bool) -> EngineTraits:
         release=release,
         flash_attention_2=True,
         int8_needs_tensor_cores=True,
+        weights_file=None,
+        own_weight_cache=False,
         weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}),
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=True,
@@ -268,6 +262,8 @@ TRAITS: dict[str, EngineTraits] = {
         whole_pipeline_in_a_pod=False,
         flash_attention_2=True,
         int8_needs_tensor_cores=True,
+        weights_file=None,
+        own_weight_cache=True,
         weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}),
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=False,
@@ -280,6 +276,8 @@ TRAITS: dict[str, EngineTraits] = {
         flash_attention_2=False,
         # Eight-bit dot products (dp4a) from compute capability 6.1 on: ggml/src/ggml-cuda/mmq.cu, common.cuh.
         int8_needs_tensor_cores=False,
+        weights_file="model.gguf",
+        own_weight_cache=False,
         # ggml/include/ggml.h has no 8-bit float for weights.
         weight_precisions=frozenset({"fp16", "bf16", "int8", "int4"}),
         # src/llama-context.cpp: a quantized V cache requires Flash Attention.

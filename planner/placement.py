@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from planner import node_agents
 from planner.plan import GpuSize, PlacedPod, ShardPodPlan
 from planner.reservations import Allocatable, allocatable
+from planner.weights import copied_to_nodes
 from settings import StackSettings
 from settings.quantities import ByteSize, Cpu
 from settings.shard import ResourceList
@@ -44,7 +45,7 @@ def node_room(settings: StackSettings, size: GpuSize) -> Allocatable:
     """What one GPU node has for shards: after AKS's reservations, the huge pages and the agents that run on every node."""
     huge_pages_mib = 2 * settings.node_tuning.huge_pages_2mi
     whole = allocatable(vcpus=size.vcpus, ram_gib=size.ram_gib, gpus=size.gpus, huge_pages_mib=huge_pages_mib)
-    agents = node_agents.requests(monitoring=settings.monitoring.enabled)
+    agents = node_agents.requests(monitoring=settings.monitoring.enabled, weights_copy=copied_to_nodes(settings))
     return Allocatable(
         cpu_millicores=whole.cpu_millicores - agents.cpu_millicores,
         memory_mib=whole.memory_mib - agents.memory_mib,

@@ -28,6 +28,11 @@ class GpuSize:
     avx512: bool
     ram_gib: float
     temp_disk_gib: int | None
+    temp_disk_kind: str
+    """scsi or nvme; empty where the size's page does not say."""
+    nvme_disk_gib: int | None
+    """Of each raw NVMe disk beside the temporary disk; None where there are none."""
+    network_mbps: int | None
     quota_family: str
     retired_on: str | None
     """ISO date since when no new VM of this size can be made in public regions."""
@@ -115,6 +120,33 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsPlan:
+    """Where the model's weights are, and where they come from."""
+
+    source: str | None
+    """What fetches them into the weight storage; None when someone puts them there."""
+    folder: str
+    """In the weight storage. Of fetched weights it carries the source's hash: another source is another folder, which pods name only
+    once it is complete, while those of the old version go on with theirs."""
+    file: str | None
+    """Name in the folder of the one file that the engine reads; None when it reads the folder."""
+    gib: float
+    """What the files take."""
+    fetch_wait_s: float
+    """How long a deployment waits for the fetch."""
+    on_node: bool
+    """Whether each node keeps a copy on its own disk, which its pods read; otherwise they read the weight storage."""
+    storage_mb_s: float
+    """What one node gets of the weight storage, at best."""
+    load_mb_s: float
+    """What all pods of a node get at their start, of its disk or of the storage."""
+    copy_s: float
+    """From the storage to a node, at that rate."""
+    load_s: float
+    """For all pods of a node together, at that rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     settings: StackSettings
     """What is deployed: as asked, but for what `sizing.mode: fitted` adjusted. Everything after the planner reads these."""
@@ -134,6 +166,7 @@ class Plan:
     """Of the stage that holds most."""
     redis_sku: str | None
     """Azure Managed Redis SKU; None when the third cache level is off."""
+    weights: WeightsPlan
     findings: tuple[Finding, ...]
 
     @property

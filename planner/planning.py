@@ -14,6 +14,7 @@ from planner.plan import Finding, GpuSize, Plan
 from planner.redis import smallest_sku
 from planner.rules import RULES
 from planner.rules.rule import Advice, Situation, advised, findings
+from planner.weights import source_problems, weights_plan
 from settings import Problem, SettingsError, StackSettings
 from settings.explaining import closest
 from settings.leaves import leaves
@@ -38,7 +39,7 @@ def plan(settings: StackSettings) -> Plan:
     known = _known(settings)
     rules = advised(Situation(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape), RULES)
     deployed = rules.settings if settings.sizing.mode == "fitted" else settings
-    problems = _layer_problems(deployed, known.shape) + _engine_problems(deployed, known)
+    problems = _layer_problems(deployed, known.shape) + _engine_problems(deployed, known) + source_problems(deployed)
     if settings.sizing.mode == "strict":
         problems += _contradictions(settings, rules.advice)
     if too_large := gpu_memory.too_large(deployed, known.size, known.gpu, known.shape):
@@ -59,6 +60,7 @@ def plan(settings: StackSettings) -> Plan:
         pods=made.pods,
         memory=gpu_memory.tightest(deployed, known.gpu, known.shape),
         redis_sku=known.redis_sku if deployed.caching.l3_cache.enabled else None,
+        weights=weights_plan(deployed, known.size, known.shape),
         findings=(*findings(settings, deployed, rules.advice), *_pending(deployed, made)),
     )
 

@@ -48,6 +48,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             }
             for pod in plan.pods
         ],
+        "weights": asdict(plan.weights),
         "gpu_memory_gib": _memory(plan.memory.memory),
         "cost_usd_per_hour": plan.usd_per_hour,
         "findings": [asdict(finding) for finding in plan.findings],
@@ -63,6 +64,7 @@ def show(plan: Plan, console: Console) -> None:
     console.print(_headline(plan), highlight=False)
     console.print(Group("", _nodes(plan), ""))
     console.print(_bar(plan), highlight=False)
+    console.print(_weights(plan), highlight=False, markup=False, soft_wrap=True)
     _show_findings(plan.findings, console)
 
 
@@ -119,6 +121,26 @@ def _bar(plan: Plan) -> Text:
         line.append(f"  {mark} ", style=style).append(f"{name} {memory[name]:.2f} GiB")
     line.append(f"\n  the cache holds {plan.memory.tokens:,} tokens: {plan.memory.concurrency(plan.shape.context)} requests of the full ")
     return line.append(f"{plan.shape.context:,} at once")
+
+
+def _weights(plan: Plan) -> str:
+    """The way of the weights to the pods, and the time of each part."""
+    weights = plan.weights
+    lines = [f"\nweights, {weights.gib:.2f} GiB"]
+    if weights.source:
+        lines.append(f"  fetched once from {weights.source} to {weights.folder} in the weight storage, each byte checked")
+    else:
+        lines.append(
+            f"  whoever has them puts them to {weights.folder}/{weights.file or ''} in the weight storage: there is no model.source"
+        )
+    if weights.on_node:
+        lines.append(f"  copied once to each node's own disk: {weights.copy_s:.0f} s at {weights.storage_mb_s:.0f} MB/s")
+    place = "the node's disk" if weights.on_node else "the weight storage"
+    timeout = plan.settings.rollout.model_load_timeout
+    lines.append(
+        f"  read from {place} at each start: {weights.load_s:.0f} s at {weights.load_mb_s:.0f} MB/s for a node; {timeout} are allowed"
+    )
+    return "\n".join(lines)
 
 
 def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:

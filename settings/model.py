@@ -7,6 +7,8 @@ from pydantic import Field
 from settings.base import Otherwise, Section
 from settings.formats import Form
 from settings.quantities import Between, ByteSize
+from settings.shard import SecretKeyRef
+from settings.source import SourceText, WeightSource, parse
 
 
 class Quantization(Section):
@@ -102,7 +104,16 @@ class Model(Section):
     """A model whose shape the catalogue knows, or any name with a `shape`."""
     shape: Shape | None = None
     """For a model that the catalogue does not know."""
+    source: SourceText | None = None
+    """Where its weights are fetched from, once, into the stack's storage. Left out: someone puts them there."""
+    token_secret: SecretKeyRef | None = None
+    """What opens the source: a hub token, a shared access signature of a blob path, `user:password` of a registry."""
     quantization: Quantization = Quantization()
     kv_cache: KvCache = KvCache()
     attention: Attention = Attention()
     compilation: Compilation = Compilation()
+
+    @property
+    def weight_source(self) -> WeightSource | None:
+        """`source`, taken apart."""
+        return parse(self.source) if self.source else None

@@ -28,6 +28,8 @@ class Images(Section):
     gpu_metrics: ImageReference = "nvcr.io/nvidia/k8s/dcgm-exporter:4.5.3-4.8.2-distroless"
     prometheus: ImageReference = "quay.io/prometheus/prometheus:v3.13.3"
     load_test: ImageReference = "docker.io/grafana/k6:1.8.1"
+    weights: ImageReference = "docker.io/library/python:3.13-slim"
+    """Any Python from 3.11 on; it runs the program that fetches `model.source`."""
 
 
 class Sizing(Section):

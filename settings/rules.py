@@ -33,7 +33,8 @@ def broken_rules(
                 key=key_text(path),
                 value=HIDDEN,
                 consequence="looks like a credential: anyone who may read the file or the rendered configuration could read it",
-                fix="no credential in a setting; a shard gets one by env with valueFrom: {secretKeyRef: {name: my-secret, key: my-key}}",
+                fix="no credential in a setting; a shard gets one by env with valueFrom: {secretKeyRef: {name: my-secret, key: my-key}}, "
+                "and model.source by model.tokenSecret: {name: my-secret, key: my-key}",
             )
 
 

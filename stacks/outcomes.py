@@ -143,6 +143,8 @@ _SWITCHES = (
     ("budget", "budget.monthlyUsd", NOT_SET),
     ("redis", "caching.l3Cache.enabled", "false"),
     ("images.prometheus", "monitoring.enabled", "false"),
+    ("images.weights", "model.source", NOT_SET),
+    ("model.tokenSecret", "model.source", NOT_SET),
     ("images.gpuMetrics", "monitoring.enabled", "false"),
     ("targets.throughputRps", "monitoring.enabled", "false"),
     ("targets.gpuUtilization", "monitoring.enabled", "false"),

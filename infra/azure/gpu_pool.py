@@ -18,7 +18,8 @@ from infra import naming
 from infra.azure import sysctls
 from infra.azure.site import Site
 from infra.kubernetes import names
-from planner.plan import GpuPoolPlan, GpuSize
+from planner.local_disk import os_disk_type
+from planner.plan import GpuPoolPlan
 from planner.reservations import MAX_PODS_PER_NODE
 from settings.operations import NodeTuning
 from settings.platform import GpuPool as GpuPoolSettings
@@ -42,6 +43,8 @@ class GpuPoolArgs:
     settings: GpuPoolSettings
     tuning: NodeTuning
     rollout: Rollout
+    weights_on_node: bool
+    """Whether a local disk is for weights."""
     base_name: str = "gpu"
     """First letters of the pool's Azure name, different for each pool of a cluster."""
 
@@ -97,7 +100,7 @@ def fixed_at_creation(args: GpuPoolArgs) -> dict[str, Any]:
         "type": "VirtualMachineScaleSets",
         "os_type": "Linux",
         "os_sku": "Ubuntu",
-        "os_disk_type": os_disk_type(args.plan.size, settings.os_disk_gib),
+        "os_disk_type": os_disk_type(args.plan.size, settings.os_disk_gib, for_weights=args.weights_on_node),
         "os_disk_size_gb": settings.os_disk_gib,
         "availability_zones": sorted(args.plan.zones) or None,
         # The planner subtracts what AKS reserves for as many pods.
@@ -121,11 +124,6 @@ def fixed_at_creation(args: GpuPoolArgs) -> dict[str, Any]:
         # -1: never evicted for price, at most the price of a regular machine.
         fixed |= {"scale_set_priority": "Spot", "scale_set_eviction_policy": "Delete", "spot_max_price": -1.0}
     return fixed
-
-
-def os_disk_type(size: GpuSize, os_disk_gib: int) -> str:
-    """The machine's own disk where it is large enough: faster and free. It is lost with the node, as a node's OS may be."""
-    return "Ephemeral" if size.temp_disk_gib is not None and size.temp_disk_gib >= os_disk_gib else "Managed"
 
 
 def _as_arguments(fixed: dict[str, Any]) -> dict[str, Any]:

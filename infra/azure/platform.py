@@ -27,8 +27,14 @@ from planner.plan import Plan
 from settings import StackSettings
 from settings.files import PROJECT
 
-SERVICE_ACCOUNTS = {"coordinator": names.COORDINATOR, "shard": names.SHARD}
-"""Who in the cluster has an Azure identity, and under which service account of the service's namespace."""
+_SERVERS = ("coordinator", "shard")
+_ACCOUNTS = {
+    "coordinator": (names.SERVICE_NAMESPACE, names.COORDINATOR),
+    "shard": (names.SERVICE_NAMESPACE, names.SHARD),
+    "fetch": (names.SERVICE_NAMESPACE, names.WEIGHTS_FETCH),
+    "copy": (names.NODE_AGENTS_NAMESPACE, names.WEIGHTS_COPY),
+}
+"""Who in the cluster may have an Azure identity: namespace and service account."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +65,12 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
     network = _network(settings, site)
     cluster = _cluster(settings, site, network, administrators, group)
     pools = _gpu_pools(settings, plan, site, network, cluster)
-    identities = _identities(site, cluster)
+    identities = _identities(plan, site, cluster)
     registry = Registry(
         "registry",
         RegistryArgs(site=site, network=network, kubelet_object_id=cluster.kubelet_object_id, private=settings.cluster.private),
     )
-    weights = _weights(settings, site, network, identities["shard"], administrators)
+    weights = _weights(settings, site, network, identities, administrators)
     redis = _redis(settings, plan, site, network, identities)
     _watch(settings, site, cluster, today or datetime.datetime.now(datetime.UTC).date())
 
@@ -78,6 +84,8 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
         for_kubernetes=AzureInputs(
             coordinator_client_id=identities["coordinator"].client_id,
             shard_client_id=identities["shard"].client_id,
+            fetch_client_id=identities["fetch"].client_id if "fetch" in identities else None,
+            copy_client_id=identities["copy"].client_id if "copy" in identities else None,
             weights_account=weights.account_name,
             weights_container=weights.container_name,
             weights_resource_group=site.names.resource_group,
@@ -192,6 +200,7 @@ def _gpu_pools(settings: StackSettings, plan: Plan, site: Site, network: Network
                 settings=settings.gpu_pool,
                 tuning=settings.node_tuning,
                 rollout=settings.rollout,
+                weights_on_node=plan.weights.on_node,
                 base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
             ),
             parent=cluster,
@@ -200,23 +209,22 @@ def _gpu_pools(settings: StackSettings, plan: Plan, site: Site, network: Network
     )
 
 
-def _identities(site: Site, cluster: Cluster) -> dict[str, WorkloadIdentity]:
-    return {
-        who: WorkloadIdentity(
-            f"{who}-access",
-            WorkloadIdentityArgs(
-                site=site, oidc_issuer_url=cluster.oidc_issuer_url, namespace=names.SERVICE_NAMESPACE, service_account=account
-            ),
-        )
-        for who, account in SERVICE_ACCOUNTS.items()
-    }
+def _identities(plan: Plan, site: Site, cluster: Cluster) -> dict[str, WorkloadIdentity]:
+    weights = plan.weights
+    needed = (*_SERVERS, *(["fetch"] if weights.source else []), *(["copy"] if weights.on_node else []))
+    made = {}
+    for who in needed:
+        namespace, account = _ACCOUNTS[who]
+        args = WorkloadIdentityArgs(site=site, oidc_issuer_url=cluster.oidc_issuer_url, namespace=namespace, service_account=account)
+        made[who] = WorkloadIdentity(f"{who}-access", args)
+    return made
 
 
 def _weights(
     settings: StackSettings,
     site: Site,
     network: Network,
-    shard: WorkloadIdentity,
+    identities: dict[str, WorkloadIdentity],
     administrators: tuple[roles.Administrator, ...],
 ) -> WeightStorage:
     return WeightStorage(
@@ -224,7 +232,8 @@ def _weights(
         WeightStorageArgs(
             site=site,
             network=network,
-            reader_principal_id=shard.principal_id,
+            readers={who: identities[who].principal_id for who in ("shard", "copy") if who in identities},
+            writers={who: identities[who].principal_id for who in ("fetch",) if who in identities},
             uploaders=administrators,
             # Whoever may reach the API server may upload; with a private cluster nobody may from outside.
             upload_from=() if settings.cluster.private else settings.cluster.authorized_ip_ranges,
@@ -250,7 +259,7 @@ def _redis(
             network=network,
             sku=plan.redis_sku,
             high_availability=settings.redis.high_availability,
-            users={who: identity.principal_id for who, identity in identities.items()},
+            users={who: identities[who].principal_id for who in _SERVERS},
             protect=settings.azure.protect,
         ),
     )

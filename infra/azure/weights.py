@@ -22,8 +22,10 @@ RETENTION_DAYS = 14
 class WeightStorageArgs:
     site: Site
     network: Network
-    reader_principal_id: pulumi.Input[str]
-    """The shards' identity."""
+    readers: dict[str, pulumi.Input[str]]
+    """Who reads weights, by a name for the grant: principal ids."""
+    writers: dict[str, pulumi.Input[str]]
+    """Who fetches them."""
     uploaders: tuple[roles.Administrator, ...]
     upload_from: tuple[str, ...]
     """CIDRs outside the network that weights may be uploaded from; empty closes the public door."""
@@ -118,14 +120,11 @@ class WeightStorage(pulumi.ComponentResource):
     def _grants(self, container: storage.BlobContainer) -> None:
         """On the container, not the account: nothing else may ever be put there with the same grant."""
         args = self._args
-        roles.grant(
-            f"{self._name}-read",
-            roles.BLOB_DATA_READER,
-            args.site,
-            scope=container.id,
-            principal_id=args.reader_principal_id,
-            parent=self,
-        )
+        for role, principals in ((roles.BLOB_DATA_READER, args.readers), (roles.BLOB_DATA_CONTRIBUTOR, args.writers)):
+            for who, principal_id in principals.items():
+                # The shards' is the oldest, and keeps its name: another one would be another grant.
+                name = f"{self._name}-{'read' if who == 'shard' else who}"
+                roles.grant(name, role, args.site, scope=container.id, principal_id=principal_id, parent=self)
         for uploader in args.uploaders:
             roles.grant(
                 f"{self._name}-upload-{uploader.label}",

@@ -15,6 +15,10 @@ class AzureInputs:
     """Client id of the user-assigned identity behind `zig-ai/zig-ai-coordinator`."""
     shard_client_id: pulumi.Input[str]
     """Client id of the user-assigned identity behind `zig-ai/zig-ai-shard`; it may read the weights."""
+    fetch_client_id: pulumi.Input[str] | None
+    """Client id of the user-assigned identity behind `zig-ai/zig-ai-weights-fetch`, which may write the weights; None without a source."""
+    copy_client_id: pulumi.Input[str] | None
+    """The same behind `zig-ai-node-agents/zig-ai-weights-copy`, which may read them; None when no node keeps a copy."""
     weights_account: pulumi.Input[str]
     weights_container: pulumi.Input[str]
     weights_resource_group: pulumi.Input[str]

@@ -13,6 +13,8 @@ SHARD = "zig-ai-shard"
 LEADERS = "zig-ai-shard-leaders"
 PROMETHEUS = "prometheus"
 LOAD_TEST = "load-test"
+WEIGHTS_FETCH = "zig-ai-weights-fetch"
+WEIGHTS_COPY = "zig-ai-weights-copy"
 DEVICE_PLUGIN = "nvidia-device-plugin"
 GPU_METRICS = "dcgm-exporter"
 GPU_METRICS_PORT = 9400
@@ -21,6 +23,9 @@ NODE_TUNING = "node-tuning"
 HUGE_PAGES_CONFIG = "hugepages-config"
 PROFILING_CONFIG = "profiling-config"
 """Both as the guide names them."""
+
+NODE_WEIGHTS_DIR = "/var/lib/zig-ai/weights"
+"""On each GPU node: where its copy of the weights is, on a disk of its own."""
 
 NODE_CRITICAL = "system-node-critical"
 """Kubernetes' own class for what a node cannot do without."""
@@ -49,6 +54,11 @@ def labels(name: str, component: str) -> dict[str, str]:
 def selector(name: str) -> dict[str, str]:
     """What workloads, Services, budgets and network policies select an application's pods by; never changes."""
     return {"app.kubernetes.io/name": name}
+
+
+def node_weights_claim(folder: str) -> str:
+    """Other weights are another claim: a volume's path cannot be changed, and pods of both versions run side by side."""
+    return f"zig-ai-weights-{folder.rpartition('-')[2]}"
 
 
 def huge_pages_node_label(pages: int) -> dict[str, str]:

@@ -36,6 +36,9 @@ class NetworkPoliciesArgs:
     network: Network
     exposure: Exposure
     redis: bool
+    fetches_weights: bool
+    copies_weights: bool
+    """Node agents then read the weight storage."""
     monitoring: bool
     autoscaling: bool
     """KEDA, in `kube-system`, then asks Prometheus."""
@@ -85,6 +88,10 @@ def policies(args: NetworkPoliciesArgs) -> list[Policy]:
     dns: Manifest = {"to": [_pods({"k8s-app": "kube-dns"}, "kube-system")], "ports": _ports(53, protocols=("UDP", "TCP"))}
     for namespace in (names.SERVICE_NAMESPACE, names.MONITORING_NAMESPACE, names.LWS_NAMESPACE):
         found.append(Policy(namespace=namespace, name="to-dns", pods={}, egress=(dns,)))
+    if args.copies_weights:
+        # The storage's private endpoint and Entra.
+        pods = names.selector(names.WEIGHTS_COPY)
+        found.append(Policy(namespace=names.NODE_AGENTS_NAMESPACE, name=names.WEIGHTS_COPY, pods=pods, egress=(dns, _TO_ANY_HTTPS)))
     found.append(
         # The API server calls the webhook through konnectivity or, with VNet integration, from its own subnet: any source, one port,
         # on which the controller speaks TLS only.
@@ -115,7 +122,10 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
     def service(name: str, pods: dict[str, str], **edges: tuple[Manifest, ...]) -> Policy:
         return Policy(namespace=names.SERVICE_NAMESPACE, name=name, pods=pods, **edges)
 
+    # Hub, registry, Entra and the storage's private endpoint: all HTTPS, of which only the last has an address known beforehand.
+    fetch = [service(names.WEIGHTS_FETCH, names.selector(names.WEIGHTS_FETCH), egress=(_TO_ANY_HTTPS,))] if args.fetches_weights else []
     return [
+        *fetch,
         service(
             names.COORDINATOR,
             coordinator,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from engines.workload import FieldPath, Role, Told, Workload
 from infra.kubernetes import names, prometheus_config, zones
 from infra.place import PLAN, Lines, Place, Resource, below, path_text
+from planner.engine_traits import TRAITS
 from planner.placement import ZONE
 from planner.plan import Plan
 from settings import StackSettings
@@ -35,6 +36,7 @@ def lines(plan: Plan, workload: Workload) -> Lines:
     yield from _monitoring(settings)
     yield from _load_test(settings)
     yield from _profiling(settings)
+    yield from _weights(plan)
 
 
 def _pod(workload: Workload, role: Role) -> str:
@@ -199,6 +201,39 @@ def _profiling(settings: StackSettings) -> Lines:
     for key in leaves(settings):
         if key.startswith("profiling."):
             yield key, config(path_text("data", "profiling.yaml", *key.split(".")), outcome="passed through")
+
+
+def _weights(plan: Plan) -> Lines:
+    settings = plan.settings
+    copy = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.WEIGHTS_COPY}")
+    if plan.weights.on_node:
+        volume = Resource("PersistentVolume", names.node_weights_claim(plan.weights.folder))
+        yield "caching.l2Cache.enabled", copy(f"{_CONTAINER}.env[FOLDER].value", plan.weights.folder)
+        yield "caching.l2Cache.size", volume("spec.capacity.storage")
+        yield "caching.l2Cache.persistent", _lasting(volume, plan)
+    elif not TRAITS[settings.engine].own_weight_cache:
+        asked = settings.caching.l2_cache.enabled
+        known = {"outcome": "not supported", "because": "without model.source there is nothing to copy"} if asked else {}
+        for name in ("enabled", "size", "persistent"):
+            yield f"caching.l2Cache.{name}", copy("", None, **known)
+    if settings.model.source is None:
+        return
+    fetch = Resource("Job", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_FETCH}-*")
+    token = f"{_CONTAINER}.env[TOKEN].valueFrom.secretKeyRef"
+    yield "model.source", fetch(f"{_CONTAINER}.env[SOURCE].value")
+    yield "model.tokenSecret.name", fetch(f"{token}.name")
+    yield "model.tokenSecret.key", fetch(f"{token}.key")
+    yield "images.weights", fetch(f"{_CONTAINER}.image")
+
+
+def _lasting(volume: Resource, plan: Plan) -> Place:
+    path = f"{names.NODE_WEIGHTS_DIR}/{plan.weights.folder}"
+    if plan.settings.caching.l2_cache.persistent:
+        return volume("spec.hostPath.path", path)
+    because = "the node's copy is shared by all of its pods, those of the next version too, and goes with the node"
+    return volume(
+        "spec.hostPath.path", path, outcome="translated", given="true", because=because, source="docs/adr/0008-weights-arrive-once.md"
+    )
 
 
 def told(workload: Workload) -> Lines:

@@ -25,6 +25,8 @@ from infra.kubernetes.profiling import profiling_config, profiling_file
 from infra.kubernetes.prometheus import Prometheus, PrometheusArgs
 from infra.kubernetes.shards import Shards, ShardsArgs
 from infra.kubernetes.weights import Weights, WeightsArgs
+from infra.kubernetes.weights_copy import WeightsCopy, WeightsCopyArgs
+from infra.kubernetes.weights_fetch import WeightsFetch, WeightsFetchArgs
 from planner.plan import Plan
 from settings import StackSettings
 
@@ -69,7 +71,9 @@ def deploy(
     # An admission check looks the priority class up when a pod is made. The controller's webhook must answer before a set is made.
     # The wait for the shards means something only once nodes can count GPUs and carry the label that shards select.
     serving = (namespaces, policies, *priorities, *azure.needed_to_serve)
-    shards = Shards(names.SHARD, _shards_args(parts), parts.after(*serving, controller, profiling, weights, *agents))
+    fetch = _weights_fetch(parts, parts.after(*serving))
+    copies = _weights_copy(parts, parts.after(namespaces, policies, *azure.gpu_nodes, *azure.needed_to_serve, *fetch))
+    shards = Shards(names.SHARD, _shards_args(parts), parts.after(*serving, controller, profiling, weights, *fetch, *copies, *agents))
     coordinator = Coordinator(names.COORDINATOR, _coordinator_args(parts), parts.after(*serving))
     _operations(parts, namespaces, policies, priorities, shards)
     return KubernetesPlatform(endpoint=coordinator.endpoint)
@@ -84,6 +88,8 @@ def _policies_args(parts: _Parts) -> NetworkPoliciesArgs:
         network=settings.azure.network,
         exposure=settings.exposure,
         redis=parts.plan.redis_sku is not None,
+        fetches_weights=parts.plan.weights.source is not None,
+        copies_weights=parts.plan.weights.on_node,
         monitoring=settings.monitoring.enabled,
         autoscaling=settings.autoscaling.enabled,
     )
@@ -117,6 +123,42 @@ def _weights_args(parts: _Parts) -> WeightsArgs:
     )
 
 
+def _weights_fetch(parts: _Parts, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+    """Nothing without a source."""
+    azure = parts.azure
+    if azure.fetch_client_id is None:
+        return []
+    args = WeightsFetchArgs(
+        image=parts.settings.images.weights,
+        model=parts.settings.model,
+        plan=parts.plan.weights,
+        storage=_storage_address(azure),
+        client_id=azure.fetch_client_id,
+    )
+    return [WeightsFetch(names.WEIGHTS_FETCH, args, opts)]
+
+
+def _storage_address(azure: AzureInputs) -> pulumi.Output[str]:
+    return pulumi.Output.concat("https://", azure.weights_account, ".blob.core.windows.net/", azure.weights_container)
+
+
+def _weights_copy(parts: _Parts, opts: pulumi.ResourceOptions) -> list[pulumi.Resource]:
+    """Nothing where pods read the storage."""
+    settings, azure = parts.settings, parts.azure
+    if azure.copy_client_id is None:
+        return []
+    args = WeightsCopyArgs(
+        image=settings.images.weights,
+        node_image=settings.images.node_tuning,
+        plan=parts.plan.weights,
+        size=str(settings.caching.l2_cache.size),
+        storage=_storage_address(azure),
+        client_id=azure.copy_client_id,
+        spot=settings.gpu_pool.spot,
+    )
+    return [WeightsCopy(names.WEIGHTS_COPY, args, opts)]
+
+
 def _shards_args(parts: _Parts) -> ShardsArgs:
     settings = parts.settings
     return ShardsArgs(
@@ -135,6 +177,7 @@ def _shards_args(parts: _Parts) -> ShardsArgs:
         rollout=settings.rollout,
         client_id=parts.azure.shard_client_id,
         leaders_port=parts.workload.leaders_port,
+        node_weights_claim=names.node_weights_claim(parts.plan.weights.folder),
         profiling=profiling_file(settings.profiling),
     )
 

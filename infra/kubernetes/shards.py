@@ -44,6 +44,8 @@ class ShardsArgs:
     client_id: pulumi.Input[str]
     leaders_port: Port | None
     """None when nothing looks for pipelines by one name."""
+    node_weights_claim: str
+    """The claim of the node's copy of the weights, for a server that reads it."""
     profiling: str
     """Content of the profiling file, whose ConfigMap has the guide's fixed name."""
 
@@ -188,6 +190,9 @@ def pod_template(args: ShardsArgs, server: Server) -> Any:
     if server.weights_dir:
         volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}})
         mounts.append({"name": "weights", "mountPath": server.weights_dir, "readOnly": True})
+    if server.node_weights_dir:
+        volumes.append({"name": "node-weights", "persistentVolumeClaim": {"claimName": args.node_weights_claim, "readOnly": True}})
+        mounts.append({"name": "node-weights", "mountPath": server.node_weights_dir, "readOnly": True})
     if server.cache:
         if not server.cache.persistent:
             volumes.append({"name": _cache_name(server.cache), "emptyDir": {"sizeLimit": server.cache.size}})

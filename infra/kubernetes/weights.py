@@ -4,7 +4,7 @@ Statically bound: the container exists before the cluster and outlives it. The b
 own workload identity, so there is no account key, and the pods themselves need no way to the storage.
 https://github.com/kubernetes-sigs/blob-csi-driver/blob/master/docs/workload-identity-static-pv-mount.md
 
-Not here: the storage account, its role assignments and its content (`infra/azure/`).
+Not here: the storage account, its role assignments (`infra/azure/`), and its content (`weights_fetch.py`).
 """
 
 from __future__ import annotations

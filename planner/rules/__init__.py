@@ -1,6 +1,6 @@
 """What the planner knows about settings that contradict each other, the hardware or Azure. `RULES` run in this order."""
 
-from planner.rules import engine, front_door, hardware, memory, node, service, threads
+from planner.rules import engine, front_door, hardware, memory, node, service, threads, weights
 
 RULES = (
     # What the engine cannot do at all needs no further advice, and the number of shards decides most of the rest.
@@ -10,6 +10,8 @@ RULES = (
     # What the hardware cannot do frees memory, so it comes before the memory is shared out.
     *hardware.RULES,
     *memory.RULES,
+    # A node's copy of the weights is one more agent on it.
+    *weights.RULES,
     *node.RULES,
     # Threads follow the CPUs that a shard really gets.
     *threads.RULES,

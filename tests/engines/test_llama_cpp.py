@@ -106,7 +106,7 @@ def test_one_gpu(dev):
     workload, plan = rendered(dev)
     shard = workload.shard
     assert shard.command == ("/app/llama-server",)
-    assert following(shard, "--model") == model_path(dev) == "/data/llama-2-7b/model.gguf"
+    assert following(shard, "--model") == model_path(plan) == f"/data/llama-2-7b-{dev.model.weight_source.hash}/model.gguf"
     assert int(following(shard, "--ctx-size")) == plan.memory.tokens // 256 * 256
     assert following(shard, "--parallel") == "32" and "--cont-batching" in shard.args and "--kv-unified" in shard.args
     assert following(shard, "--flash-attn") == "on" and following(shard, "--cache-type-v") == "q8_0"
@@ -153,7 +153,8 @@ def test_each_setting_is_told_of(variant):
     workload, plan = rendered(variant)
     told = {said.key for said in workload.told}
     for key in leaves(plan.settings):
-        if key.split(".")[0] in ("model", "caching") and not key.startswith(("model.shape",)) and not switched_off(key, plan.settings):
+        elsewhere = key.startswith(("model.shape", "model.source", "caching.l2Cache"))
+        if key.split(".")[0] in ("model", "caching") and not elsewhere and not switched_off(key, plan.settings):
             assert key in told, key
         if key.startswith(("shard.config", "shard.env", "shard.resources", "coordinator.config", "coordinator.limits", "sharding.l")):
             assert key in told, key

@@ -332,7 +332,11 @@ def test_each_setting_is_told_of(variant):
     workload, plan = rendered(variant)
     told = {said.key for said in workload.told}
     for key in leaves(plan.settings):
-        if key.split(".")[0] in ("model", "caching") and not key.startswith(("model.shape",)) and not switched_off(key, plan.settings):
+        if (
+            key.split(".")[0] in ("model", "caching")
+            and not key.startswith(("model.shape", "model.source", "caching.l2Cache"))
+            and not switched_off(key, plan.settings)
+        ):
             assert key in told, key
         if key.startswith(("shard.config", "shard.env", "shard.resources", "coordinator.config", "coordinator.limits", "sharding.l")):
             assert key in told, key

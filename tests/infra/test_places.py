@@ -93,6 +93,21 @@ VARIATIONS = {
         "gpuPool": {"vmSize": "Standard_NC24ads_A100_v4"},
         "model": {"quantization": {"precision": "int4"}, "kvCache": {"maxCacheSize": "4Gi"}},
     },
+    "vllm on two GPUs, fetched weights on the node": {
+        "engine": "vllm",
+        "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
+        "model": {"source": f"hf://meta-llama/Llama-2-70b-hf@{'0' * 40}", "tokenSecret": {"name": "hub", "key": "token"}},
+    },
+    "llama.cpp, weights on the node": {
+        "engine": "llama_cpp",
+        "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
+        "model": {"source": f"hf://org/name@{'0' * 40}/name.Q8_0.gguf"},
+        "caching": {"l2Cache": {"size": "100Gi", "persistent": False}},
+    },
+    "fetched with a token": {
+        "model": {"source": f"hf://meta-llama/Llama-2-70b@{'0' * 40}", "tokenSecret": {"name": "hub", "key": "token"}},
+        "images": {"weights": "docker.io/ours/python:3.14"},
+    },
     "autoscaling": {"autoscaling": {"enabled": True}},
     "four pipelines, pool bounds": {"gpuPool": {"minNodes": 4, "maxNodes": 10}, "sharding": {"pipelines": 4}},
     "no third cache, no budget, no huge pages": {

@@ -37,7 +37,15 @@ def resources(cpu, memory, limit_cpu=None, limit_memory=None, gpus=1):
 
 def llama_cpp(**sections):
     """The guide's shards with an engine that keeps a pipeline in one pod, on a node whose two GPUs hold the model."""
-    return settings(engine="llama_cpp", gpuPool={"vmSize": "Standard_NC48ads_A100_v4"}, **sections)
+    return settings(**{"engine": "llama_cpp", "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}} | sections)
+
+
+GGUF = f"hf://org/name-GGUF@{'0' * 40}/name.Q8_0.gguf"
+
+
+def fetched(**sections):
+    """The same with weights that each node keeps a copy of."""
+    return llama_cpp(**{"model": {"source": GGUF}} | sections)
 
 
 def vllm(size="Standard_NC48ads_A100_v4", **sections):
@@ -325,6 +333,38 @@ CASES = [
         "Standard_NC24s_v3 -> Standard_NC24s_v3",
         "gpuPool: {vmSize: Standard_NC24ads_A100_v4}",
         {"gpuPool": A100},
+    ),
+    (
+        "WEIGHTS-001",
+        llama_cpp(),
+        "caching.l2Cache.enabled",
+        "true -> false",
+        "without model.source nothing is",
+        {"model": {"source": GGUF}},
+    ),
+    (
+        "WEIGHTS-002",
+        fetched(gpuPool={"vmSize": "Standard_ND128isr_NDR_GB200_v6"}),
+        "caching.l2Cache.enabled",
+        "true -> false",
+        "no local disk that is known, and the weights are 68.7 GiB",
+        {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}},
+    ),
+    (
+        "WEIGHTS-003",
+        fetched(),
+        "caching.l2Cache.size",
+        "32Gi -> 69Gi",
+        "68.7 GiB of the 894",
+        {"caching": {"l2Cache": {"size": "70Gi"}}},
+    ),
+    (
+        "WEIGHTS-004",
+        fetched(rollout={"modelLoadTimeout": "5m"}),
+        "rollout.modelLoadTimeout",
+        "5m -> 13m",
+        "from the node's disk in 369 s, at 200 MB/s",
+        {"rollout": {"modelLoadTimeout": "13m"}},
     ),
     (
         "REACH-001",

@@ -90,7 +90,7 @@ def container(requests, limits):
 
 def agents(made, node):
     """In one pod, all that runs on a GPU node and is not in this cluster."""
-    asked = node_agents.requests(monitoring=made.settings.monitoring.enabled).as_kubernetes
+    asked = node_agents.requests(monitoring=made.settings.monitoring.enabled, weights_copy=made.weights.on_node).as_kubernetes
     name = node["metadata"]["name"]
     return pod(f"agents-{name}", {"nodeName": name, "tolerations": [{"operator": "Exists"}], "containers": container(asked, {})})
 

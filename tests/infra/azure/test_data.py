@@ -20,8 +20,8 @@ RECORDS = "azure-native:network:PrivateDnsZoneGroup"
 @pytest.fixture
 def weights(recorder, site, network):
     def deployed(**changes):
-        arguments = {"uploaders": (), "upload_from": (), "zone_redundant": True, "protect": False} | changes
-        args = WeightStorageArgs(site=site, network=network, reader_principal_id="shard", **arguments)
+        arguments = {"writers": {}, "uploaders": (), "upload_from": (), "zone_redundant": True, "protect": False} | changes
+        args = WeightStorageArgs(site=site, network=network, readers={"shard": "shard"}, **arguments)
         return run(lambda: WeightStorage("weights", args).account_id)
 
     return deployed
@@ -46,6 +46,15 @@ def test_weights_are_closed(recorder, weights):
     assert account["publicNetworkAccess"] == "Disabled"
     assert account["networkRuleSet"] == {"defaultAction": "Deny", "bypass": "None", "ipRules": []}
     assert recorder.one(CONTAINER).inputs["publicAccess"] == "None"
+
+
+def test_only_who_fetches_may_write_weights(recorder, weights):
+    """In the container, not in the account."""
+    weights(writers={"fetch": "fetch"})
+    grants = {grant.inputs["principalId"]: grant.inputs for grant in recorder.all(GRANT)}
+    written = {who: grant["roleDefinitionId"].rsplit("/", 1)[1] for who, grant in grants.items()}
+    assert written == {"shard": roles.BLOB_DATA_READER.id, "fetch": roles.BLOB_DATA_CONTRIBUTOR.id}
+    assert all(grant["scope"].endswith("/weights-container") for grant in grants.values())
 
 
 def test_weights_can_be_uploaded_from_named_ranges_only(recorder, weights):

@@ -7,6 +7,7 @@ import pytest
 
 from infra.azure import gpu_pool
 from infra.azure.gpu_pool import GpuPoolArgs
+from planner.local_disk import os_disk_type
 from settings.operations import NodeTuning
 from settings.platform import GpuPool, Rollout
 from settings.quantities import Duration
@@ -27,6 +28,7 @@ def args(site):
         settings=GpuPool(),
         tuning=NodeTuning(),
         rollout=Rollout(),
+        weights_on_node=False,
     )
 
 
@@ -78,7 +80,7 @@ def test_no_sysctls_asked_none_sent(deploy):
 
 @pytest.mark.parametrize(("temp_disk_gib", "expected"), [(2948, "Ephemeral"), (128, "Ephemeral"), (64, "Managed"), (None, "Managed")])
 def test_os_disk_is_local_where_it_fits(temp_disk_gib, expected):
-    assert gpu_pool.os_disk_type(gpu_size(temp_disk_gib=temp_disk_gib), 128) == expected
+    assert os_disk_type(gpu_size(temp_disk_gib=temp_disk_gib), 128, for_weights=False) == expected
 
 
 def test_no_zones(deploy):

@@ -72,6 +72,8 @@ def deploy_settings(settings: StackSettings) -> Deployed:
         azure = AzureInputs(
             coordinator_client_id="client of coordinator",
             shard_client_id="client of shard",
+            fetch_client_id="client of fetch" if plan.weights.source else None,
+            copy_client_id="client of copy" if plan.weights.on_node else None,
             weights_account="weightsaccount",
             weights_container="weights",
             weights_resource_group="rg",

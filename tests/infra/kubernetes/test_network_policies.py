@@ -15,9 +15,11 @@ PODS = {
     "coordinator": ("zig-ai", names.labels(names.COORDINATOR, "coordinator")),
     "shard": ("zig-ai", names.labels(names.SHARD, "shard")),
     "load-test": ("zig-ai", names.labels(names.LOAD_TEST, "load-test")),
+    "fetch": ("zig-ai", names.labels(names.WEIGHTS_FETCH, "weights")),
     "prometheus": ("monitoring", names.labels(names.PROMETHEUS, "monitoring")),
     "lws": ("lws-system", {"control-plane": "controller-manager", "app.kubernetes.io/name": "lws"}),
     "dcgm": ("zig-ai-node-agents", names.labels(names.GPU_METRICS, "node-agent")),
+    "copy": ("zig-ai-node-agents", names.labels(names.WEIGHTS_COPY, "node-agent")),
     "device-plugin": ("zig-ai-node-agents", names.labels(names.DEVICE_PLUGIN, "node-agent")),
     "dns": ("kube-system", {"k8s-app": "kube-dns"}),
     "keda": ("kube-system", {"app": "keda-operator"}),
@@ -100,7 +102,7 @@ EXPECTED = {
     *(("prometheus", end, 443) for end in OUTSIDE),
     *(("lws", end, 443) for end in OUTSIDE),
     *((end, "lws", 9443) for end in OUTSIDE),
-    *((end, "dns", 53) for end in ("coordinator", "shard", "load-test", "prometheus", "lws")),
+    *((end, "dns", 53) for end in ("coordinator", "shard", "load-test", "fetch", "prometheus", "lws")),
 }
 
 
@@ -135,6 +137,19 @@ def test_pipelines_that_may_come_have_their_policy(deploy, prod):
     made = deploy(changed(scaled, "rollout", max_surge_pipelines=1)).recorder.all(POLICY)
     found = [resource.inputs["metadata"]["name"] for resource in made if "pipeline" in resource.inputs["metadata"]["name"]]
     assert sorted(found) == [f"zig-ai-shard-pipeline-{number}" for number in range(4)]
+
+
+def test_the_fetch_reaches_what_it_needs_and_nobody_reaches_it(deploy, deployed):
+    """Hub, storage and Entra by HTTPS; without a source not even that."""
+    found = {edge for edge in edges(deploy(settings_of("dev"))) if "fetch" in edge}
+    assert found == {("fetch", "dns", 53), *(("fetch", end, 443) for end in OUTSIDE)}
+    assert {edge for edge in edges(deployed) if "fetch" in edge} == {("fetch", "dns", 53)}
+
+
+def test_a_nodes_copy_comes_from_the_storage_by_https_and_from_nowhere_else(deploy, deployed):
+    found = {edge for edge in edges(deploy(settings_of("dev"))) if "copy" in edge}
+    assert found == {("copy", "dns", 53), *(("copy", end, 443) for end in OUTSIDE)}
+    assert {edge for edge in edges(deployed) if "copy" in edge} == set()
 
 
 def test_a_public_service_is_open_to_its_ranges_alone(deploy, prod):

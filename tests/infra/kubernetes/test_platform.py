@@ -13,6 +13,7 @@ LWS = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
 POD_OWNERS = {
     "kubernetes:apps/v1:Deployment": lambda spec: spec["template"],
     "kubernetes:apps/v1:DaemonSet": lambda spec: spec["template"],
+    "kubernetes:batch/v1:Job": lambda spec: spec["template"],
     "kubernetes:batch/v1:CronJob": lambda spec: spec["jobTemplate"]["spec"]["template"],
     LWS: lambda spec: spec["leaderWorkerTemplate"]["workerTemplate"],
 }
@@ -153,7 +154,10 @@ def test_what_pods_name_exists(each_stack):
 def test_mounts_and_volumes_agree(each_stack):
     for _, owner, template in pod_templates(each_stack):
         volumes = {volume["name"] for volume in template["spec"]["volumes"]}
-        mounts = {mount["name"] for container in template["spec"]["containers"] for mount in container["volumeMounts"]}
+        spec = template["spec"]
+        mounts = {
+            mount["name"] for container in (*spec.get("initContainers", []), *spec["containers"]) for mount in container["volumeMounts"]
+        }
         # A persistent cache is a claim template of the set, not a volume of the pod.
         assert {name for name in mounts - volumes if not name.startswith("cache-")} == set(), owner
         assert volumes <= mounts, owner
@@ -168,12 +172,20 @@ def test_tokens_of_the_api_server_are_mounted_only_where_used(each_stack):
 
 def test_identity_is_on_both_the_account_and_the_pods(each_stack):
     """Workload identity needs the annotation here and the label there; with one of them the pod has no token and says nothing."""
-    templates = {owner: template for _, owner, template in pod_templates(each_stack)}
-    for name, client in ((names.COORDINATOR, "client of coordinator"), (names.SHARD, "client of shard")):
+    templates = {template["spec"].get("serviceAccountName"): template for _, _, template in pod_templates(each_stack)}
+    clients = {names.COORDINATOR: "client of coordinator", names.SHARD: "client of shard"}
+    if each_stack.settings.model.source:
+        clients |= {names.WEIGHTS_FETCH: "client of fetch", names.WEIGHTS_COPY: "client of copy"}
+    for name, client in clients.items():
         account = each_stack.inputs("kubernetes:core/v1:ServiceAccount", name)
         assert account["metadata"]["annotations"] == {"azure.workload.identity/client-id": client}
         assert templates[name]["metadata"]["labels"]["azure.workload.identity/use"] == "true"
         assert templates[name]["spec"]["serviceAccountName"] == name
+
+
+def test_weights_are_fetched_before_a_shard_is_told_of_them(each_stack):
+    needed = each_stack.recorder.options_of("zig-ai-aks:kubernetes:Shards").depends_on
+    assert ("zig-ai-weights-fetch" in needed) is (each_stack.settings.model.source is not None)
 
 
 def test_no_secret_is_rendered_anywhere(each_stack):

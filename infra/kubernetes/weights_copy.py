@@ -1,0 +1,168 @@
+"""A copy of the model's weights on each GPU node's own disk: made once a node, checked against the manifest, read by all of its pods.
+
+A DaemonSet: on the node, `node_disk.sh` finds the disk; then the same program that fetched the weights copies them. The folder gets its
+name when it is complete, and shards mount that folder: until it is there the kubelet does not start them, so no pod ever sees a part of
+it, and none asks whether it may start. Their volume is a PersistentVolume, since their namespace forbids paths of the node in a pod.
+https://kubernetes.io/docs/concepts/storage/volumes/#hostpath-volume-types (Directory)
+
+Not here: whether there is room for it (planner/local_disk.py), and what is left of an older version's copy, which goes with the node.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from infra.kubernetes import names, pods, weights_fetch
+from planner import node_agents, weights
+from planner.plan import WeightsPlan
+
+SCRIPT = Path(__file__).parent / "node_disk.sh"
+_SCRIPT_DIR = "/opt/node-disk"
+_MANIFEST = "zig-ai-weights.json"
+"""weights_transfer/places.py."""
+
+# As node tuning does it, and for the same reasons.
+_COMMAND = f'exec nsenter --target 1 --mount --uts --ipc --net -- /bin/sh -c "$(cat {_SCRIPT_DIR}/node_disk.sh)"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsCopyArgs:
+    image: str
+    node_image: str
+    """With a shell and `nsenter`."""
+    plan: WeightsPlan
+    size: str
+    """A Kubernetes quantity that the weights fit into: what their claim asks for."""
+    storage: pulumi.Input[str]
+    """Address of the weight storage's container."""
+    client_id: pulumi.Input[str]
+    """The identity that reads: `Storage Blob Data Reader` on the container, federated with this DaemonSet's service account."""
+    spot: bool
+    """Whether the GPU pools are spot pools, which carry one more taint."""
+
+
+class WeightsCopy(pulumi.ComponentResource):
+    """Service account, program, DaemonSet, and the volume that shards read."""
+
+    def __init__(self, name: str, args: WeightsCopyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("zig-ai-aks:kubernetes:WeightsCopy", name, None, opts)
+        self._child = pulumi.ResourceOptions(parent=self)
+        labels = names.labels(names.WEIGHTS_COPY, "node-agent")
+        metadata = {"name": names.WEIGHTS_COPY, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels}
+        account = k8s.core.v1.ServiceAccount(
+            f"{name}-account",
+            metadata=metadata | {"annotations": {"azure.workload.identity/client-id": args.client_id}},
+            automount_service_account_token=False,
+            opts=self._child,
+        )
+        files = weights_fetch.program_files() | {SCRIPT.name: SCRIPT.read_text()}
+        program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=files, opts=self._child)
+        timeout = f"{math.ceil((weights.GRANT_S + weights.MARGIN * args.plan.copy_s) / 60)}m"
+        k8s.apps.v1.DaemonSet(
+            name,
+            metadata=metadata,
+            spec={
+                "selector": {"matchLabels": names.selector(names.WEIGHTS_COPY)},
+                # Other weights are copied beside those that are being read: all nodes may do so at once.
+                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}},
+                "template": _pod_template(args, files),
+            },
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[account, program],
+                custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout),
+            ),
+        )
+        self._volume(name, args)
+        self.register_outputs({})
+
+    def _volume(self, name: str, args: WeightsCopyArgs) -> None:
+        claim = names.node_weights_claim(args.plan.folder)
+        labels = names.labels(claim, "weights")
+        volume = k8s.core.v1.PersistentVolume(
+            f"{name}-volume",
+            metadata={"name": claim, "labels": labels},
+            spec={
+                "capacity": {"storage": args.size},
+                "accessModes": ["ReadOnlyMany"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": "",
+                "claimRef": {"namespace": names.SERVICE_NAMESPACE, "name": claim},
+                # On each node its own. `Directory`: there must be one, and only a complete copy is one.
+                "hostPath": {"path": f"{names.NODE_WEIGHTS_DIR}/{args.plan.folder}", "type": "Directory"},
+            },
+            opts=self._child,
+        )
+        k8s.core.v1.PersistentVolumeClaim(
+            f"{name}-claim",
+            metadata={"name": claim, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
+            spec={
+                "accessModes": ["ReadOnlyMany"],
+                "storageClassName": "",
+                "volumeName": claim,
+                "resources": {"requests": {"storage": args.size}},
+            },
+            # The claim names the volume as text, which is no dependency that the engine could see.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[volume]),
+        )
+
+
+def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
+    told = {"STORAGE": args.storage, "FOLDER": args.plan.folder, "NODE_DISK": names.NODE_WEIGHTS_DIR}
+    return {
+        "metadata": {
+            "labels": names.labels(names.WEIGHTS_COPY, "node-agent") | {"azure.workload.identity/use": "true"},
+            "annotations": {"zig-ai.io/config-hash": pods.content_hash(*files.values())},
+        },
+        "spec": {
+            "serviceAccountName": names.WEIGHTS_COPY,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "nodeSelector": names.GPU_NODE_LABEL,
+            "tolerations": pods.gpu_tolerations(args.spot),
+            "priorityClassName": names.NODE_CRITICAL,
+            "hostPID": True,
+            "initContainers": [
+                {
+                    "name": "node-disk",
+                    "image": args.node_image,
+                    "command": ["/bin/sh", "-c", _COMMAND],
+                    "env": [{"name": "WEIGHTS_DIR", "value": names.NODE_WEIGHTS_DIR}],
+                    "securityContext": {"privileged": True, "readOnlyRootFilesystem": True},
+                    "resources": {"requests": node_agents.WEIGHTS_COPY.as_kubernetes, "limits": {"memory": "256Mi"}},
+                    "volumeMounts": [{"name": "program", "mountPath": _SCRIPT_DIR, "readOnly": True}],
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
+                }
+            ],
+            "containers": [
+                {
+                    "name": "copy",
+                    "image": args.image,
+                    "command": ["python", weights_fetch.PROGRAM_DIR, "keep"],
+                    "env": [{"name": name, "value": value} for name, value in told.items()],
+                    "readinessProbe": {
+                        "exec": {"command": ["test", "-e", f"{names.NODE_WEIGHTS_DIR}/{args.plan.folder}/{_MANIFEST}"]},
+                        "periodSeconds": 5,
+                    },
+                    # Root's, as the disk is, and nothing else of root's.
+                    "securityContext": pods.restricted_container_security(),
+                    "resources": {"requests": node_agents.WEIGHTS_COPY.as_kubernetes, "limits": {"memory": "1Gi"}},
+                    "volumeMounts": [
+                        {"name": "program", "mountPath": weights_fetch.PROGRAM_DIR, "readOnly": True},
+                        {"name": "disk", "mountPath": names.NODE_WEIGHTS_DIR},
+                    ],
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
+                }
+            ],
+            "volumes": [
+                {"name": "program", "configMap": {"name": names.WEIGHTS_COPY}},
+                {"name": "disk", "hostPath": {"path": names.NODE_WEIGHTS_DIR, "type": "DirectoryOrCreate"}},
+            ],
+        },
+    }

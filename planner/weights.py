@@ -1,0 +1,119 @@
+"""The model's weights: in which folder they are, how much they are, and how long they take on their way to a pod.
+
+The network's and the storage's rates are what Azure names as the most, so what waits for them allows `MARGIN` times as much.
+"""
+
+from __future__ import annotations
+
+import re
+
+from planner.catalogue import ModelShape
+from planner.engine_traits import TRAITS
+from planner.memory import weights_gib
+from planner.plan import GpuSize, WeightsPlan
+from settings import Problem, StackSettings
+
+MARGIN = 2
+
+SLOWEST_FETCH_MB_S = 50
+"""An allowance, not a published figure: how slow the way from a source to the storage may be before a deployment gives up waiting."""
+SLOWEST_DISK_MB_S = 200
+"""Another: Azure publishes the speed of no GPU size's local disk."""
+SLOWEST_NETWORK_MBPS = 8000
+"""For sizes whose page states none: the least that any size of the catalogue has."""
+GRANT_S = 900
+"""Another allowance: until a new role is known everywhere, a pod has a node, and its image is pulled."""
+
+_FAST_EGRESS_MBPS, _EGRESS_MBPS = 200_000, 50_000
+_FAST_REGIONS = """
+southafricanorth brazilsouth canadacentral centralus eastus eastus2 northcentralus southcentralus westus westus2 westus3 australiaeast
+centralindia eastasia japaneast jioindiawest koreacentral southeastasia francecentral germanywestcentral northeurope norwayeast
+swedencentral uksouth westeurope usgovarizona usgovvirginia
+"""
+"""Default egress of a general-purpose v2 account, all clients together; more on request.
+
+Source: MicrosoftDocs/azure-docs includes/azure-storage-account-limits-standard.md (2025-11-12).
+"""
+
+
+def copied_to_nodes(settings: StackSettings) -> bool:
+    """Whether each node keeps a copy on its own disk: the guide's second cache level, for engines that have none of their own."""
+    return settings.model.source is not None and settings.caching.l2_cache.enabled and not TRAITS[settings.engine].own_weight_cache
+
+
+def weights_plan(settings: StackSettings, size: GpuSize, shape: ModelShape) -> WeightsPlan:
+    model = settings.model
+    source = model.weight_source
+    gib = stored_gib(settings, shape)
+    return WeightsPlan(
+        source=model.source,
+        folder=f"{re.sub(_NO_NAME, '-', model.name)}-{source.hash}" if source else model.name,
+        file=TRAITS[settings.engine].weights_file,
+        gib=gib,
+        # Written, and read back once.
+        fetch_wait_s=GRANT_S + 2 * _seconds(gib, SLOWEST_FETCH_MB_S),
+        on_node=copied_to_nodes(settings),
+        storage_mb_s=storage_mb_s(settings, size),
+        load_mb_s=load_mb_s(settings, size),
+        copy_s=_seconds(gib, storage_mb_s(settings, size)),
+        load_s=load_s(settings, size, shape),
+    )
+
+
+_NO_NAME = r"[^A-Za-z0-9._-]"
+
+
+def stored_gib(settings: StackSettings, shape: ModelShape) -> float:
+    """What the files take: of one file as it is served; a folder is counted as published, in 16 bits, which an engine makes smaller."""
+    quantization = settings.model.quantization
+    as_served = TRAITS[settings.engine].weights_file is not None and quantization.enabled
+    return weights_gib(shape, 0, shape.layers - 1, quantization.precision if as_served else "fp16")
+
+
+def storage_mb_s(settings: StackSettings, size: GpuSize) -> float:
+    """What one node gets of the weight storage while all of them read: its network, or its part of the account's egress."""
+    account = _FAST_EGRESS_MBPS if settings.azure.location in _FAST_REGIONS.split() else _EGRESS_MBPS
+    nodes = settings.sharding.pipelines * settings.sharding.shards_count
+    return min(size.network_mbps or SLOWEST_NETWORK_MBPS, account / nodes) / 8
+
+
+def load_mb_s(settings: StackSettings, size: GpuSize) -> float:
+    """What all pods of a node get together at their start."""
+    return SLOWEST_DISK_MB_S if copied_to_nodes(settings) else storage_mb_s(settings, size)
+
+
+def load_s(settings: StackSettings, size: GpuSize, shape: ModelShape) -> float:
+    """Seconds from a pod's start until all pods of its node have read their weights, from the node's disk or from the storage."""
+    pods = max(1, size.gpus // max(1, settings.shard.resources.limits.nvidia_gpu or 1))
+    each_gib = stored_gib(settings, shape) / (1 if TRAITS[settings.engine].whole_pipeline_in_a_pod else settings.sharding.shards_count)
+    return _seconds(each_gib * pods, load_mb_s(settings, size))
+
+
+def _seconds(gib: float, mb_s: float) -> float:
+    return gib * 2**30 / (mb_s * 1e6)
+
+
+def source_problems(settings: StackSettings) -> list[Problem]:
+    """A source that the engine could not read, however it is fetched."""
+    source, file = settings.model.weight_source, TRAITS[settings.engine].weights_file
+    if source is None or file is None:
+        return []
+    if source.many:
+        return [
+            Problem(
+                key="model.source",
+                value=source.text,
+                consequence=f"{settings.engine} reads one GGUF file, and this is a whole model or a folder",
+                fix=f"the file at its end: {source.text.rstrip('/')}/FILE.gguf",
+            )
+        ]
+    if source.part_of_several:
+        return [
+            Problem(
+                key="model.source",
+                value=source.text,
+                consequence="is one of several parts of a model: the others would be missing",
+                fix="a model in one file: `llama-gguf-split --merge` makes one, for a blob path or an OCI artifact",
+            )
+        ]
+    return []

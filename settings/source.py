@@ -1,0 +1,81 @@
+"""`model.source`: where a model's weights come from, in a form that always means the same bytes.
+
+But for a blob path, whose content its owner can change: what was fetched under it once is what stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from settings.quantities import told
+
+_HUB = re.compile(r"hf://(?P<model>[\w.-]+/[\w.-]+)(?:@(?P<version>[^/@]+)(?:/(?P<file>[^@]+))?)?")
+_BLOB = re.compile(r"https://[a-z0-9]{3,24}\.blob\.core\.windows\.net/[a-z0-9$-]{3,63}/(?P<path>[^?#]+)")
+_ARTIFACT = re.compile(
+    r"oci://(?P<artifact>[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9._-]+)+)(?:(?P<tag>:[\w.-]+)|@(?P<version>[^/@]+)(?:/(?P<file>[^@]+))?)?"
+)
+_PART_OF_SEVERAL = re.compile(r"-[0-9]{5}-of-[0-9]{5}\.gguf$")
+
+EXAMPLES = (
+    "hf://org/name@COMMIT or hf://org/name@COMMIT/file.gguf, https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH (a folder when it ends "
+    "with /), or oci://REGISTRY/NAME@sha256:DIGEST"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSource:
+    """A source taken apart, as far as anyone but the program that fetches needs it."""
+
+    text: str
+    file: str | None
+    """The one file that it names."""
+    many: bool
+    """Whether it is a whole model or a folder; of an artifact that is known only when it is fetched."""
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that change with the source."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:8]
+
+    @property
+    def part_of_several(self) -> bool:
+        """Whether the file is one of the pieces that llama-gguf-split makes."""
+        return self.file is not None and _PART_OF_SEVERAL.search(self.file) is not None
+
+
+def parse(text: str) -> WeightSource:
+    """Raises pydantic's `told` error for text that names no source, or one whose content may change under the same name."""
+    if match := _HUB.fullmatch(text):
+        version = match["version"]
+        if version is None or not re.fullmatch(r"[0-9a-f]{40}", version):
+            named = "names no commit" if version is None else f"names a branch or tag, {version}"
+            raise told(
+                f"{named}: the next fetch could bring other weights, and nothing would say which are served",
+                f"@ and the commit's 40 digits, which `git ls-remote https://huggingface.co/{match['model']}` prints",
+            )
+        return WeightSource(text=text, file=match["file"], many=match["file"] is None)
+    if match := _BLOB.fullmatch(text):
+        path = match["path"]
+        return WeightSource(text=text, file=None if path.endswith("/") else path.rsplit("/", 1)[-1], many=path.endswith("/"))
+    if match := _ARTIFACT.fullmatch(text):
+        version = match["version"]
+        if version is None or not re.fullmatch(r"sha256:[0-9a-f]{64}", version):
+            named = f"names a tag, {match['tag'].removeprefix(':')}" if match["tag"] else "names no digest"
+            raise told(
+                f"{named}: the next fetch could bring other weights, and nothing would say which are served",
+                f"@sha256: and the digest, which `oras resolve {match['artifact']}{match['tag'] or ':TAG'}` prints",
+            )
+        return WeightSource(text=text, file=match["file"], many=False)
+    raise told("is no place that weights can be fetched from", EXAMPLES)
+
+
+def _checked(text: str) -> str:
+    return parse(text).text
+
+
+SourceText = Annotated[str, AfterValidator(_checked)]

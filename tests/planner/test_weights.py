@@ -1,0 +1,132 @@
+"""Where weights are, how long they take, whether a node's disk holds them; and sources that an engine cannot read."""
+
+import pytest
+
+from planner import catalogue, local_disk, node_agents, placement, plan, weights
+from settings import SettingsError
+from tests.planner.stacks import settings, stack
+from tests.planner.test_rules import GGUF, fetched, llama_cpp
+
+COMMIT = "0" * 40
+
+
+def size(name):
+    found = catalogue.gpu_size(name, "eastus")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "room_gib"),
+    [
+        # A temporary disk, less what an ephemeral operating system disk of 128 GiB takes of it.
+        ("Standard_NC24s_v3", 2948 - 128),
+        ("Standard_NC4as_T4_v3", 176 - 128),
+        # Raw NVMe disks, one for each GPU; weights are on one of them.
+        ("Standard_NC24ads_A100_v4", 894),
+        ("Standard_NC96ads_A100_v4", 894),
+        ("Standard_ND96isr_H100_v5", 3576),
+        # The only disk, which the operating system then leaves alone.
+        ("Standard_NC40ads_H100_v5", 3576),
+        ("Standard_ND128isr_NDR_GB200_v6", None),
+    ],
+)
+def test_room_on_a_nodes_own_disk(name, room_gib):
+    assert local_disk.room_for_weights_gib(size(name), 128) == room_gib
+
+
+@pytest.mark.parametrize("name", ["Standard_NC40ads_H100_v5", "Standard_NC24s_v3"])
+def test_the_operating_system_leaves_the_only_nvme_disk_to_the_weights(name):
+    """An ephemeral OS disk of 128 GiB on it makes the other 3,448 unusable."""
+    expected = "Managed" if size(name).temp_disk_kind == "nvme" else "Ephemeral"
+    assert local_disk.os_disk_type(size(name), 128, for_weights=True) == expected
+    assert local_disk.os_disk_type(size(name), 128, for_weights=False) == "Ephemeral"
+
+
+def test_a_cut_gpu_cuts_no_disk():
+    """With MIG a node has more GPUs to count, and no more disks."""
+    assert plan(settings(gpuPool={"vmSize": "Standard_NC24ads_A100_v4", "mig": "MIG2g"})).size.nvme_disk_gib == 894
+
+
+def test_another_source_is_another_folder_and_none_is_the_models_name():
+    folders = {plan(fetched(model={"source": GGUF.replace("0" * 40, digit * 40)})).weights.folder for digit in "01"}
+    assert len(folders) == 2 and all(folder.startswith("llama-2-70b-") for folder in folders)
+    assert plan(llama_cpp()).weights.folder == "llama-2-70b"
+
+
+def test_a_folder_is_counted_as_published_and_one_file_as_served():
+    """A checkpoint of 16 bits is made smaller by the engine; a GGUF file was made smaller before."""
+    folder, file = plan(settings()).weights, plan(fetched()).weights
+    assert folder.gib == pytest.approx(68.98e9 * 2 / 2**30, rel=0.01)
+    assert file.gib == pytest.approx(68.98e9 * 34 / 32 / 2**30, rel=0.02)
+
+
+def test_times_are_bytes_over_the_slowest_part_of_the_way():
+    made = plan(fetched()).weights
+    bytes_ = made.gib * 2**30
+    # 40 Gbit/s of the node; the account has 200.
+    assert made.copy_s == pytest.approx(bytes_ / (40e9 / 8))
+    assert made.load_s == pytest.approx(bytes_ / 200e6)
+    assert made.fetch_wait_s == pytest.approx(900 + 2 * bytes_ / 50e6)
+
+
+def test_many_nodes_share_what_the_storage_gives():
+    """Fifty pipelines at once: each has a fiftieth of the account's 200 Gbit/s, and of 50 Gbit/s where Azure gives no more."""
+    many = fetched(sharding={"pipelines": 50}, gpuPool={"vmSize": "Standard_NC48ads_A100_v4", "maxNodes": 50})
+    assert plan(many).weights.storage_mb_s == pytest.approx(200_000 / 50 / 8)
+    elsewhere = many.model_copy(update={"azure": many.azure.model_copy(update={"location": "polandcentral"})})
+    assert plan(elsewhere).weights.storage_mb_s == pytest.approx(50_000 / 50 / 8)
+
+
+def test_pods_of_a_node_share_its_way_to_the_storage():
+    made = plan(settings())
+    assert (made.size.network_mbps, made.weights.load_mb_s) == (None, 1000)
+    # Four of eight shards a node, each with its part.
+    assert made.weights.load_s == pytest.approx(made.weights.gib / 2 * 2**30 / 1e9)
+
+
+def test_an_engine_with_a_cache_of_its_own_needs_no_copy():
+    made = plan(settings(model={"source": f"hf://org/name@{COMMIT}"}))
+    assert not made.weights.on_node and made.settings.caching.l2_cache.enabled
+    assert not [finding for finding in made.findings if finding.code.startswith("WEIGHTS")]
+
+
+def test_the_copy_is_one_more_agent_on_the_node():
+    with_copy, without = plan(fetched()), plan(fetched(caching={"l2Cache": {"enabled": False}}))
+    assert (with_copy.weights.on_node, without.weights.on_node) == (True, False)
+    room, more = (placement.node_room(made.settings, made.size) for made in (with_copy, without))
+    agent = node_agents.WEIGHTS_COPY
+    assert more.cpu_millicores - room.cpu_millicores == agent.cpu_millicores > 0
+    assert more.memory_mib - room.memory_mib == agent.memory_mib > 0
+
+
+def test_dev_keeps_a_copy_and_prod_waits_for_whoever_has_the_weights():
+    dev, prod = plan(stack("dev")).weights, plan(stack("prod")).weights
+    assert dev.on_node and dev.source and dev.file == "model.gguf"
+    assert not prod.on_node and prod.source is None
+
+
+@pytest.mark.parametrize(
+    ("source", "consequence"),
+    [
+        (f"hf://org/name@{COMMIT}", "reads one GGUF file"),
+        ("https://account.blob.core.windows.net/models/name/", "reads one GGUF file"),
+        (f"hf://org/name@{COMMIT}/name-00001-of-00003.gguf", "one of several parts"),
+    ],
+)
+def test_an_engine_of_one_file_refuses_what_is_not_one(source, consequence):
+    with pytest.raises(SettingsError) as refused:
+        plan(llama_cpp(model={"source": source}))
+    [problem] = refused.value.problems
+    assert problem.key == "model.source" and consequence in problem.consequence
+    # An engine that reads folders takes it.
+    assert plan(settings(model={"source": source})).weights.source == source
+
+
+def test_an_artifact_may_be_one_file():
+    assert plan(llama_cpp(model={"source": f"oci://registry.example.com/models/name@sha256:{'0' * 64}"})).weights.file == "model.gguf"
+
+
+def test_the_slowest_network_is_the_catalogues():
+    known = [found.network_mbps for name in catalogue.gpu_size_names() if (found := size(name)).network_mbps]
+    assert min(known) == weights.SLOWEST_NETWORK_MBPS
