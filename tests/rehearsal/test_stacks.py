@@ -169,11 +169,28 @@ def test_dev_is_one_llama_server_behind_envoy_and_pays_for_nothing_else(stacks):
     [coordinator] = running(dev.get("pods", "zig-ai"), "zig-ai-coordinator")
     images = [pod["spec"]["containers"][0]["image"].partition(":")[0] for pod in (shard, coordinator)]
     assert images == ["ghcr.io/ggml-org/llama.cpp", "docker.io/envoyproxy/envoy"]
-    assert {volume["name"] for volume in shard["spec"]["volumes"]} == {"tmp", "weights"}
+    assert {volume["name"] for volume in shard["spec"]["volumes"]} == {"tmp", "node-weights"}
     assert shard["status"]["qosClass"] == "Guaranteed"
-    assert not [disk for disk in dev.get("persistentvolumeclaims", "zig-ai") if disk["metadata"]["name"] != "zig-ai-weights"]
+    assert {claim["spec"]["storageClassName"] for claim in dev.get("persistentvolumeclaims", "zig-ai")} == {""}
     redis = "azure-native:redisenterprise:"
     assert redis in stacks["prod"].layout.azure.read_text() and redis not in dev.layout.azure.read_text()
+
+
+def test_weights_are_fetched_by_a_job_and_read_from_the_nodes_own_disk(stacks):
+    """The real API server takes a path of the node behind a claim, and refuses it in a pod of the same namespace."""
+    dev = stacks["dev"]
+    [job] = dev.get("jobs", "zig-ai")
+    assert job["status"]["succeeded"] == 1
+    [shard] = running(dev.get("pods", "zig-ai"), "zig-ai-shard")
+    [copy] = running(dev.get("pods", "zig-ai-node-agents"), "zig-ai-weights-copy")
+    assert copy["spec"]["nodeName"] == shard["spec"]["nodeName"]
+    [claimed] = [volume["persistentVolumeClaim"]["claimName"] for volume in shard["spec"]["volumes"] if volume["name"] == "node-weights"]
+    [claim] = [claim for claim in dev.get("persistentvolumeclaims", "zig-ai") if claim["metadata"]["name"] == claimed]
+    [volume] = [volume for volume in dev.get("persistentvolumes") if volume["metadata"]["name"] == claim["spec"]["volumeName"]]
+    assert claim["status"]["phase"] == volume["status"]["phase"] == "Bound"
+    path = {"name": "weights", "hostPath": volume["spec"]["hostPath"]}
+    refused = dev.apply(HOST_ACCESS | {"spec": {"containers": [{"name": "shell", "image": "shell"}], "volumes": [path]}})
+    assert refused.returncode != 0 and "hostPath" in refused.stderr
 
 
 def test_pod_security_refuses_host_access_beside_the_service(prod):
