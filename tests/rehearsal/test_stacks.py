@@ -266,6 +266,26 @@ def test_one_line_switches_the_engine_of_a_running_stack(prod):
     assert "azure-native:redisenterprise:" not in prod.layout.azure.read_text()
 
 
+def test_other_weights_replace_the_old_ones_objects_and_roll_the_shards(stacks):
+    """None of them could be changed in place; and the Job that is done is not run again for it."""
+    dev = stacks["dev"]
+
+    def standing():
+        [shard] = running(dev.get("pods", "zig-ai"), "zig-ai-shard")
+        [claim] = [v["persistentVolumeClaim"]["claimName"] for v in shard["spec"]["volumes"] if v["name"] == "node-weights"]
+        volumes = [item for item in dev.get("persistentvolumes") if "hostPath" in item["spec"]]
+        return claim, [job["metadata"]["name"] for job in dev.get("jobs", "zig-ai")], [item["spec"]["hostPath"]["path"] for item in volumes]
+
+    before = standing()
+    file = dev.layout.project / "Pulumi.dev.yaml"
+    file.write_text(file.read_text().replace("llama-2-7b.Q8_0.gguf", "another.Q8_0.gguf"))
+    outcome = dev.engine.up("other weights")
+    assert not outcome.failed, outcome.errors
+    after = standing()
+    assert not [one for one, other in zip(before, after, strict=True) if one == other]
+    assert [len(names) for names in after[1:]] == [1, 1]
+
+
 def test_a_second_up_and_a_refresh_change_nothing_and_destroy_leaves_nothing(stacks):
     with ThreadPoolExecutor() as side_by_side:
         list(side_by_side.map(to_the_end, stacks.values()))
