@@ -108,10 +108,10 @@ def deployed() -> Deployed:
     return _deployed_stack("prod")
 
 
-@pytest.fixture(params=["prod", "dev"])
+@pytest.fixture(params=["prod", "dev", "ray groups"])
 def each_stack(request) -> Deployed:
-    """Likewise, both stacks in turn."""
-    return _deployed_stack(request.param)
+    """Likewise, both stacks in turn, and one whose shards are not alike."""
+    return ray_groups() if request.param == "ray groups" else _deployed_stack(request.param)
 
 
 @pytest.fixture
