@@ -96,7 +96,7 @@ def shard_command(server: Server, here: Here) -> Command:
     if missing:
         raise ServeError(f"the rendered command of a shard has no {missing[0]}: {' '.join((program, *arguments))}")
     made, substitutions = [program], []
-    for flag, pod in _pairs(arguments):
+    for flag, pod in pairs(arguments):
         rule = rules.get(flag)
         value = rule.value(pod, here) if rule and pod is not None else pod
         made += [flag] if value is None else [flag, value]
@@ -112,7 +112,7 @@ def _program(server: Server, name: str) -> tuple[str, ...]:
     return (name, *command[1:])
 
 
-def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+def pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Each flag with its value, or None for a switch. A value may be negative; no flag begins with a digit."""
     index = 0
     while index < len(arguments):

