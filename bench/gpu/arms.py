@@ -104,6 +104,13 @@ def candidates(tuned: Arm) -> tuple[Arm, ...]:
             "4 servers with MPS, on the CPU", "four threads that choose tokens", options=_slots(25), without=tuple(_ON_GPU),
             precision="Q4_0", servers=4, mps=True,
         ),
+        best.but(
+            "8 servers with MPS, on the CPU", "eight threads that choose tokens", options=_slots(13), without=tuple(_ON_GPU),
+            precision="Q4_0", servers=8, mps=True,
+        ),
+        best.but(
+            "8 servers with MPS", "eight threads, tokens chosen on the GPU", options=_slots(13), precision="Q4_0", servers=8, mps=True,
+        ),
         best.but("2 servers", "two threads that choose tokens, taking turns on the GPU", options=_slots(50), **one_of_two),
         best.but("100 slots on the GPU, FP16", "cuBLAS instead of llama.cpp's own INT8 products", precision="F16"),
         best.but("100 slots on the GPU, INT4", "half the bytes", precision="Q4_0"),

@@ -38,7 +38,7 @@ from bench.gpu.serving import NotServing, Servers, serving  # noqa: E402
 from planner import catalogue  # noqa: E402
 from toolchain.cache import Cache  # noqa: E402
 
-STAGES = ("step", "arms", "search", "best", "ablation", "errors")
+STAGES = ("step", "arms", "search", "best", "users", "ablation", "errors")
 PRICED_AS = ("Standard_NC40ads_H100_v5", "eastus")
 """Whose price a token's cost is of: Azure's for its own H100, not this machine's."""
 LATENCY_S = 2.0
@@ -173,8 +173,9 @@ def main_arms(run: Run) -> None:
 
 def search(run: Run) -> None:
     """Every candidate for a moment, with the guide's number of users."""
+    done = {row["arm"] for row in run.kept.get("search", [])}
     for arm in arms.candidates(arms.guide()):
-        if run.time_for(25 + run.window_s / 3):
+        if arm.name not in done and run.time_for(25 + run.window_s / 3):
             run.measured("search", arm, [(arms.USERS, 7, run.window_s / 3)])
 
 
@@ -194,6 +195,11 @@ def best(run: Run) -> None:
     run.measured("rows", arm, [(1, 3, run.window_s / 2), (arms.USERS, 8, run.window_s)])
     if fastest != arm:
         run.measured("rows", fastest, [(arms.USERS, 8, run.window_s)])
+
+
+def users(run: Run) -> None:
+    """With how many users the fastest still gives 95 % of the answers within the guide's target."""
+    arm = found(run)[1]
     with serving(arm, run.programs, run.models, run.logs) as servers:
         low, high = 1, arms.USERS
         while high - low > 2 and run.time_for(25):
@@ -278,7 +284,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     run = prepare(options)
     run.save()
-    does = {"step": step, "arms": main_arms, "search": search, "best": best, "ablation": ablation, "errors": errors}
+    does = {"step": step, "arms": main_arms, "search": search, "best": best, "users": users, "ablation": ablation, "errors": errors}
     for stage in options.stage or STAGES:
         does[stage](run)
     say(f"kept in {run.out}")
