@@ -9,9 +9,8 @@ from engines import ENGINES
 from engines.workload import Endpoints, Workload
 from infra.endpoints import leaders_dns_name, shard_dns_names
 from infra.kubernetes import names
-from local.errors import ServeError
 from planner import plan as make_plan
-from settings import SettingsError, files
+from settings import files
 
 ENGINE = "llama_cpp"
 """The engine whose server runs without a GPU."""
@@ -32,13 +31,8 @@ class Rendered:
 
 
 def render(file: Path, stack: str, pipelines: int) -> Rendered:
-    """The stack's workload with that many pipelines. Raises ServeError, SettingsError."""
-    checked = files.from_file(file, stack)
-    if checked.problems:
-        raise SettingsError(checked.problems)
-    if checked.settings is None:
-        raise ServeError(f"only the Pulumi engine can read {', '.join(checked.encrypted)}: serve a copy of the file without secrets")
-    settings = checked.settings
+    """The stack's workload with that many pipelines. Raises SettingsError."""
+    asked = settings = files.from_file(file, stack).require()
     if settings.engine != ENGINE:
         # What was written for another engine is adjusted to this one rather than refused.
         sizing = settings.sizing.model_copy(update={"mode": "fitted"})
@@ -53,7 +47,7 @@ def render(file: Path, stack: str, pipelines: int) -> Rendered:
     )
     return Rendered(
         stack=stack,
-        engine_asked=checked.settings.engine,
+        engine_asked=asked.engine,
         model=settings.model.name,
         workload=ENGINES[ENGINE].render(plan.settings, plan, endpoints),
         pipelines=pipelines,

@@ -26,13 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "estimate":
         return performance.run(options)
-    checked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack)
     try:
-        if checked.problems:
-            raise SettingsError(checked.problems)
-        if checked.settings is None:
-            raise SystemExit(f"only the engine can read {', '.join(checked.encrypted)}: plan a copy of the file without secrets")
-        made = plan(checked.settings)
+        made = plan(files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require())
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

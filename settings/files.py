@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from settings.loading import check
-from settings.problems import Problem
+from settings.problems import Problem, SettingsError
 from settings.stack import StackSettings
 from settings.stack_file import StackFile, open_stack_file
 
@@ -25,6 +25,16 @@ class Checked:
     problems: tuple[Problem, ...]
     encrypted: tuple[str, ...] = ()
     """Settings that hold a Pulumi secret, as the user types them."""
+
+    def require(self) -> StackSettings:
+        """The settings. Raises SettingsError with the problems, or with the secrets that only the engine can read."""
+        if self.settings is None:
+            raise SettingsError(self.problems or tuple(map(_unreadable, self.encrypted)))
+        return self.settings
+
+
+def _unreadable(key: str) -> Problem:
+    return Problem(key=key, value="an encrypted value", consequence="only the engine can read it", fix="a copy of the file without secrets")
 
 
 def stack_file_path(stack: str) -> Path:

@@ -100,14 +100,10 @@ def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
     from stacks.outcomes import outcomes, rendered
 
     stack = stack.rsplit("/", 1)[-1]
-    checked = files.from_file(path, stack)
     try:
-        if checked.problems:
-            raise SettingsError(checked.problems)
-        if checked.settings is None:
-            raise SystemExit(f"only the engine can read {', '.join(checked.encrypted)}: explain a copy of the file without secrets")
-        made = plan(checked.settings)
-        rows = outcomes(checked.settings, made, rendered(made, stack), stack)
+        asked = files.from_file(path, stack).require()
+        made = plan(asked)
+        rows = outcomes(asked, made, rendered(made, stack), stack)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

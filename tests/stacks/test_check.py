@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import planner.__main__ as planner
 from settings.files import ROOT
 from stacks.__main__ import main
 from tests.settings.test_bad_settings import TABLE
@@ -84,6 +85,13 @@ def test_encrypted_value_is_said_to_be_unchecked(tmp_path, capsys):
     file = write(tmp_path, "encryptionsalt: v1:x\nconfig:\n  zig-ai-aks:budget:\n    alertEmails:\n      - secure: AAABAKvbN9\n")
     assert main(["check", "--file", str(file)]) == 0
     assert capsys.readouterr().out.endswith("no problems (not checked, as only the engine can read it: budget.alertEmails[0])\n")
+
+
+@pytest.mark.parametrize("command", [planner.main, main], ids=["plan", "explain"])
+def test_who_needs_an_encrypted_value_says_which(command, tmp_path, capsys):
+    file = write(tmp_path, "encryptionsalt: v1:x\nconfig:\n  zig-ai-aks:budget:\n    alertEmails:\n      - secure: AAABAKvbN9\n")
+    assert command(["explain" if command is main else "plan", "--file", str(file)]) == 1
+    assert "budget.alertEmails[0]: an encrypted value\n    only the engine can read it" in capsys.readouterr().err
 
 
 def test_json(tmp_path, capsys):
