@@ -1,6 +1,6 @@
-"""`python -m planner plan --stack prod`: what a stack file means, before anything is bought.
+"""`python -m planner plan --stack prod`: what a stack file means, before anything is bought; `estimate` and `recommend` beside it.
 
-Exit status: 0 with a plan, 1 with problems, 2 when it was called wrongly.
+Exit status: 0 with an answer, 1 with problems, 2 when it was called wrongly.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from planner.choices import commands as choices
+from planner.choices.assessment import assess
 from planner.performance import commands as performance
 from planner.planning import plan
 from settings import SettingsError, files
@@ -18,23 +20,28 @@ from settings import SettingsError, files
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m planner", description="What a stack file means, before anything is bought.")
     commands = parser.add_subparsers(dest="command", required=True)
-    planned = commands.add_parser("plan", help="layout, memory of each GPU, nodes, cost, findings")
+    planned = commands.add_parser("plan", help="layout, memory of each GPU, nodes, cost, targets, what would meet them, findings")
     planned.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
     planned.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
     planned.add_argument("--json", action="store_true", help="print the plan as one JSON object")
     performance.add(commands)
+    choices.add(commands)
     options = parser.parse_args(arguments)
     if options.command == "estimate":
         return performance.run(options)
+    if options.command == "recommend":
+        return choices.run(options)
     try:
-        made = plan(files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require())
+        asked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require()
+        made = plan(asked)
+        found = assess(asked, made=made)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
     if options.json:
         from planner.report import as_json
 
-        print(json.dumps(as_json(made), indent=2))
+        print(json.dumps(as_json(found, made, options.stack), indent=2))
     else:
         from rich.console import Console
 
@@ -42,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         # A pipe has no width: wide enough for a line of the findings to be found by grep.
         console = Console() if sys.stdout.isatty() else Console(width=200)
-        show(made, console)
+        show(found, made, options.stack, console)
     return 0
 
 

@@ -76,6 +76,14 @@ class ModelShape:
     tied_embeddings: bool = False
     """Whether the output head is the token embedding itself."""
 
+    @property
+    def active_params_b(self) -> float:
+        """Parameters that one token uses: all but the routed experts it does not choose."""
+        if not self.experts:
+            return self.params_b
+        routed = 3.0 * self.experts * self.hidden * self.expert_intermediate * (self.layers - self.dense_layers)
+        return self.params_b - routed * (1 - self.experts_per_token / self.experts) / 1e9
+
 
 def _rows(name: str) -> list[dict[str, str]]:
     with (_DATA / name).open(newline="") as file:
@@ -109,6 +117,11 @@ def gpu_size_names() -> tuple[str, ...]:
     return tuple(_sizes())
 
 
+def regions() -> tuple[str, ...]:
+    """Regions of which the catalogue has prices."""
+    return tuple(dict.fromkeys(region for _, region in _prices()))
+
+
 def gpu_size(name: str, region: str) -> GpuSize | None:
     """The GPU VM size with its price in a region; None when the catalogue does not have it."""
     row = _sizes().get(name)
@@ -131,6 +144,7 @@ def gpu_size(name: str, region: str) -> GpuSize | None:
         nvme_disk_gib=int(row["local_nvme_gib"]) // int(row["gpus"]) if row["local_nvme_gib"] else None,
         network_mbps=int(row["network_mbps"]) if row["network_mbps"] else None,
         quota_family=row["quota_family"],
+        aks_driver=None if row["aks_driver"] in ("", "none") else row["aks_driver"],
         retired_on=row["retirement_date"] or None,
         usd_per_hour=price.usd_per_hour,
         spot_usd_per_hour=price.spot_usd_per_hour,

@@ -62,6 +62,10 @@ class EngineTraits:
     """`shard.config.networkTimeout` is how long a pipeline may be silent, and so ends an answer that is not streamed."""
     most_sequences: int | None
     """That run at once in one pipeline; None where the engine has no bound of its own."""
+    performs_like: str
+    """Whose measurements stand for it: an engine of `planner.performance.asking.ENGINES`."""
+    measured: bool = True
+    """Whether those are of the engine itself."""
     without: tuple[Without, ...] = ()
 
 
@@ -268,6 +272,9 @@ TRAITS: dict[str, EngineTraits] = {
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=False,
         most_sequences=None,
+        # Nobody has published a measurement of it; vLLM's are the most there are of a server with paged KV cache and tensor parallelism.
+        performs_like="vllm",
+        measured=False,
     ),
     "llama_cpp": EngineTraits(
         proxied=True,
@@ -285,6 +292,7 @@ TRAITS: dict[str, EngineTraits] = {
         timeout_covers_answers=True,
         # src/llama-cparams.h, LLAMA_MAX_SEQ.
         most_sequences=256,
+        performs_like="llama.cpp",
         without=_LLAMA_CPP_IS_WITHOUT,
     ),
     "vllm": _vllm(VLLM, splits_prompts=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from planner import memory
 from planner.catalogue import Gpu, ModelShape
@@ -28,6 +28,7 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
     Where one process holds a whole pipeline, its GPUs each hold some of the layers, and the caches of those: each GPU is a stage.
     """
     model, compiled = settings.model, settings.model.compilation.tensorrt
+    weight_precision, kv_precision = precisions(settings)
     split = _layer_split(settings, gpu, shape)
     stages = split_layers(shape.layers, settings.sharding.shards_count * split)
     # Those between the ends differ in nothing but a layer more in the first of them.
@@ -38,8 +39,8 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
             shape,
             first_layer=stage.first_layer,
             last_layer=stage.last_layer,
-            weight_precision=model.quantization.precision if model.quantization.enabled else "fp16",
-            kv_precision=_kv_precision(settings),
+            weight_precision=weight_precision,
+            kv_precision=kv_precision,
             memory_fraction=settings.shard.config.gpu_memory_fraction,
             workspace_gib=compiled.max_workspace_size.gib if compiled.enabled else 0.0,
             batch_tokens=batch_tokens(settings, gpu, shape),
@@ -63,6 +64,38 @@ def batch_tokens(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
     return BATCH_TOKENS if traits(settings.engine, gpu).splits_prompts else max(BATCH_TOKENS, shape.context)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """How the GPUs of one pipeline share its work."""
+
+    tensor: int
+    """GPUs that compute each layer together."""
+    pipeline: int
+    """Parts of the layers, which take turns at each token."""
+
+
+def parallel(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> Parallel:
+    split = _layer_split(settings, gpu, shape)
+    return Parallel(tensor=gpus_of_shard(settings) // split, pipeline=settings.sharding.shards_count * split)
+
+
+def precisions(settings: StackSettings) -> tuple[str, str]:
+    """Of the weights and of the KV cache."""
+    quantization = settings.model.quantization
+    return quantization.precision if quantization.enabled else "fp16", "int8" if settings.model.kv_cache.compression else "fp16"
+
+
+def token_floor_s(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
+    """Seconds that a token takes at best: the weights it uses, read once at the full bandwidth of the GPUs that work at a time."""
+    return weights_read_gb(settings, shape) / (gpu.bandwidth_gb_s * parallel(settings, gpu, shape).tensor)
+
+
+def weights_read_gb(settings: StackSettings, shape: ModelShape) -> float:
+    """10^9 bytes of weights that one token uses: all of them, but for experts it does not choose."""
+    weights_gib = memory.weights_gib(shape, 0, shape.layers - 1, precisions(settings)[0])
+    return weights_gib * 2**30 / 1e9 * shape.active_params_b / shape.params_b
+
+
 def _layer_split(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
     """Into how many GPUs the layers of one shard are divided; 1 where each of them holds a part of every layer."""
     return min(gpus_of_shard(settings), shape.layers) if traits(settings.engine, gpu).whole_pipeline_in_a_pod else 1
@@ -74,12 +107,8 @@ def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
     if not settings.model.kv_cache.enabled:
         return fit.short_gib
     layers = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, gpu, shape)))
-    least_gib = batch_tokens(settings, gpu, shape) * memory.kv_bytes_per_token(shape, layers, _kv_precision(settings)) / 2**30
+    least_gib = batch_tokens(settings, gpu, shape) * memory.kv_bytes_per_token(shape, layers, precisions(settings)[1]) / 2**30
     return max(0.0, least_gib - fit.kv_room_gib)
-
-
-def _kv_precision(settings: StackSettings) -> str:
-    return "int8" if settings.model.kv_cache.compression else "fp16"
 
 
 def too_large(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape) -> Problem | None:
@@ -109,8 +138,7 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
         yield from _more_sharing(settings, size, shape, fits)
     else:
         yield from _more_shards(settings, shape, fits)
-    quantization = settings.model.quantization
-    precision = quantization.precision if quantization.enabled else "fp16"
+    precision, _ = precisions(settings)
     while smaller := SMALLER.get(precision):
         precision = smaller
         changed = with_values(settings, {("model", "quantization", "precision"): precision, ("model", "quantization", "enabled"): True})

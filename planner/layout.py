@@ -97,8 +97,8 @@ def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple
     most_pipelines = settings.autoscaling.max_pipelines if settings.autoscaling.enabled else pipelines
     if keeps_pipelines_together(settings):
         zones = [(zone,) for zone in sorted(pool.zones)[:pipelines]]
-        needed = [placement.nodes_for(count * stages, per_node) for count in shares(pipelines, len(zones))]
-        most = [placement.nodes_for(count * stages, per_node) for count in shares(most_pipelines, len(zones))]
+        needed = nodes_by_zone(pipelines, stages, per_node, len(zones))
+        most = nodes_by_zone(most_pipelines, stages, per_node, len(zones))
     else:
         zones = [tuple(pool.zones)]
         needed = [placement.fewest_nodes(pipelines * stages, pool.zones, per_node, zone_spread(settings))]
@@ -121,6 +121,11 @@ def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple
         ),
         problems,
     )
+
+
+def nodes_by_zone(pipelines: int, stages: int, per_node: int, zones: int) -> list[int]:
+    """Nodes of each zone when pipelines are dealt to them and each stays in one."""
+    return [placement.nodes_for(count * stages, per_node) for count in shares(pipelines, zones)]
 
 
 def _spread_out(nodes: list[int], total: int | None) -> list[int]:

@@ -34,12 +34,18 @@ class GpuSize:
     """Of each raw NVMe disk beside the temporary disk; None where there are none."""
     network_mbps: int | None
     quota_family: str
+    aks_driver: str | None
+    """NVIDIA driver that AKS installs on it; None where it installs none."""
     retired_on: str | None
     """ISO date since when no new VM of this size can be made in public regions."""
     usd_per_hour: float | None
     """Pay as you go, Linux, in the stack's region; None when the catalogue has no price."""
     spot_usd_per_hour: float | None
     """The same for spot, at the date in the catalogue: for its order of size only."""
+
+    @property
+    def arm64(self) -> bool:
+        return self.cpu_model == "NVIDIA Grace"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,15 @@ def _known(settings: StackSettings) -> _Known:
     return _Known(size=hardware[0], gpu=hardware[1], shape=shape, redis_sku=sku)
 
 
+def shape_of(settings: StackSettings) -> ModelShape:
+    """The stack's model. Raises SettingsError where the catalogue does not know it."""
+    problems: list[Problem] = []
+    shape = _shape(settings, problems)
+    if shape is None:
+        raise SettingsError(problems)
+    return shape
+
+
 def _one_of(name: str, known: tuple[str, ...]) -> str:
     near = closest(name, known)
     return f"did you mean {near}?" if near else f"one of {', '.join(known)}"

@@ -11,9 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from planner.choices import report as targets
+from planner.choices.assessment import Assessment
 from planner.layout import node_zones
 from planner.memory import GpuMemory
 from planner.plan import Finding, Plan
+from planner.wording import count
 from settings.quantities import ByteSize, Cpu
 
 BAR_CELLS = 64
@@ -23,7 +26,7 @@ _PARTS = (("weights", "█", "blue"), ("kv", "▓", "green"), ("activations", "�
 _STYLES = {"adjusted": "yellow", "not supported": "red", "translated": "cyan", "noted": "white"}
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
+def as_json(found: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
     """The plan as one JSON object; memory in GiB, huge pages in MiB, money in USD an hour (null without a price)."""
     wanted = plan.pod.set_aside
     ranges = [shard.layer_range for shard in plan.shards]
@@ -51,6 +54,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "weights": asdict(plan.weights),
         "gpu_memory_gib": _memory(plan.memory.memory),
         "cost_usd_per_hour": plan.usd_per_hour,
+        "targets": targets.deployed_as_json(found),
+        "alternatives": [targets.choice_as_json(found, choice, stack) for choice in found.alternatives],
         "findings": [asdict(finding) for finding in plan.findings],
     }
 
@@ -59,29 +64,27 @@ def _memory(memory: GpuMemory) -> dict[str, float]:
     return {name.removesuffix("_gib"): round(value, 3) for name, value in asdict(memory).items()}
 
 
-def show(plan: Plan, console: Console) -> None:
-    """Layout, memory of a GPU, findings."""
+def show(found: Assessment, plan: Plan, stack: str, console: Console) -> None:
+    """Layout, memory of a GPU, targets, what would meet them, findings."""
     console.print(_headline(plan), highlight=False)
     console.print(Group("", _nodes(plan), ""))
     console.print(_bar(plan), highlight=False)
     console.print(_weights(plan), highlight=False, markup=False, soft_wrap=True)
+    targets.show_deployed(found, console)
+    targets.show_alternatives(found, stack, console)
     _show_findings(plan.findings, console)
 
 
 def _headline(plan: Plan) -> str:
     pods, gpus = len(plan.pods), plan.pod.gpus
-    shards = _count(len(plan.shards), "shard")
+    shards = count(len(plan.shards), "shard")
     pipelines = f"{plan.pipelines} pipelines of {shards}" if plan.pipelines > 1 else shards
     price = "no price known" if plan.usd_per_hour is None else f"{plan.usd_per_hour:,.2f} USD an hour"
     return (
-        f"[bold]{escape(plan.shape.name)}[/]: {pipelines} on {_count(pods * gpus, 'GPU')}; {plan.nodes} {plan.size.name} with "
-        f"{_count(plan.gpus_paid, 'GPU')}, "
+        f"[bold]{escape(plan.shape.name)}[/]: {pipelines} on {count(pods * gpus, 'GPU')}; {plan.nodes} {plan.size.name} with "
+        f"{count(plan.gpus_paid, 'GPU')}, "
         f"{plan.gpus_used} in use; {price}; sizing.mode {plan.settings.sizing.mode}"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _nodes(plan: Plan) -> Table:
@@ -90,14 +93,14 @@ def _nodes(plan: Plan) -> Table:
     cpus, gib = Cpu(wanted.get("cpu", "0")).cores, ByteSize(wanted.get("memory", "0")).gib
     for node, zone in enumerate(node_zones(plan.gpu_pools)):
         there = [pod for pod in plan.pods if pod.node == node]
-        count = len(there)
+        taken = len(there)
         table.add_row(
             str(node),
             zone or "-",
-            f"{count * plan.pod.gpus} of {plan.size.gpus}",
-            f"{count * cpus:g} of {plan.size.vcpus}",
-            f"{count * gib:g} of {plan.size.ram_gib:g} GiB",
-            f"{count * plan.pod.huge_pages_mib} of {2 * plan.settings.node_tuning.huge_pages_2mi} MiB",
+            f"{taken * plan.pod.gpus} of {plan.size.gpus}",
+            f"{taken * cpus:g} of {plan.size.vcpus}",
+            f"{taken * gib:g} of {plan.size.ram_gib:g} GiB",
+            f"{taken * plan.pod.huge_pages_mib} of {2 * plan.settings.node_tuning.huge_pages_2mi} MiB",
             " ".join(pod.name.removeprefix("zig-ai-shard-") for pod in there),
         )
     for pod in plan.pods:

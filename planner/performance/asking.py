@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from planner import catalogue, memory
 from planner.performance import batch, calibrate, reading
 from planner.performance.estimate import Range, estimate
 from planner.performance.reading import Impossible
 from planner.performance.workload import Architecture, Gpu, Question
+from settings.explaining import closest
 
 _TERA, _GIGA, _GIB = 1e12, 1e9, 2**30
 ENGINES = {
@@ -44,17 +46,19 @@ def _gpu_names() -> tuple[str, ...]:
 
 def _known(name: str, what: str, names: tuple[str, ...]) -> None:
     if name not in names:
-        raise Impossible(f"unknown {what} {name!r}; known: {', '.join(names)}")
+        raise Impossible(f"unknown {what} {name!r}; {_instead(name, names)}")
+
+
+def _instead(name: str, names: tuple[str, ...]) -> str:
+    near = closest(name, names)
+    return f"did you mean {near}?" if near else f"known: {', '.join(names)}"
 
 
 def architecture(shape: catalogue.ModelShape) -> Architecture:
     """The catalogue's shape as the model of performance sees it."""
-    params = shape.params_b * 1e9
-    experts, chosen = max(shape.experts, 1), max(shape.experts_per_token, 1)
-    routed = 3.0 * shape.experts * shape.hidden * shape.expert_intermediate * (shape.layers - shape.dense_layers)
     return Architecture(
-        params=params,
-        active_params=params - routed * (1 - chosen / experts),
+        params=shape.params_b * 1e9,
+        active_params=shape.active_params_b * 1e9,
         layers=shape.layers,
         hidden=shape.hidden,
         heads=shape.heads,
@@ -62,18 +66,15 @@ def architecture(shape: catalogue.ModelShape) -> Architecture:
         head_dim=shape.head_dim,
         intermediate=shape.expert_intermediate if shape.experts else shape.intermediate,
         vocab=shape.vocab,
-        experts=experts,
-        experts_per_token=chosen,
+        experts=max(shape.experts, 1),
+        experts_per_token=max(shape.experts_per_token, 1),
         latent=shape.kv_lora_rank + shape.qk_rope_head_dim if shape.kv == "mla" else 0,
     )
 
 
-def gpu(name: str) -> Gpu:
+def gpu(own: catalogue.Gpu) -> Gpu:
     """A GPU of the catalogue: its own peaks, and the chip, family and link of its row in `performance/gpus.csv`."""
-    own = catalogue.gpu(name)
-    if own is None:
-        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(_gpu_names())}")
-    peer = reading.gpu(name)
+    peer = reading.gpu(own.name)
     peaks = dict(peer.peaks) | {p: v * _TERA for p, v in own.dense_tflops.items() if p != "bf16"}
     return Gpu(
         family=peer.family,
@@ -90,7 +91,8 @@ def question(ask: Ask) -> Question:
     """Raises Impossible with one sentence: what is unknown, or what cannot run and what could."""
     _known(ask.engine, "engine", tuple(ENGINES))
     _known(ask.model, "model", tuple(catalogue.models()))
-    shape, card = catalogue.models()[ask.model], gpu(ask.gpu)
+    _known(ask.gpu, "GPU", _gpu_names())
+    shape = catalogue.models()[ask.model]
     for name, value, most in (
         ("--gpus", ask.gpus, 1024), ("--tp", ask.tp, 1024), ("--pp", ask.pp, 1024), ("--isl", ask.isl, reading.MOST_TOKENS),
         ("--osl", ask.osl, reading.MOST_TOKENS), ("--concurrency", ask.concurrency, reading.MOST_CONCURRENCY),
@@ -103,15 +105,26 @@ def question(ask: Ask) -> Question:
         raise Impossible(f"--pp {ask.pp}: {ask.model} has {shape.layers} layers")
     if ask.isl + ask.osl > shape.context:
         raise Impossible(f"--isl {ask.isl} + --osl {ask.osl} exceed the {shape.context} tokens of context of {ask.model}")
-    name, version = ENGINES[ask.engine]
-    version = version if ask.engine_version is None else ask.engine_version
-    keys = reading.engine_keys({"engine": name, "engine_version": version, "isl": str(ask.isl)}, "concurrency")
+    version = ENGINES[ask.engine][1] if ask.engine_version is None else ask.engine_version
     replicas = ask.gpus // (ask.tp * ask.pp)
-    made = Question(
-        architecture=architecture(shape), gpu=card, tensor_parallel=ask.tp, pipeline_parallel=ask.pp, weight_precision=ask.precision,
+    return served(
+        shape, gpu(catalogue.gpu(ask.gpu)), engine=ask.engine, version=version, tensor_parallel=ask.tp, pipeline_parallel=ask.pp,
+        weight_precision=ask.precision,
         kv_precision=ask.kv_precision or ("fp8" if ask.engine == "tensorrt-llm" and ask.precision == "fp8" else "fp16"),
-        input_tokens=ask.isl, output_tokens=ask.osl, concurrency=max(ask.concurrency / replicas, 1.0), kind="concurrency",
-        engine=keys[0], generation=keys[1], era=keys[2],
+        input_tokens=ask.isl, output_tokens=ask.osl, concurrency=max(ask.concurrency / replicas, 1.0),
+    )  # fmt: skip
+
+
+def served(shape: catalogue.ModelShape, card: Gpu, *, engine: str, version: str, input_tokens: int, **layout: Any) -> Question:
+    """What one replica does that an engine of `ENGINES` serves, with so many requests always in flight.
+
+    `layout` has the rest of a `Question`: parallelism, precisions, output tokens, concurrency. Raises Impossible.
+    """
+    row = {"engine": ENGINES[engine][0], "engine_version": version, "isl": str(input_tokens)}
+    key, generation, era = reading.engine_keys(row, "concurrency")
+    made = Question(
+        architecture=architecture(shape), gpu=card, input_tokens=input_tokens, kind="concurrency",
+        engine=key, generation=generation, era=era, **layout,
     )  # fmt: skip
     reading.check(made)
     return made

@@ -6,9 +6,8 @@ import math
 import re
 from collections.abc import Iterator
 
-from planner.gpu_memory import gpus_of_shard
+from planner import gpu_memory
 from planner.layers import split_layers
-from planner.memory import weights_gib
 from planner.placement import shares
 from planner.rules.rule import Advice, Situation
 
@@ -152,27 +151,16 @@ def kernel_settings(_: Situation) -> Iterator[Advice]:
         )
 
 
-def _weights_gb(at: Situation) -> float:
-    quantization = at.settings.model.quantization
-    precision = quantization.precision if quantization.enabled else "fp16"
-    return weights_gib(at.shape, 0, at.shape.layers - 1, precision) * 2**30 / 1e9
-
-
-def _gpus_at_a_time(at: Situation) -> int:
-    """GPUs that hold different layers take turns at each token."""
-    return 1 if at.traits.whole_pipeline_in_a_pod else gpus_of_shard(at.settings)
-
-
 def latency_floor(at: Situation) -> Iterator[Advice]:
-    targets, gpus, weights_gb = at.settings.targets, _gpus_at_a_time(at), _weights_gb(at)
-    token_s = weights_gb / (at.gpu.bandwidth_gb_s * gpus)
+    targets, gpus = at.settings.targets, gpu_memory.parallel(at.settings, at.shape).tensor
+    token_s, weights_gb = gpu_memory.token_floor_s(at.settings, at.gpu, at.shape), gpu_memory.weights_read_gb(at.settings, at.shape)
     floor_s = token_s * targets.tokens
     if floor_s > targets.latency.seconds:
         yield Advice(
             code="TARGET-001",
             outcome="noted",
             path=("targets", "latency"),
-            because=f"each token reads all {weights_gb:.1f} GB of weights, layer after layer, at {at.gpu.bandwidth_gb_s * gpus:g} GB/s "
+            because=f"each token reads {weights_gb:.1f} GB of weights, layer after layer, at {at.gpu.bandwidth_gb_s * gpus:g} GB/s "
             f"({gpus} {at.gpu.name} at a time): {1000 * token_s:.0f} ms a token, {floor_s:.1f} s for {targets.tokens} tokens at best, "
             f"however many layers a shard holds; the target needs {floor_s / targets.latency.seconds:.1f} times the bandwidth: GPUs that "
             "share each layer (tensor parallel), fewer bits, or newer GPUs",
@@ -182,7 +170,7 @@ def latency_floor(at: Situation) -> Iterator[Advice]:
 
 def silent_answers(at: Situation) -> Iterator[Advice]:
     timeout = at.settings.shard.config.network_timeout
-    token_s = _weights_gb(at) / (at.gpu.bandwidth_gb_s * _gpus_at_a_time(at))
+    token_s = gpu_memory.token_floor_s(at.settings, at.gpu, at.shape)
     tokens = int(timeout.seconds / token_s)
     if at.traits.timeout_covers_answers and tokens < at.shape.context:
         yield Advice(

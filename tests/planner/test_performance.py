@@ -274,7 +274,7 @@ def test_points_of_ones_own_scale_each_quantity(capsys, tmp_path):
 
 def test_every_gpu_and_model_of_the_catalogue_is_known():
     for row in reading.rows(reading.DATA.parent / "gpus.csv"):
-        assert asking.gpu(row["gpu"]).bandwidth == float(row["bandwidth_gb_s"]) * 1e9
+        assert asking.gpu(catalogue.gpu(row["gpu"])).bandwidth == float(row["bandwidth_gb_s"]) * 1e9
     for shape in catalogue.models().values():
         made = asking.architecture(shape)
         assert 0 < made.active_params <= made.params

@@ -57,6 +57,7 @@ def gpu_size(**changes):
             "nvme_disk_gib": None,
             "network_mbps": None,
             "quota_family": "standardNCSv3Family",
+            "aks_driver": "cuda-lts",
             "retired_on": "2025-09-30",
             "usd_per_hour": 12.24,
             "spot_usd_per_hour": 1.591,

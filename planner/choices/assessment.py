@@ -1,0 +1,75 @@
+"""A stack against its targets: the layout that it deploys, and those that would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner import catalogue, mig
+from planner.catalogue import Gpu, ModelShape
+from planner.choices.choice import Choice, Found, Wish, bits
+from planner.choices.load import load_of
+from planner.choices.search import search
+from planner.choices.verdicts import Prediction, Verdict, predict, verdicts
+from planner.performance.reading import Impossible
+from planner.plan import Plan
+from planner.planning import plan, shape_of
+from settings import SettingsError, StackSettings
+
+ALTERNATIVES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    asked: StackSettings
+    shape: ModelShape
+    wish: Wish
+    plan: Plan | None
+    """None when the stack cannot be planned."""
+    problem: str
+    """Why there is no plan or no prediction; empty when there are both."""
+    prediction: Prediction | None
+    verdicts: tuple[Verdict, ...]
+    found: Found
+
+    @property
+    def alternatives(self) -> tuple[Choice, ...]:
+        """The cheapest layouts of different sizes whose weights have as many bits as those asked for."""
+        return self.found.best(ALTERNATIVES, bits(self.asked))
+
+    @property
+    def meets(self) -> bool:
+        """Whether no target is missed or in doubt."""
+        return bool(self.verdicts) and all(verdict.outcome in ("met", "unknown") for verdict in self.verdicts)
+
+
+def assess(asked: StackSettings, wish: Wish | None = None, *, made: Plan | None = None) -> Assessment:
+    """`made` saves planning anew. Raises SettingsError where the catalogue does not know the model."""
+    shape, wish, problem = shape_of(asked), wish or Wish(), ""
+    if made is None:
+        try:
+            made = plan(asked)
+        except SettingsError as error:
+            problem = "; ".join(f"{one.key}: {one.consequence}" for one in error.problems)
+    prediction = None
+    if made is not None:
+        try:
+            prediction = predict(made.settings, made.size, gpu_of(made), shape, load_of(asked))
+        except Impossible as error:
+            problem = str(error)
+    return Assessment(
+        asked=asked,
+        shape=shape,
+        wish=wish,
+        plan=made,
+        problem=problem,
+        prediction=prediction,
+        verdicts=verdicts(made.settings, prediction) if made and prediction else (),
+        found=search(asked, shape, wish),
+    )
+
+
+def gpu_of(made: Plan) -> Gpu:
+    """The GPU as the plan's pods see it."""
+    gpu, pool = catalogue.gpu(made.size.gpu), made.settings.gpu_pool
+    assert gpu, "every size's GPU is in the catalogue"
+    return mig.cut(made.size, gpu, pool.mig)[1] if pool.mig else gpu

@@ -1,0 +1,119 @@
+"""What a search is free to choose, and what it found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from planner import gpu_memory
+from planner.catalogue import Gpu, ModelShape
+from planner.choices.load import Load
+from planner.choices.verdicts import Prediction, predict
+from planner.gpu_memory import Parallel
+from planner.performance.estimate import Range
+from planner.plan import GpuSize
+from settings import StackSettings
+
+BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
+"""Of a weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a search is free to choose."""
+
+    regions: tuple[str, ...] = ()
+    """Empty: the stack's own."""
+    spot: bool = False
+    survive: int = 0
+    """Nodes that may be lost without missing a target."""
+    retired: bool = False
+    """Also sizes that Azure no longer sells."""
+    expected: bool = False
+    """Enough if the estimate itself meets the targets; else the slow end of its range has to."""
+
+    @property
+    def bound(self) -> str:
+        return "value" if self.expected else "high"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A layout that meets every target that can be predicted."""
+
+    settings: StackSettings
+    """The stack with this layout, before the planner fits the rest."""
+    size: GpuSize
+    gpu: Gpu
+    shape: ModelShape
+    region: str
+    spot: bool
+    """Whether the price is spot's."""
+    nodes: int
+    usd_per_hour: float
+    """Of all GPU nodes, at the price that the search was asked for."""
+    load: Load
+
+    @property
+    def precision(self) -> str:
+        return gpu_memory.precisions(self.settings)[0]
+
+    @property
+    def parallel(self) -> Parallel:
+        return gpu_memory.parallel(self.settings, self.shape)
+
+    @property
+    def pipelines(self) -> int:
+        return self.settings.sharding.pipelines
+
+    @property
+    def gpus(self) -> int:
+        return self.pipelines * self.parallel.tensor * self.parallel.pipeline
+
+    def predict(self) -> Prediction:
+        return predict(self.settings, self.size, self.gpu, self.shape, self.load)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestEffort:
+    """What the layouts reach that fit some size, for a target that none meets."""
+
+    gpu: str
+    precision: str
+    tensor: int
+    floor_s: float
+    """Of the layout with the least: the latency's tokens at full bandwidth."""
+    alone_s: Range
+    """The latency that it gives one request alone."""
+    requests_s: float
+    """Of any layout with the most pipelines, within the latency target; 0 where none keeps it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    load: Load
+    choices: tuple[Choice, ...]
+    """Cheapest first."""
+    rejected: Counter[str]
+    """Layouts that do not meet the targets, by reason."""
+    without_price: tuple[str, ...]
+    """Sizes that the price list does not have in the region."""
+    best_effort: BestEffort | None
+    """None where no layout fits at all."""
+
+    @property
+    def looked_at(self) -> int:
+        return len(self.choices) + self.rejected.total()
+
+    def best(self, count: int, bits: int) -> tuple[Choice, ...]:
+        """The cheapest of different sizes that hold the weights in at least so many bits: fewer would change the answers."""
+        by_size: dict[str, Choice] = {}
+        for choice in self.choices:
+            if BITS[choice.precision] >= bits:
+                by_size.setdefault(choice.size.name, choice)
+        return tuple(by_size.values())[:count]
+
+
+def bits(settings: StackSettings) -> int:
+    """Of a weight, as the stack asks for it."""
+    return BITS[gpu_memory.precisions(settings)[0]]

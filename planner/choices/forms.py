@@ -1,0 +1,64 @@
+"""The forms that an engine can give a model on a size, and a stack's settings in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from planner.catalogue import ModelShape
+from planner.choices.choice import BITS
+from planner.engine_traits import TRAITS
+from planner.plan import GpuSize
+from settings import StackSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What of a layout the engine is told."""
+
+    precision: str
+    gpus: int
+    """Of a pod."""
+    stages: int
+    """Pods of a pipeline."""
+
+
+def forms(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator[Form]:
+    """All that the engine can be told. bf16 is left out: it is fp16 in size and speed."""
+    traits, layers = TRAITS[settings.engine], shape.layers
+    # Where the layers do not divide evenly, all stages wait for those that have one more.
+    stages = (1,) if traits.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)
+    for precision in sorted(traits.weight_precisions - {"bf16"}, key=lambda one: (-BITS[one], one)):
+        for gpus in range(1, size.gpus + 1):
+            for count in stages:
+                yield Form(precision=precision, gpus=gpus, stages=count)
+
+
+def formed(settings: StackSettings, shape: ModelShape, form: Form) -> StackSettings:
+    """The stack in this form; not validated anew, as a search makes thousands."""
+    quantization, resources, sharding = settings.model.quantization, settings.shard.resources, settings.sharding
+    enabled = quantization.enabled or form.precision != "fp16"
+    quantization = quantization.model_copy(update={"enabled": enabled, "precision": form.precision})
+    gpus = {
+        side: limits.model_copy(update={"nvidia_gpu": form.gpus})
+        for side, limits in (("requests", resources.requests), ("limits", resources.limits))
+        if side == "limits" or limits.nvidia_gpu is not None
+    }
+    layers = None if sharding.layers_per_shard is None else shape.layers // form.stages
+    return settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update={"quantization": quantization}),
+            "shard": settings.shard.model_copy(update={"resources": resources.model_copy(update=gpus)}),
+            "sharding": sharding.model_copy(update={"shards_count": form.stages, "layers_per_shard": layers}),
+        }
+    )
+
+
+def with_batch(settings: StackSettings, size: int) -> StackSettings:
+    """With so many requests at once in a pipeline, and a compiled model that takes them."""
+    coordinator, compilation = settings.coordinator, settings.model.compilation
+    batching = coordinator.config.dynamic_batching.model_copy(update={"enabled": True, "max_batch_size": size})
+    config = coordinator.config.model_copy(update={"dynamic_batching": batching})
+    tensorrt = compilation.tensorrt.model_copy(update={"max_batch_size": max(size, compilation.tensorrt.max_batch_size)})
+    model = settings.model.model_copy(update={"compilation": compilation.model_copy(update={"tensorrt": tensorrt})})
+    return settings.model_copy(update={"coordinator": coordinator.model_copy(update={"config": config}), "model": model})

@@ -1,0 +1,40 @@
+"""What a stack's targets and load test ask of the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from settings import StackSettings
+
+_LETTERS_A_TOKEN = 4
+"""Of English text, about. Source: OpenAI's help centre, "What are tokens and how to count them" (1 token is about 4 characters)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """Requests of one length, each user's next one as soon as the last is answered."""
+
+    users: int
+    """Requests in flight at once."""
+    input_tokens: int
+    output_tokens: int
+    """Of a request."""
+    judged_tokens: int
+    """Output tokens that the latency target is for."""
+    latency_s: float
+    """The target: seconds for `judged_tokens`."""
+    requests_s: float
+    """The target: requests a second."""
+
+
+def load_of(settings: StackSettings) -> Load:
+    """The load test without its pause between two requests of a user: as many in flight as it has users."""
+    test, targets = settings.load_test, settings.targets
+    return Load(
+        users=test.concurrent_users,
+        input_tokens=max(1, round(len(test.prompt) / _LETTERS_A_TOKEN)),
+        output_tokens=max(test.max_tokens, 2),
+        judged_tokens=targets.tokens,
+        latency_s=targets.latency.seconds,
+        requests_s=targets.throughput_rps,
+    )

@@ -1,0 +1,229 @@
+"""Every layout of the catalogue that an engine can deploy, against a stack's targets: those that meet them, and why the rest do not."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from planner import catalogue, gpu_memory, mig
+from planner.catalogue import Gpu, ModelShape
+from planner.choices.choice import BITS, BestEffort, Choice, Found, Wish
+from planner.choices.forms import Form, formed, forms, with_batch
+from planner.choices.load import Load, load_of
+from planner.choices.nodes import nodes, surviving
+from planner.choices.serving import Pipeline, pipeline
+from planner.engine_traits import TRAITS
+from planner.gpu_memory import Parallel
+from planner.performance.reading import Impossible
+from planner.plan import GpuSize
+from planner.rules import engine, hardware
+from planner.rules import memory as memory_rules
+from planner.rules.node import share
+from planner.rules.rule import Situation, advised
+from settings import StackSettings
+
+MOST_PIPELINES = 256
+"""As `sharding.pipelines` takes."""
+_MOST_BATCH = 1024
+"""Where the engine has no bound of its own: vLLM's largest default (`max_num_seqs`)."""
+_TOO_LARGE = "the model does not fit the GPUs' memory"
+_SIZE_RULES = (*engine.RULES, *hardware.RULES, memory_rules.memory_fraction)
+"""What a size and its GPU change whatever the layout: the search starts from a stack that has it done."""
+
+
+def search(asked: StackSettings, shape: ModelShape, wish: Wish) -> Found:
+    """`asked` need not fit anything: its targets, load and engine are read, and what does not depend on the layout.
+
+    A layout that meets the targets has the fewest pipelines that do, as more only cost more. Bounds decide most layouts: memory,
+    the physical floor, and that stages beyond those that memory asks for gain nothing. The rest is estimated.
+    """
+    return _Search(asked=asked, shape=shape, wish=wish, load=load_of(asked)).run()
+
+
+class _Rejected(Exception):
+    """A layout that is no choice; its text is the reason, alike for all that fail alike."""
+
+    def __init__(self, reason: str, *, deeper: bool = False) -> None:
+        self.deeper = deeper
+        """Whether more pipeline stages might mend it."""
+        super().__init__(reason)
+
+
+@dataclass(kw_only=True)
+class _Search:
+    asked: StackSettings
+    shape: ModelShape
+    wish: Wish
+    load: Load
+    rejected: Counter[str] = field(default_factory=Counter)
+    quickest: tuple[float, Situation] | None = None
+    requests_s: float = 0.0
+    capacities: dict[tuple, int] = field(default_factory=dict)
+    """Requests in flight that one pipeline serves in time, by all that decides it: sizes with the same GPU share them."""
+
+    def run(self) -> Found:
+        choices: list[Choice] = []
+        unpriced: list[str] = []
+        for region in self.wish.regions or (self.asked.azure.location,):
+            for name in catalogue.gpu_size_names():
+                size = self._size(name, region)
+                every = tuple(forms(self.asked, self.shape, size))
+                try:
+                    at = self._on(size, region)
+                except _Rejected as reason:
+                    self.rejected[str(reason)] += len(every)
+                    unpriced += [name] * (self._price(size) is None)
+                    continue
+                choices += self._of_size(at, region, every)
+        choices.sort(key=lambda choice: (choice.usd_per_hour, choice.gpus, -BITS[choice.precision]))
+        return Found(
+            load=self.load,
+            choices=tuple(choices),
+            rejected=self.rejected,
+            without_price=tuple(dict.fromkeys(unpriced)),
+            best_effort=self._best_effort(),
+        )
+
+    def _size(self, name: str, region: str) -> GpuSize:
+        size = catalogue.gpu_size(name, region)
+        assert size, "a name of the catalogue"
+        own = self.asked.gpu_pool.usd_per_hour
+        if own is None or name != self.asked.gpu_pool.vm_size:
+            return size
+        return replace(size, usd_per_hour=own, spot_usd_per_hour=own)
+
+    def _price(self, size: GpuSize) -> float | None:
+        return size.spot_usd_per_hour if self.wish.spot else size.usd_per_hour
+
+    def _on(self, size: GpuSize, region: str) -> Situation:
+        """The stack on this size, with everything done that the size changes whatever the layout."""
+        if size.retired_on and not self.wish.retired:
+            raise _Rejected("Azure no longer sells the size")
+        if size.aks_driver is None:
+            raise _Rejected("AKS installs no NVIDIA driver on the size")
+        if size.arm64:
+            raise _Rejected("the size has Arm64 CPUs, for which nothing here is built")
+        if self._price(size) is None:
+            raise _Rejected(f"no {'spot ' * self.wish.spot}price in {region}")
+        size, gpu = self._cut(size)
+        pool = self.asked.gpu_pool.model_copy(update={"vm_size": size.name})
+        sizing = self.asked.sizing.model_copy(update={"mode": "fitted"})
+        moved = self.asked.model_copy(update={"gpu_pool": pool, "sizing": sizing})
+        at = Situation(settings=moved, size=size, gpu=gpu, shape=self.shape)
+        return replace(at, settings=advised(at, _SIZE_RULES).settings)
+
+    def _cut(self, size: GpuSize) -> tuple[GpuSize, Gpu]:
+        gpu, profile = catalogue.gpu(size.gpu), self.asked.gpu_pool.mig
+        assert gpu, "every size's GPU is in the catalogue"
+        if profile is None:
+            return size, gpu
+        try:
+            return mig.cut(size, gpu, profile)
+        except ValueError:
+            raise _Rejected("the GPU cannot be cut into instances") from None
+
+    def _of_size(self, at: Situation, region: str, every: tuple[Form, ...]) -> Iterator[Choice]:
+        enough: dict[tuple[str, int], tuple[int, str]] = {}
+        for form in every:
+            here = replace(at, settings=formed(at.settings, self.shape, form))
+            split = gpu_memory.parallel(here.settings, self.shape)
+            kind = (form.precision, split.tensor)
+            stages, reason = enough.get(kind, (split.pipeline, ""))
+            if stages < split.pipeline:
+                self.rejected[reason] += 1
+                continue
+            try:
+                self._check(here, split)
+                choice, memory_limited = self._choice(here, split, region)
+                yield choice
+                # A token passes through all layers all the same, and further GPUs serve as much in a pipeline of their own.
+                reason = "more pipeline stages than the memory asks for"
+            except _Rejected as error:
+                self.rejected[str(error)] += 1
+                memory_limited, reason = error.deeper, str(error)
+            if not memory_limited:
+                enough[kind] = split.pipeline, reason
+
+    def _check(self, at: Situation, split: Parallel) -> None:
+        """The bounds. Raises _Rejected."""
+        if gpu_memory.precisions(at.settings)[0] == "fp8" and not at.gpu.fp8:
+            raise _Rejected("the GPU has no fp8")
+        if self.shape.heads % split.tensor:
+            raise _Rejected(f"the {self.shape.heads} attention heads do not divide by the GPUs that share a layer")
+        if gpu_memory.missing_gib(at.settings, at.gpu, self.shape) > 0:
+            raise _Rejected(_TOO_LARGE, deeper=True)
+        floor_s = gpu_memory.token_floor_s(at.settings, at.gpu, self.shape) * self.load.judged_tokens
+        if self.quickest is None or floor_s < self.quickest[0]:
+            self.quickest = floor_s, at
+        if floor_s > self.load.latency_s:
+            raise _Rejected("below the physical floor: the weights cannot be read that fast")
+
+    def _choice(self, at: Situation, split: Parallel, region: str) -> tuple[Choice, bool]:
+        """The layout with the fewest pipelines that meet the targets, and whether it is memory that asks for so many.
+
+        Raises _Rejected.
+        """
+        node = share(at)
+        if node is None:
+            raise _Rejected("a node's CPUs or memory do not do for one shard", deeper=True)
+        one = self._pipeline(at)
+        each = self._capacity(at, split, one)
+        if not each:
+            raise _Rejected("too slow for the latency target, even with one request alone")
+        memory_limited = each == one.most < self._in_flight(self.load.latency_s)
+        request_s = getattr(one.at(each).request, self.wish.bound)
+        self.requests_s = max(self.requests_s, MOST_PIPELINES * each / request_s)
+        least = math.ceil(self._in_flight(request_s) / each)
+        carried = math.ceil(self._in_flight(request_s) / least)
+        pipelines = surviving(at.settings, node.pods, least, self.wish.survive, MOST_PIPELINES)
+        if pipelines > MOST_PIPELINES:
+            raise _Rejected(f"more than {MOST_PIPELINES} pipelines", deeper=memory_limited)
+        if one.busy_at_most(self.load.users / pipelines) < self.asked.targets.gpu_utilization.fraction:
+            raise _Rejected("the users leave pipeline stages without work")
+        settings = with_batch(at.settings, max(carried, at.settings.coordinator.config.dynamic_batching.max_batch_size))
+        settings = settings.model_copy(update={"sharding": settings.sharding.model_copy(update={"pipelines": pipelines})})
+        if gpu_memory.missing_gib(settings, at.gpu, self.shape) > 0:
+            raise _Rejected(_TOO_LARGE, deeper=True)
+        count = max(sum(nodes(at.settings, node.pods, pipelines)), at.settings.gpu_pool.min_nodes or 0)
+        price = self._price(at.size)
+        assert price is not None, "sizes without one are left out"
+        made = Choice(
+            settings=settings, size=at.size, gpu=at.gpu, shape=self.shape, region=region, spot=self.wish.spot, nodes=count,
+            usd_per_hour=count * price, load=self.load,
+        )  # fmt: skip
+        return made, memory_limited
+
+    def _pipeline(self, at: Situation) -> Pipeline:
+        """With a batch as large as the engine takes and the cache holds."""
+        widest = with_batch(at.settings, TRAITS[at.settings.engine].most_sequences or _MOST_BATCH)
+        try:
+            return pipeline(widest, at.size, at.gpu, self.shape, self.load)
+        except Impossible:
+            raise _Rejected(_TOO_LARGE, deeper=True) from None
+
+    def _capacity(self, at: Situation, split: Parallel, one: Pipeline) -> int:
+        """The most requests in flight that one pipeline serves within the latency target."""
+        key = (at.size.gpu, at.size.gpu_link, gpu_memory.precisions(at.settings), split, one.most)
+        if key not in self.capacities:
+            longest_s = self.load.latency_s * max(1.0, self.load.output_tokens / self.load.judged_tokens)
+            self.capacities[key] = one.most_within(self.load.latency_s, self.wish.bound, min(one.most, self._in_flight(longest_s)))
+        return self.capacities[key]
+
+    def _in_flight(self, request_s: float) -> int:
+        """Requests in flight in all: the users, or what the rate keeps there while each takes so long (Little's law)."""
+        return max(self.load.users, math.ceil(self.load.requests_s * request_s))
+
+    def _best_effort(self) -> BestEffort | None:
+        if self.quickest is None:
+            return None
+        floor_s, at = self.quickest
+        return BestEffort(
+            gpu=at.gpu.name,
+            precision=gpu_memory.precisions(at.settings)[0],
+            tensor=gpu_memory.parallel(at.settings, self.shape).tensor,
+            floor_s=floor_s,
+            alone_s=self._pipeline(at).at(1).latency,
+            requests_s=self.requests_s,
+        )

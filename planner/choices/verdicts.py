@@ -1,0 +1,148 @@
+"""Whether a layout meets each of the targets, and what stops it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner import gpu_memory, memory
+from planner.catalogue import Gpu, ModelShape
+from planner.choices.load import Load
+from planner.choices.serving import Times, pipeline
+from planner.performance.estimate import Range
+from planner.plan import GpuSize
+from settings import StackSettings
+
+Outcome = Literal["met", "in doubt", "missed", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """On one of the `targets`."""
+
+    key: str
+    asked: str
+    predicted: str
+    outcome: Outcome
+    """In doubt: the target lies inside the range of the estimate. Unknown: nothing here predicts it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What all pipelines of a layout do together."""
+
+    load: Load
+    pipelines: int
+    times: Times
+    """With as many requests in flight as there are users."""
+    requests_s: Range
+    """The most requests a second while the latency target is kept: if everything takes as long as the slow end of the estimate's
+    range (low), as estimated (value), as the quick end (high). 0 where one request alone takes longer."""
+    requests_s_of_users: float
+    """With as many in flight as there are users, however long each waits."""
+    floor_s: float
+    """What the latency's tokens take at best: weights read once a token at full bandwidth."""
+    memory_share: float
+    """Of each GPU's memory: weights, cache, activations and libraries."""
+    bandwidth_share: float
+    """Of each GPU's memory bandwidth (or arithmetic, if that is the limit) that useful work takes while a token is made."""
+    busy_at_most: float
+    """Share of the time in which a GPU can have work."""
+    extrapolated: bool
+
+    def usd_per_million_tokens(self, usd_per_hour: float) -> float | None:
+        """At the rate that keeps the latency target, as the slow end of the estimate has it; None where none does."""
+        if not self.requests_s.low:
+            return None
+        return usd_per_hour / (self.requests_s.low * self.load.output_tokens * 3600) * 1e6
+
+
+def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Load) -> Prediction:
+    """For a stack as it is deployed. Raises Impossible where no machine could run it."""
+    one, pipelines = pipeline(settings, size, gpu, shape, load), settings.sharding.pipelines
+    each = load.users / pipelines
+    times = one.at(each)
+
+    def most(bound: str) -> float:
+        within = one.most_within(load.latency_s, bound)
+        return pipelines * one.requests_s(within, bound) if within else 0.0
+
+    return Prediction(
+        load=load,
+        pipelines=pipelines,
+        times=times,
+        requests_s=Range(value=most("value"), low=most("high"), high=most("low")),
+        requests_s_of_users=load.users / times.request.value,
+        floor_s=gpu_memory.token_floor_s(settings, gpu, shape) * load.judged_tokens,
+        memory_share=_memory_share(settings, gpu, shape),
+        bandwidth_share=times.floor_per_token_s / times.per_token.value,
+        busy_at_most=one.busy_at_most(each),
+        extrapolated=one.extrapolated,
+    )
+
+
+def _memory_share(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
+    parts = gpu_memory.tightest(settings, gpu, shape).memory
+    outside = max((1 - settings.shard.config.gpu_memory_fraction) * parts.total_gib, memory.CUDA_CONTEXT_GIB)
+    return 1 - (parts.free_gib + outside) / parts.total_gib
+
+
+def verdicts(settings: StackSettings, found: Prediction) -> tuple[Verdict, ...]:
+    targets = settings.targets
+    return (
+        Verdict(
+            key="targets.latency",
+            asked=f"{targets.latency} for {targets.tokens} tokens",
+            predicted=_latency(found),
+            outcome=_judged(found.times.latency, at_most=found.load.latency_s),
+        ),
+        Verdict(
+            key="targets.throughputRps",
+            asked=f"{targets.throughput_rps:g} requests/s",
+            predicted=_throughput(found),
+            outcome=_judged(found.requests_s, at_least=targets.throughput_rps),
+        ),
+        Verdict(
+            key="targets.gpuUtilization",
+            asked=str(targets.gpu_utilization),
+            predicted=_utilization(found),
+            outcome="missed" if found.busy_at_most < targets.gpu_utilization.fraction else "unknown",
+        ),
+        Verdict(
+            key="targets.gpuMemory",
+            asked=str(targets.gpu_memory),
+            predicted=f"{found.memory_share:.0%} of each GPU",
+            outcome="met" if round(found.memory_share, 3) <= targets.gpu_memory.fraction else "missed",
+        ),
+    )
+
+
+def _judged(predicted: Range, *, at_most: float = float("inf"), at_least: float = 0.0) -> Outcome:
+    if predicted.high <= at_most and predicted.low >= at_least:
+        return "met"
+    return "missed" if predicted.low > at_most or predicted.high < at_least else "in doubt"
+
+
+def seconds(found: Range) -> str:
+    return f"{found.value:.3g} s ({found.low:.3g} to {found.high:.3g})"
+
+
+def _latency(found: Prediction) -> str:
+    best = f"{found.floor_s:.2g} s at best, as each token reads the weights"
+    return f"{seconds(found.times.latency)} with {found.load.users} in flight; {best}"
+
+
+def _throughput(found: Prediction) -> str:
+    most = found.requests_s
+    if most.value:
+        return f"{most.value:.3g} requests/s ({most.low:.3g} to {most.high:.3g}) within {found.load.latency_s:g} s"
+    return f"none within {found.load.latency_s:g} s; {found.requests_s_of_users:.3g} requests/s with {found.load.users} in flight"
+
+
+def _utilization(found: Prediction) -> str:
+    if found.busy_at_most < 1:
+        return f"at most {found.busy_at_most:.0%}: {found.load.users} users leave pipeline stages without work"
+    return (
+        f"{found.bandwidth_share:.0%} of the memory bandwidth in use; for how much of the time some kernel runs, which is what "
+        "gpu_utilization measures, is not predicted"
+    )

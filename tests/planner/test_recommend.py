@@ -1,0 +1,281 @@
+"""`python -m planner recommend`: what it finds meets the targets, nothing cheaper does, its lines switch a stack, the rest has reasons."""
+
+import json
+import re
+from functools import cache
+
+import pytest
+import yaml
+
+from planner import catalogue, gpu_memory, plan
+from planner.__main__ import main
+from planner.choices import lines
+from planner.choices.assessment import assess, gpu_of
+from planner.choices.choice import Wish, bits
+from planner.choices.forms import forms
+from planner.choices.load import load_of
+from planner.choices.verdicts import predict, verdicts
+from planner.engine_traits import TRAITS
+from planner.planning import shape_of
+from settings import SettingsError, files
+from settings.leaves import with_values
+from tests.planner.stacks import settings, stack
+
+STACKS = {
+    "prod": stack("prod"),
+    "dev": stack("dev"),
+    "one process": settings(
+        engine="llama_cpp", model={"name": "llama-3-8b"}, targets={"throughputRps": 5}, loadTest={"concurrentUsers": 8}
+    ),
+    "experts": settings(model={"name": "mixtral-8x7b"}, sharding={"shardsCount": 8}),
+    "own limits": settings(
+        gpuPool={"vmSize": "Standard_NC24ads_A100_v4", "maxNodes": 1, "usdPerHour": 1, "zones": []},
+        autoscaling={"enabled": True, "maxPipelines": 2},
+        model={"name": "llama-2-13b"},
+        sharding={"shardsCount": 1},
+        sizing={"mode": "verbatim"},
+    ),
+}
+
+
+@cache
+def found(name, **wish):
+    return assess(STACKS[name], Wish(**wish))
+
+
+def merged(document, more):
+    """As a person pastes lines: a key that is there gets the new value, another is added."""
+    both = document | {
+        key: merged(document[key], value) if isinstance(value, dict) and key in document else value for key, value in more.items()
+    }
+    return both
+
+
+def pasted(name, choice, tmp_path):
+    """The stack with the choice's lines in its file, read as any stack file."""
+    asked = STACKS[name]
+    text = {f"{files.PROJECT}:{key}": value for key, value in asked.model_dump(mode="json", by_alias=True, exclude_unset=True).items()}
+    path = tmp_path / "Pulumi.pasted.yaml"
+    path.write_text(yaml.safe_dump({"config": merged(text, yaml.safe_load(lines.lines(asked, choice)) or {})}))
+    return files.from_file(path, "pasted").require()
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_layout_can_be_pasted_and_meets_the_targets(name, tmp_path):
+    choices = found(name).found.choices
+    assert choices
+    for choice in choices:
+        asked = pasted(name, choice, tmp_path)
+        made = plan(asked)
+        assert not [finding for finding in made.findings if finding.code in ("PLACE-008", "TARGET-001", "SIZE-001")]
+        split = gpu_memory.parallel(made.settings, made.shape)
+        assert (made.size.name, made.nodes, made.pipelines, split) == (choice.size.name, choice.nodes, choice.pipelines, choice.parallel)
+        assert gpu_memory.precisions(made.settings)[0] == choice.precision
+        assert made.usd_per_hour == pytest.approx(choice.usd_per_hour)
+        prediction = predict(made.settings, made.size, gpu_of(made), made.shape, load_of(asked))
+        said = {verdict.key: verdict.outcome for verdict in verdicts(made.settings, prediction)}
+        assert said.pop("targets.gpuUtilization") == "unknown" and set(said.values()) == {"met"}, (choice, said)
+        assert prediction.times == choice.predict().times
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_one_pipeline_less_would_miss_a_target(name):
+    for choice in found(name).found.choices:
+        if choice.pipelines == 1:
+            continue
+        less = with_values(choice.settings, {("sharding", "pipelines"): choice.pipelines - 1})
+        said = verdicts(less, predict(less, choice.size, choice.gpu, choice.shape, choice.load))
+        assert any(verdict.outcome in ("missed", "in doubt") for verdict in said), choice
+
+
+def test_what_the_bounds_leave_out_would_not_do_for_less():
+    """Every form on two sizes, planned and predicted without any bound, against the cheapest that the search has of each."""
+    asked = settings(
+        model={"name": "llama-2-13b"}, sharding={"shardsCount": 1}, targets={"throughputRps": 20}, loadTest={"concurrentUsers": 30}
+    )
+    shape = shape_of(asked)
+    best = {}
+    for choice in assess(asked).found.choices:
+        best[choice.size.name, choice.precision] = min(choice.usd_per_hour, best.get((choice.size.name, choice.precision), 1e9))
+    tried = 0
+    for name in ("Standard_NC64as_T4_v3", "Standard_NV72ads_A10_v5"):
+        for form in forms(asked, shape, catalogue.gpu_size(name, "eastus")):
+            for pipelines in (1, 2, 3, 4, 6, 8):
+                values = {
+                    ("gpuPool", "vmSize"): name,
+                    ("model", "quantization", "precision"): form.precision,
+                    ("shard", "resources", "limits", "nvidia.com/gpu"): form.gpus,
+                    ("shard", "resources", "requests", "nvidia.com/gpu"): form.gpus,
+                    ("sharding", "shardsCount"): form.stages,
+                    ("sharding", "pipelines"): pipelines,
+                    ("coordinator", "config", "dynamicBatching", "maxBatchSize"): 128,
+                }
+                try:
+                    made = plan(with_values(asked, values))
+                    prediction = predict(made.settings, made.size, gpu_of(made), shape, load_of(asked))
+                except (SettingsError, ValueError):
+                    continue
+                if gpu_memory.precisions(made.settings)[0] != form.precision:
+                    continue
+                tried += 1
+                if all(one.outcome in ("met", "unknown") for one in verdicts(made.settings, prediction)):
+                    assert made.usd_per_hour >= best[name, form.precision] - 1e-9, (name, form, pipelines)
+    assert tried > 50
+
+
+def test_the_guides_layout_misses_its_target_by_its_floor():
+    said = {verdict.key: verdict for verdict in found("prod").verdicts}
+    latency = said["targets.latency"]
+    assert latency.outcome == "missed" and "8.2 s at best" in latency.predicted
+    assert said["targets.throughputRps"].outcome == "missed"
+    assert not found("prod").meets and found("dev").meets
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_layout_is_looked_at_once(name):
+    asked = STACKS[name]
+    every = sum(sum(1 for _ in forms(asked, shape_of(asked), catalogue.gpu_size(size, "eastus"))) for size in catalogue.gpu_size_names())
+    assert found(name).found.looked_at == every
+
+
+def test_only_what_the_engine_can_deploy():
+    traits = TRAITS["llama_cpp"]
+    for choice in found("one process").found.choices:
+        assert choice.settings.sharding.shards_count == 1 and choice.precision in traits.weight_precisions
+        assert choice.parallel.tensor == 1
+
+
+def test_cheapest_first_and_alternatives_of_different_sizes():
+    assessment = found("prod")
+    costs = [choice.usd_per_hour for choice in assessment.found.choices]
+    assert costs == sorted(costs)
+    assert len({choice.size.name for choice in assessment.alternatives}) == len(assessment.alternatives) == 3
+    fewer = [choice for choice in assessment.found.choices if choice.precision == "int4"]
+    assert fewer and not any(choice.precision == "int4" for choice in assessment.alternatives)
+    assert assessment.found.best(1, 4) == (assessment.found.choices[0],) and bits(assessment.asked) == 8
+
+
+@pytest.mark.parametrize("name", ["prod", "own limits"])
+def test_the_loss_of_any_node_leaves_enough(name, tmp_path):
+    """The nodes are those of the plan: whichever is taken away, the pipelines without a shard on it meet the targets."""
+    plain = {(c.size.name, c.precision, c.parallel): c.pipelines for c in found(name).found.choices}
+    more = 0
+    for choice in found(name, survive=1).found.choices[:12]:
+        made = plan(pasted(name, choice, tmp_path))
+        needed = plain[choice.size.name, choice.precision, choice.parallel]
+        for node in range(made.nodes):
+            hurt = {pod.pipeline for pod in made.pods if pod.node == node}
+            assert made.pipelines - len(hurt) >= needed
+        more += choice.pipelines - needed
+    assert more > 0
+
+
+def test_prices_of_the_region_and_of_spot():
+    west = found("prod", regions=("westeurope",))
+    h100 = "Standard_ND96isr_H100_v5"
+    prices = {round(choice.usd_per_hour / choice.nodes, 6) for choice in west.found.choices if choice.size.name == h100}
+    assert prices == {catalogue.gpu_size(h100, "westeurope").usd_per_hour}
+    assert "azure: {location: westeurope}" in lines.lines(STACKS["prod"], west.found.choices[0])
+    everywhere = found("prod", regions=catalogue.regions())
+    assert everywhere.found.choices[0].usd_per_hour <= min(west.found.choices[0].usd_per_hour, found("prod").found.choices[0].usd_per_hour)
+    spot = found("prod", spot=True)
+    assert spot.found.choices[0].usd_per_hour < found("prod").found.choices[0].usd_per_hour
+    assert "spot: true" in lines.lines(STACKS["prod"], spot.found.choices[0])
+    assert "Standard_ND96isr_H100_v5" in spot.found.without_price and spot.found.rejected["no spot price in eastus"]
+
+
+def test_retired_sizes_only_when_asked_for():
+    assert not any(choice.size.retired_on for choice in found("dev").found.choices)
+    assert any(choice.size.retired_on for choice in found("dev", retired=True).found.choices)
+
+
+def test_expected_is_cheaper_than_sure():
+    expected = found("prod", expected=True).found.choices[0]
+    assert expected.usd_per_hour < found("prod").found.choices[0].usd_per_hour
+    one = expected.predict()
+    assert one.times.latency.value <= 2 and one.requests_s.value >= 100 > one.requests_s.low
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        ({"latency": "100ms"}, r"reads the weights 100 times in 0\.\d+ s at best, against 0.1 s; targets.latency of more than"),
+        ({"latency": "250ms"}, "for one request alone"),
+        ({"throughputRps": 1_000_000}, "the most that 256 pipelines reach within 2 s is"),
+    ],
+)
+def test_an_impossible_target_says_the_floor_and_what_would_have_to_change(targets, says, capsys, tmp_path):
+    path = tmp_path / "Pulumi.far.yaml"
+    document = yaml.safe_load((files.ROOT / "Pulumi.prod.yaml").read_text())
+    document["config"]["zig-ai-aks:targets"] |= targets
+    path.write_text(yaml.safe_dump(document))
+    assert main(["recommend", "--file", str(path)]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "no layout meets the targets" in printed
+    assert re.search(says, printed), printed
+
+
+def test_a_stack_that_cannot_be_planned_is_still_advised():
+    assessment = assess(with_values(stack("prod"), {("model", "quantization", "precision"): "fp16"}))
+    assert assessment.plan is None and "GiB too few" in assessment.problem and not assessment.verdicts
+    assert {choice.precision for choice in assessment.alternatives} == {"fp16"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--region", "eastsu"], "--region: eastsu\n    the price list does not have it\n    fix: did you mean eastus?"),
+        (["--region", "moon"], "one of eastus"),
+        (["--stack", "pro"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(arguments, says, capsys):
+    assert main(["recommend", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert says in printed.err and not printed.out
+
+
+def test_an_unknown_model_is_refused(capsys, tmp_path):
+    path = tmp_path / "Pulumi.new.yaml"
+    path.write_text("config:\n  zig-ai-aks:model: {name: llama-2-70}\n")
+    assert main(["recommend", "--file", str(path)]) == 1
+    assert "did you mean llama-2-70b?" in capsys.readouterr().err
+
+
+def test_text_and_json_say_the_same(capsys):
+    assert main(["recommend", "--stack", "prod", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(["recommend", "--stack", "prod", "--all"]) == 0
+    text = capsys.readouterr().out
+    assert len(told["layouts"]) == len(found("prod").found.choices)
+    for layout, choice in zip(told["layouts"], found("prod").found.choices, strict=True):
+        assert f"{choice.usd_per_hour:,.2f}" in text and layout["usd_per_hour"] == pytest.approx(choice.usd_per_hour, abs=0.001)
+        assert f"{layout['vm_size']} ({layout['region']})" in text
+        assert {one["key"] for one in layout["verdicts"]} == {
+            "targets.latency", "targets.throughputRps", "targets.gpuUtilization", "targets.gpuMemory"
+        }  # fmt: skip
+    assert told["deployed"]["verdicts"][0]["outcome"] == "missed"
+    for reason, count in told["rejected"].items():
+        assert f"{count:,}  {reason}" in text
+    assert "nobody has published one of zig_ai's" in text
+    assert told["layouts"][0]["prediction"]["extrapolated"] is True
+
+
+def test_the_plan_judges_too(capsys):
+    assert main(["plan", "--stack", "prod", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["outcome"] for one in told["targets"]["verdicts"]] == ["missed", "missed", "unknown", "met"]
+    assert told["targets"]["prediction"]["floor_s"] == pytest.approx(8.2, abs=0.05)
+    assert len(told["alternatives"]) == 3
+    assert main(["plan", "--stack", "prod"]) == 0
+    text = capsys.readouterr().out
+    assert "8.2 s at best" in text and told["alternatives"][0]["yaml"].splitlines()[0] in text
+
+
+def test_lines_hold_only_what_differs():
+    own = STACKS["dev"].gpu_pool.vm_size
+    same = next(choice for choice in found("dev").found.choices if (choice.size.name, choice.precision) == (own, "int8"))
+    assert lines.lines(STACKS["dev"], same) == ""
+    command = lines.command(STACKS["prod"], found("prod").alternatives[0], "prod")
+    assert command.startswith("pulumi config set-all --stack prod --path --plaintext 'gpuPool.vmSize=")
+    assert '\'shard.resources.limits["nvidia.com/gpu"]=' in command
