@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     planned.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
     planned.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
     planned.add_argument("--json", action="store_true", help="print the plan as one JSON object")
+    planned.add_argument("--html", type=Path, metavar="FILE", help="also write one self-contained HTML page")
     performance.add(commands)
     choices.add(commands)
     options = parser.parse_args(arguments)
@@ -38,6 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
+    if options.html:
+        from planner.choices.page import page
+
+        try:
+            options.html.write_text(page(found, options.stack))
+        except OSError as error:
+            print(f"{options.html}: {error.strerror}", file=sys.stderr)
+            return 1
     if options.json:
         from planner.report import as_json
 

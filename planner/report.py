@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from planner.choices import outputs
 from planner.choices import report as targets
 from planner.choices.assessment import Assessment
 from planner.layout import node_zones
@@ -26,7 +27,7 @@ _PARTS = (("weights", "█", "blue"), ("kv", "▓", "green"), ("activations", "�
 _STYLES = {"adjusted": "yellow", "not supported": "red", "translated": "cyan", "noted": "white"}
 
 
-def as_json(found: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
+def as_json(assessment: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
     """The plan as one JSON object; memory in GiB, huge pages in MiB, money in USD an hour (null without a price)."""
     wanted = plan.pod.set_aside
     ranges = [shard.layer_range for shard in plan.shards]
@@ -54,8 +55,8 @@ def as_json(found: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
         "weights": asdict(plan.weights),
         "gpu_memory_gib": _memory(plan.memory.memory),
         "cost_usd_per_hour": plan.usd_per_hour,
-        "targets": targets.deployed_as_json(found),
-        "alternatives": [targets.choice_as_json(found, choice, stack) for choice in found.alternatives],
+        "targets": outputs.deployed(assessment),
+        "alternatives": [outputs.layout(assessment, choice, stack) for choice in assessment.alternatives],
         "findings": [asdict(finding) for finding in plan.findings],
     }
 
@@ -64,14 +65,15 @@ def _memory(memory: GpuMemory) -> dict[str, float]:
     return {name.removesuffix("_gib"): round(value, 3) for name, value in asdict(memory).items()}
 
 
-def show(found: Assessment, plan: Plan, stack: str, console: Console) -> None:
+def show(assessment: Assessment, plan: Plan, stack: str, console: Console) -> None:
     """Layout, memory of a GPU, targets, what would meet them, findings."""
     console.print(_headline(plan), highlight=False)
     console.print(Group("", _nodes(plan), ""))
     console.print(_bar(plan), highlight=False)
     console.print(_weights(plan), highlight=False, markup=False, soft_wrap=True)
-    targets.show_deployed(found, console)
-    targets.show_alternatives(found, stack, console)
+    console.print()
+    targets.show_deployed(assessment, console)
+    targets.show_alternatives(assessment, stack, console)
     _show_findings(plan.findings, console)
 
 

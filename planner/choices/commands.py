@@ -29,7 +29,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0 with a layout that meets the targets, 1 without one or with problems."""
-    from planner.choices import report
+    from planner.choices import outputs, report
     from planner.choices.assessment import assess
     from planner.choices.choice import Wish
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps(report.as_json(found, options.stack), indent=2))
+        print(json.dumps(outputs.as_json(found, options.stack), indent=2))
     else:
         from rich.console import Console
 
