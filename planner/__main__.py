@@ -1,4 +1,4 @@
-"""`python -m planner plan --stack prod`: what a stack file means, before anything is bought; `estimate` and `recommend` beside it.
+"""`python -m planner plan --stack prod`: what a stack file means, before anything is bought; `estimate`, `recommend`, `compare` beside it.
 
 Exit status: 0 with an answer, 1 with problems, 2 when it was called wrongly.
 """
@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         return performance.run(options)
     if options.command == "recommend":
         return choices.run(options)
+    if options.command == "compare":
+        return choices.run_compare(options)
     try:
         asked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require()
         made = plan(asked)

@@ -1,9 +1,11 @@
-"""What `pulumi preview` and the stack's outputs say of the settings: the same words as `explain`."""
+"""What `pulumi preview` and the stack's outputs say of the settings and the targets: the same words as `explain` and `recommend`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from planner.choices import words
+from planner.choices.assessment import Assessment
 from stacks.outcomes import Outcome, Row, counts, tally
 
 _CHANGED: tuple[Outcome, ...] = ("error", "not supported", "adjusted")
@@ -19,6 +21,12 @@ def warnings(rows: tuple[Row, ...]) -> str:
 def summary(rows: tuple[Row, ...], stack: str) -> str:
     """How many settings have which outcome, and how to see more."""
     return f"{len(rows)} settings: {tally(rows)}. For more of one: python -m stacks explain KEY --stack {stack}"
+
+
+def targets(assessment: Assessment, stack: str) -> str:
+    """Two lines: whether the layout meets its targets, with the floor; the cheapest that would."""
+    judged, cheapest = words.two_lines(assessment)
+    return f"{judged}\n{cheapest} All of them: python -m planner recommend --stack {stack}"
 
 
 def output(rows: tuple[Row, ...]) -> dict[str, Any]:

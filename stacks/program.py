@@ -12,6 +12,8 @@ from infra.azure import platform as azure_platform
 from infra.endpoints import endpoints
 from infra.kubernetes import platform as kubernetes_platform
 from planner import plan as make_plan
+from planner.choices import measured, outputs
+from planner.choices.assessment import Assessment, assess
 from planner.plan import Plan
 from settings import SettingsError, StackSettings
 from stacks import config, preflight, preview
@@ -44,7 +46,21 @@ def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date
     workload = ENGINES[settings.engine].render(settings, plan, endpoints(plan, registry=azure.registry, redis=azure.redis_host))
     kubernetes = kubernetes_platform.deploy(settings, plan, workload, azure.for_kubernetes, provider)
     _export(plan, azure, kubernetes)
+    _account_for_targets(assess(asked, made=plan), stack)
     _account_for_settings(outcomes(asked, plan, workload, stack), stack)
+
+
+def _account_for_targets(assessment: Assessment, stack: str) -> None:
+    """Says whether the layout meets them, and what would; keeps the prediction, and what somebody measured, for whoever compares."""
+    pulumi.log.info(preview.targets(assessment, stack))
+    pulumi.export("prediction", outputs.deployed(assessment))
+    kept = measured.path_of(stack)
+    if not kept.exists():
+        return
+    try:
+        pulumi.export("measured", measured.as_json(measured.compare(kept)))
+    except measured.Unreadable as error:
+        pulumi.log.warn(str(error))
 
 
 def _account_for_settings(rows: tuple[Row, ...], stack: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m planner recommend`: its arguments, and what it prints."""
+"""`python -m planner recommend` and `compare`: their arguments, and what they print."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from settings import Problem, SettingsError, files
 from settings.explaining import closest
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ALL = "all"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Adds `recommend` to the planner's commands."""
+    """Adds `recommend` and `compare` to the planner's commands."""
     told = commands.add_parser("recommend", help="the layouts that meet the stack's targets, cheapest first, and why the rest do not")
     told.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
     told.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
@@ -25,6 +29,26 @@ def add(commands: argparse._SubParsersAction) -> None:
     told.add_argument("--expected", action="store_true", help="enough if the estimate itself meets a target, not its range's slow end")
     told.add_argument("--all", action="store_true", help="print all layouts, not only the cheapest")
     told.add_argument("--json", action="store_true", help="print one JSON object")
+
+    beside = commands.add_parser("compare", help="measurements beside their estimates")
+    beside.add_argument("--measured", type=Path, required=True, metavar="FILE.json", help="entries as docs/choosing-a-layout.md has them")
+    beside.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Exit status: 0 where at least one entry was compared, else 1."""
+    from planner.choices import measured, report
+
+    try:
+        compared = measured.compare(options.measured)
+    except measured.Unreadable as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(measured.as_json(compared), indent=2))
+    else:
+        report.show_compared(compared, _console())
+    return 0 if any(one.pairs for one in compared) else 1
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,11 +69,15 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(outputs.as_json(found, options.stack), indent=2))
     else:
-        from rich.console import Console
-
-        # A pipe has no width: wide enough for a row of the table.
-        report.show(found, options.stack, Console() if sys.stdout.isatty() else Console(width=200), everything=options.all)
+        report.show(found, options.stack, _console(), everything=options.all)
     return 0 if found.found.choices else 1
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A pipe has no width: wide enough for a row of the tables.
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def _regions(name: str | None) -> tuple[str, ...]:

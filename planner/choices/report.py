@@ -7,6 +7,7 @@ from rich.table import Table
 
 from planner.choices import lines, words
 from planner.choices.assessment import Assessment
+from planner.choices.measured import Compared, summary
 
 ROWS = 12
 _STYLES = {"met": "green", "in doubt": "yellow", "missed": "red", "unknown": "dim"}
@@ -56,6 +57,25 @@ def show_alternatives(assessment: Assessment, stack: str, console: Console) -> N
             _say(console, f"  {line}")
     if other := next((choice for choice in assessment.alternatives if lines.changes(assessment.asked, choice)), None):
         _say(console, f"\nor, as one command: {lines.command(assessment.asked, other, stack)}")
+
+
+def show_compared(compared: tuple[Compared, ...], console: Console) -> None:
+    """Each measured figure with its estimate, and how the estimates did."""
+    table = Table("", "quantity", "measured", "estimated", "range", "ratio", "", box=None, pad_edge=False)
+    for one in compared:
+        for pair in one.pairs:
+            table.add_row(
+                "~" * one.extrapolated + one.name, pair.quantity, f"{pair.measured:,.4g}", f"{pair.estimated.value:,.4g}",
+                f"{pair.estimated.low:,.4g} to {pair.estimated.high:,.4g}", f"{pair.ratio:.2f}", "" if pair.inside else "outside",
+            )  # fmt: skip
+    console.print(table)
+    for one in compared:
+        if one.error:
+            _say(console, f"{one.name}: {one.error}")
+    _say(console, "\nestimates against measurements; ~ is beyond what was fitted", bold=True)
+    for quantity, said in summary(compared).items():
+        errors = f"{said['median_error_percent']:g} / {said['mean_error_percent']:g} % median / mean error"
+        _say(console, f"  {quantity:<17} {said['rows']:>3} rows, {errors}, {said['inside']:.0%} inside the range")
 
 
 def _say(console: Console, text: str, *, bold: bool = False) -> None:

@@ -48,7 +48,14 @@ class Pipeline:
     most: int
     """Requests in the batch; more wait for one to end."""
     extrapolated: bool
+    """Whether the measurements that were fitted leave out such a GPU, shape or engine."""
     _known: dict[float, Times] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, question: Question, load: Load, most: int, *, measured: bool = True) -> Pipeline:
+        """`measured`: whether the estimates are of the engine itself."""
+        beyond = estimate(replace(question, concurrency=2.0)).extrapolated
+        return cls(question=question, load=load, most=most, extrapolated=not measured or beyond)
 
     def at(self, in_flight: float) -> Times:
         """With so many requests always there. Beyond `most` each waits its turn: by Little's law, all times grow alike."""
@@ -123,12 +130,7 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
         output_tokens=load.output_tokens,
         concurrency=1.0,
     )
-    return Pipeline(
-        question=question,
-        load=load,
-        most=most_at_once(settings, gpu, shape, load) if most is None else most,
-        extrapolated=not traits.measured or estimate(replace(question, concurrency=2.0)).extrapolated,
-    )
+    return Pipeline.of(question, load, most_at_once(settings, gpu, shape, load) if most is None else most, measured=traits.measured)
 
 
 def most_at_once(settings: StackSettings, gpu: Gpu, shape: ModelShape, load: Load) -> int:
