@@ -14,7 +14,7 @@ from toolchain.official import find_official_pulumi
 from toolchain.packages import require_compiler
 from toolchain.pin import pin
 from toolchain.programs import Progress, ensure_program, folder_of, link, prune
-from toolchain.recipes import PROGRAMS, PULUMI, PULUMI_LANGUAGE_PYTHON, PackageRecipe, Recipe
+from toolchain.recipes import PROGRAMS, PULUMI, PULUMI_LANGUAGE_PYTHON, AnyRecipe, PackageRecipe
 from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
 
 
@@ -40,7 +40,7 @@ def ensure_everything(cache: Cache) -> None:
     say(f"ready: {programs} programs and the environment, {megabytes(size)} in {cache.root} ({time.monotonic() - started:.1f} s)")
 
 
-def _announce(cache: Cache, missing: list[Recipe | PackageRecipe]) -> None:
+def _announce(cache: Cache, missing: list[AnyRecipe]) -> None:
     programs = [output for recipe in missing for output in recipe.outputs]
     if not programs:
         return

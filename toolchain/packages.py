@@ -24,22 +24,38 @@ NO_COMPILER = (
 def build_package(cache: Cache, recipe: PackageRecipe, target: Path, heartbeat: Callable[[], None], pins: Path) -> None:
     """Install as pinned, without what it depends on, and copy the wanted files into `target`; a source package builds itself."""
     require_compiler(recipe)
-    cache.logs.mkdir(parents=True, exist_ok=True)
-    installed, work, log = target / "installed", target / "uv", cache.logs / f"{recipe.name}.log"
-    # uv's own cache would take a package built with other flags for this one.
-    command = [find_uv(cache), "pip", "install", "--cache-dir", str(work), "--python", sys.executable]
-    command += ["--target", str(installed), "--no-deps", "--require-hashes", "-r", str(pins / recipe.name / "requirements.txt")]
-    tools = pins / recipe.name / "build_requirements.txt"
-    command += ["--build-constraints", str(tools)] if tools.exists() else []
-    code = run_logged(command, folder=target, environment=_environment(recipe, pins / recipe.name), log=log, heartbeat=heartbeat)
-    if code != 0:
-        raise ToolchainError(f"getting {recipe.package} {recipe.version} failed; whole log: {log}; its end:\n{end_of(log)}")
+    installed = target / "installed"
+    install(cache, recipe.name, installed, target, pins, heartbeat, what=f"{recipe.package} {recipe.version}", cmake_args=recipe.cmake_args)
     for output in recipe.outputs:
         copy_out(installed / output.package, target / "bin" / output.name)
     for copy in recipe.copies:
         copy_out(installed / copy.source, target / copy.target)
     remove(installed)
-    remove(work)
+
+
+def install(
+    cache: Cache,
+    name: str,
+    installed: Path,
+    work: Path,
+    pins: Path,
+    heartbeat: Callable[[], None],
+    *,
+    what: str = "",
+    cmake_args: tuple[str, ...] = (),
+) -> None:
+    """What `pins/<name>/requirements.txt` pins, by hash, into the folder `installed`; `work` is for what uv keeps meanwhile."""
+    cache.logs.mkdir(parents=True, exist_ok=True)
+    kept, log = work / "uv", cache.logs / f"{name}.log"
+    # uv's own cache would take a package built with other flags for this one.
+    command = [find_uv(cache), "pip", "install", "--cache-dir", str(kept), "--python", sys.executable]
+    command += ["--target", str(installed), "--no-deps", "--require-hashes", "-r", str(pins / name / "requirements.txt")]
+    tools = pins / name / "build_requirements.txt"
+    command += ["--build-constraints", str(tools)] if tools.exists() else []
+    code = run_logged(command, folder=work, environment=_environment(cmake_args, pins / name), log=log, heartbeat=heartbeat)
+    if code != 0:
+        raise ToolchainError(f"getting {what or name} failed; whole log: {log}; its end:\n{end_of(log)}")
+    remove(kept)
 
 
 def require_compiler(recipe: PackageRecipe) -> None:
@@ -49,8 +65,8 @@ def require_compiler(recipe: PackageRecipe) -> None:
         raise ToolchainError(NO_COMPILER.format(name=recipe.name))
 
 
-def _environment(recipe: PackageRecipe, pins: Path) -> dict[str, str]:
+def _environment(cmake_args: tuple[str, ...], pins: Path) -> dict[str, str]:
     """The package index stays as the machine has it."""
     inherited = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
-    arguments = " ".join(argument.format(pins=pins) for argument in recipe.cmake_args)
+    arguments = " ".join(argument.format(pins=pins) for argument in cmake_args)
     return inherited | {"CMAKE_ARGS": arguments, "LLAMA_CPP_BUILD_JOBS": str(os.cpu_count() or 1)}

@@ -15,8 +15,9 @@ from pathlib import Path
 from toolchain.cache import Cache, copy_out, point, remove, size_bytes
 from toolchain.console import megabytes, say
 from toolchain.golang import BUILD_FLAGS, COMPILE_FLAGS, LINK_FLAGS, Go
+from toolchain.npm import build_npm
 from toolchain.packages import build_package
-from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, PackageRecipe, Recipe
+from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, AnyRecipe, NpmRecipe, PackageRecipe, Recipe
 
 PINS = Path(__file__).resolve().parent / "programs"
 PINNED = (".mod", ".sum", ".go", ".txt", ".cmake")
@@ -38,7 +39,7 @@ class Progress:
         say(f"{label}: building, about {expected} s on {self.cores} cores")
         return lambda: say(f"{label}: {time.monotonic() - started:.0f} s so far, about {expected} s expected")
 
-    def package(self, recipe: PackageRecipe) -> Callable[[], None]:
+    def package(self, recipe: PackageRecipe | NpmRecipe) -> Callable[[], None]:
         """One step a package; one that compiles nothing takes as long as its download."""
         if recipe.outputs:
             return self.start(recipe.name, sum(output.cpu_seconds for output in recipe.outputs))
@@ -47,7 +48,7 @@ class Progress:
         return lambda: say(f"{recipe.name}: fetching, {time.monotonic() - started:.0f} s so far")
 
 
-def folder_of(cache: Cache, recipe: Recipe | PackageRecipe, pins: Path = PINS) -> Path:
+def folder_of(cache: Cache, recipe: AnyRecipe, pins: Path = PINS) -> Path:
     """Named by what is built, not by what builds it: a newer Go on PATH is no reason to spend 20 minutes again."""
     what = asdict(recipe) | ({"flags": [BUILD_FLAGS, LINK_FLAGS]} if isinstance(recipe, Recipe) else {})
     for output in what["outputs"]:
@@ -58,7 +59,7 @@ def folder_of(cache: Cache, recipe: Recipe | PackageRecipe, pins: Path = PINS) -
     return cache.programs / f"{recipe.name}-{content.hexdigest()[:12]}"
 
 
-def ensure_program(cache: Cache, recipe: Recipe | PackageRecipe, go: Callable[[], Go], progress: Progress, pins: Path = PINS) -> Path:
+def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progress: Progress, pins: Path = PINS) -> Path:
     """Return the program's folder (bin/, share/), built first if it is not there."""
     folder = folder_of(cache, recipe, pins)
     if folder.exists():
@@ -73,6 +74,8 @@ def ensure_program(cache: Cache, recipe: Recipe | PackageRecipe, go: Callable[[]
         started = time.monotonic()
         if isinstance(recipe, PackageRecipe):
             build_package(cache, recipe, partial, progress.package(recipe), pins)
+        elif isinstance(recipe, NpmRecipe):
+            build_npm(cache, recipe, partial, progress.package(recipe), pins)
         else:
             build(recipe, partial, go(), progress, pins)
         size = size_bytes(partial)

