@@ -28,7 +28,7 @@ class Load:
 
 
 def load_of(settings: StackSettings) -> Load:
-    """The load test without its pause between two requests of a user: as many in flight as it has users."""
+    """The load test without the pause after each answer: as many requests in flight as it has users."""
     test, targets = settings.load_test, settings.targets
     return Load(
         users=test.concurrent_users,

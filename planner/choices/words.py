@@ -105,7 +105,7 @@ def _cheapest(assessment: Assessment) -> str:
         return f"The cheapest that meets them changes the answers: {summary(assessment.found.choices[0])}."
     best = assessment.alternatives[0]
     if not lines.changes(assessment.asked, best):
-        return f"None that meets them is cheaper than {summary(best)}."
+        return f"Nothing that meets them is cheaper than {summary(best)}."
     return f"The cheapest that meets them: {summary(best)}."
 
 

@@ -34,7 +34,7 @@ def test_prod_misses_its_latency_by_its_floor_and_the_cheapest_that_would_do_is_
 
 def test_a_layout_that_does_is_said_to():
     judged, cheapest = preview.targets(assess(stack("dev")), "dev").splitlines()
-    assert "latency met, throughputRps met" in judged and cheapest.startswith("None that meets them is cheaper")
+    assert "latency met, throughputRps met" in judged and cheapest.startswith("Nothing that meets them is cheaper")
 
 
 def test_targets_that_nothing_meets_say_what_would_have_to_change():
