@@ -256,6 +256,7 @@ def _vllm(release: str, *more: Without, splits_prompts: bool) -> EngineTraits:
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=True,
         most_sequences=None,
+        performs_like="vllm",
         without=_vllm_is_without(release, *more),
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner import catalogue, mig
-from planner.catalogue import Gpu, ModelShape
+from planner.catalogue import ModelShape
 from planner.choices.choice import Choice, Found, Wish, bits
 from planner.choices.load import load_of
 from planner.choices.search import search
@@ -53,7 +52,7 @@ def assess(asked: StackSettings, wish: Wish | None = None, *, made: Plan | None 
     prediction = None
     if made is not None:
         try:
-            prediction = predict(made.settings, made.size, gpu_of(made), shape, load_of(asked))
+            prediction = predict(made.settings, made.size, made.gpu, shape, load_of(asked))
         except Impossible as error:
             problem = str(error)
     return Assessment(
@@ -66,10 +65,3 @@ def assess(asked: StackSettings, wish: Wish | None = None, *, made: Plan | None 
         verdicts=verdicts(made.settings, prediction) if made and prediction else (),
         found=search(asked, shape, wish),
     )
-
-
-def gpu_of(made: Plan) -> Gpu:
-    """The GPU as the plan's pods see it."""
-    gpu, pool = catalogue.gpu(made.size.gpu), made.settings.gpu_pool
-    assert gpu, "every size's GPU is in the catalogue"
-    return mig.cut(made.size, gpu, pool.mig)[1] if pool.mig else gpu

@@ -60,7 +60,7 @@ class Choice:
 
     @property
     def parallel(self) -> Parallel:
-        return gpu_memory.parallel(self.settings, self.shape)
+        return gpu_memory.parallel(self.settings, self.gpu, self.shape)
 
     @property
     def pipelines(self) -> int:

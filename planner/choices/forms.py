@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from planner import catalogue
 from planner.catalogue import ModelShape
 from planner.choices.choice import BITS
-from planner.engine_traits import TRAITS
+from planner.engine_traits import traits
 from planner.plan import GpuSize
 from settings import StackSettings
 
@@ -25,10 +26,12 @@ class Form:
 
 def forms(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator[Form]:
     """All that the engine can be told. bf16 is left out: it is fp16 in size and speed."""
-    traits, layers = TRAITS[settings.engine], shape.layers
+    gpu, layers = catalogue.gpu(size.gpu), shape.layers
+    assert gpu, "every size's GPU is in the catalogue"
+    of_engine = traits(settings.engine, gpu)
     # Where the layers do not divide evenly, all stages wait for those that have one more.
-    stages = (1,) if traits.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)
-    for precision in sorted(traits.weight_precisions - {"bf16"}, key=lambda one: (-BITS[one], one)):
+    stages = (1,) if of_engine.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)
+    for precision in sorted(of_engine.weight_precisions - {"bf16"}, key=lambda one: (-BITS[one], one)):
         for gpus in range(1, size.gpus + 1):
             for count in stages:
                 yield Form(precision=precision, gpus=gpus, stages=count)

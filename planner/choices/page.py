@@ -8,7 +8,7 @@ from pathlib import Path
 
 from planner import catalogue, gpu_memory
 from planner.choices import charts, lines, words
-from planner.choices.assessment import Assessment, gpu_of
+from planner.choices.assessment import Assessment
 from planner.choices.choice import Choice, bits
 from planner.choices.serving import Pipeline, pipeline
 from planner.choices.what_if import WhatIf, what_ifs
@@ -64,7 +64,7 @@ def _series(assessment: Assessment) -> list[tuple[str, str, Pipeline, int]]:
     made, load = assessment.plan, assessment.found.load
     entries = []
     if made is not None and assessment.prediction is not None:
-        one = pipeline(made.settings, made.size, gpu_of(made), assessment.shape, load)
+        one = pipeline(made.settings, made.size, made.gpu, assessment.shape, load)
         entries.append((f"as it is: {made.nodes} x {made.size.name}", "series-0", one, made.pipelines))
     for number, choice in enumerate(assessment.alternatives, start=1):
         one = pipeline(choice.settings, choice.size, choice.gpu, choice.shape, load)
@@ -140,7 +140,7 @@ def _bits_of(choice: Choice) -> int:
 def _memory(assessment: Assessment) -> str:
     entries: list[tuple[str, StackSettings, GpuSize, catalogue.Gpu]] = []
     if assessment.plan is not None:
-        entries.append((f"as it is: {assessment.plan.size.gpu}", assessment.plan.settings, assessment.plan.size, gpu_of(assessment.plan)))
+        entries.append((f"as it is: {assessment.plan.size.gpu}", assessment.plan.settings, assessment.plan.size, assessment.plan.gpu))
     entries += [(f"{choice.gpu.name}, {choice.precision}", choice.settings, choice.size, choice.gpu) for choice in assessment.alternatives]
     rows = []
     for name, settings, _, gpu in entries:

@@ -14,8 +14,8 @@ from planner.choices.forms import Form, formed, forms, with_batch
 from planner.choices.load import Load, load_of
 from planner.choices.nodes import nodes, surviving
 from planner.choices.serving import Pipeline, pipeline
-from planner.engine_traits import TRAITS
 from planner.gpu_memory import Parallel
+from planner.layers import shares_heads
 from planner.performance.reading import Impossible
 from planner.plan import GpuSize
 from planner.rules import engine, hardware
@@ -128,7 +128,7 @@ class _Search:
         enough: dict[tuple[str, int], tuple[int, str]] = {}
         for form in every:
             here = replace(at, settings=formed(at.settings, self.shape, form))
-            split = gpu_memory.parallel(here.settings, self.shape)
+            split = gpu_memory.parallel(here.settings, here.gpu, self.shape)
             kind = (form.precision, split.tensor)
             stages, reason = enough.get(kind, (split.pipeline, ""))
             if stages < split.pipeline:
@@ -150,8 +150,8 @@ class _Search:
         """The bounds. Raises _Rejected."""
         if gpu_memory.precisions(at.settings)[0] == "fp8" and not at.gpu.fp8:
             raise _Rejected("the GPU has no fp8")
-        if self.shape.heads % split.tensor:
-            raise _Rejected(f"the {self.shape.heads} attention heads do not divide by the GPUs that share a layer")
+        if split.tensor > 1 and not shares_heads(self.shape, split.tensor):
+            raise _Rejected("the attention heads do not divide by the GPUs that would share a layer")
         if gpu_memory.missing_gib(at.settings, at.gpu, self.shape) > 0:
             raise _Rejected(_TOO_LARGE, deeper=True)
         floor_s = gpu_memory.token_floor_s(at.settings, at.gpu, self.shape) * self.load.judged_tokens
@@ -186,6 +186,8 @@ class _Search:
         settings = settings.model_copy(update={"sharding": settings.sharding.model_copy(update={"pipelines": pipelines})})
         if gpu_memory.missing_gib(settings, at.gpu, self.shape) > 0:
             raise _Rejected(_TOO_LARGE, deeper=True)
+        if advised(replace(at, settings=settings), (engine.tensor_parallel,)).advice:
+            raise _Rejected("the engine would rather have the GPUs of a pod share each layer")
         count = max(sum(nodes(at.settings, node.pods, pipelines)), at.settings.gpu_pool.min_nodes or 0)
         price = self._price(at.size)
         assert price is not None, "sizes without one are left out"
@@ -197,7 +199,7 @@ class _Search:
 
     def _pipeline(self, at: Situation) -> Pipeline:
         """With a batch as large as the engine takes and the cache holds."""
-        widest = with_batch(at.settings, TRAITS[at.settings.engine].most_sequences or _MOST_BATCH)
+        widest = with_batch(at.settings, at.traits.most_sequences or _MOST_BATCH)
         try:
             return pipeline(widest, at.size, at.gpu, self.shape, self.load)
         except Impossible:
@@ -222,7 +224,7 @@ class _Search:
         return BestEffort(
             gpu=at.gpu.name,
             precision=gpu_memory.precisions(at.settings)[0],
-            tensor=gpu_memory.parallel(at.settings, self.shape).tensor,
+            tensor=gpu_memory.parallel(at.settings, at.gpu, self.shape).tensor,
             floor_s=floor_s,
             alone_s=self._pipeline(at).at(1).latency,
             requests_s=self.requests_s,

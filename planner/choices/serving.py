@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from planner import gpu_memory
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
-from planner.engine_traits import TRAITS
+from planner.engine_traits import traits
 from planner.performance import asking
 from planner.performance.estimate import Range, estimate
 from planner.performance.workload import Gpu as Card
@@ -115,13 +115,13 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
 
     Raises Impossible where no machine could run it.
     """
-    traits, split = TRAITS[settings.engine], gpu_memory.parallel(settings, shape)
+    of_engine, split = traits(settings.engine, gpu), gpu_memory.parallel(settings, gpu, shape)
     weights, cache = gpu_memory.precisions(settings)
     question = asking.served(
         shape,
         _linked(asking.gpu(gpu), size.gpu_link, split.tensor),
-        engine=traits.performs_like,
-        version=asking.ENGINES[traits.performs_like][1],
+        engine=of_engine.performs_like,
+        version=of_engine.release or asking.ENGINES[of_engine.performs_like][1],
         tensor_parallel=split.tensor,
         pipeline_parallel=split.pipeline,
         weight_precision=weights,
@@ -130,7 +130,7 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
         output_tokens=load.output_tokens,
         concurrency=1.0,
     )
-    return Pipeline.of(question, load, most_at_once(settings, gpu, shape, load) if most is None else most, measured=traits.measured)
+    return Pipeline.of(question, load, most_at_once(settings, gpu, shape, load) if most is None else most, measured=of_engine.measured)
 
 
 def most_at_once(settings: StackSettings, gpu: Gpu, shape: ModelShape, load: Load) -> int:

@@ -70,7 +70,7 @@ def as_it_is(assessment: Assessment) -> str:
     made = assessment.plan
     if made is None:
         return f"no plan; {assessment.problem}"
-    split, precision = gpu_memory.parallel(made.settings, assessment.shape), gpu_memory.precisions(made.settings)[0]
+    split, precision = gpu_memory.parallel(made.settings, made.gpu, assessment.shape), gpu_memory.precisions(made.settings)[0]
     price = "no price known" if made.usd_per_hour is None else f"{made.usd_per_hour:,.2f} USD an hour"
     return f"{_layout(made.nodes, made.size.name, precision, split, made.pipelines)}: {price}"
 

@@ -152,7 +152,7 @@ def kernel_settings(_: Situation) -> Iterator[Advice]:
 
 
 def latency_floor(at: Situation) -> Iterator[Advice]:
-    targets, gpus = at.settings.targets, gpu_memory.parallel(at.settings, at.shape).tensor
+    targets, gpus = at.settings.targets, gpu_memory.parallel(at.settings, at.gpu, at.shape).tensor
     token_s, weights_gb = gpu_memory.token_floor_s(at.settings, at.gpu, at.shape), gpu_memory.weights_read_gb(at.settings, at.shape)
     floor_s = token_s * targets.tokens
     if floor_s > targets.latency.seconds:

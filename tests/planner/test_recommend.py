@@ -10,7 +10,7 @@ import yaml
 from planner import catalogue, gpu_memory, plan
 from planner.__main__ import main
 from planner.choices import lines
-from planner.choices.assessment import assess, gpu_of
+from planner.choices.assessment import assess
 from planner.choices.choice import Wish, bits
 from planner.choices.forms import forms
 from planner.choices.load import load_of
@@ -27,6 +27,7 @@ STACKS = {
     "one process": settings(
         engine="llama_cpp", model={"name": "llama-3-8b"}, targets={"throughputRps": 5}, loadTest={"concurrentUsers": 8}
     ),
+    "tensor parallel": with_values(stack("prod"), {("engine",): "vllm"}),
     "experts": settings(model={"name": "mixtral-8x7b"}, sharding={"shardsCount": 8}),
     "own limits": settings(
         gpuPool={"vmSize": "Standard_NC24ads_A100_v4", "maxNodes": 1, "usdPerHour": 1, "zones": []},
@@ -68,11 +69,11 @@ def test_every_layout_can_be_pasted_and_meets_the_targets(name, tmp_path):
         asked = pasted(name, choice, tmp_path)
         made = plan(asked)
         assert not [finding for finding in made.findings if finding.code in ("PLACE-008", "TARGET-001", "SIZE-001")]
-        split = gpu_memory.parallel(made.settings, made.shape)
+        split = gpu_memory.parallel(made.settings, made.gpu, made.shape)
         assert (made.size.name, made.nodes, made.pipelines, split) == (choice.size.name, choice.nodes, choice.pipelines, choice.parallel)
         assert gpu_memory.precisions(made.settings)[0] == choice.precision
         assert made.usd_per_hour == pytest.approx(choice.usd_per_hour)
-        prediction = predict(made.settings, made.size, gpu_of(made), made.shape, load_of(asked))
+        prediction = predict(made.settings, made.size, made.gpu, made.shape, load_of(asked))
         said = {verdict.key: verdict.outcome for verdict in verdicts(made.settings, prediction)}
         assert said.pop("targets.gpuUtilization") == "unknown" and set(said.values()) == {"met"}, (choice, said)
         assert prediction.times == choice.predict().times
@@ -112,7 +113,7 @@ def test_what_the_bounds_leave_out_would_not_do_for_less():
                 }
                 try:
                     made = plan(with_values(asked, values))
-                    prediction = predict(made.settings, made.size, gpu_of(made), shape, load_of(asked))
+                    prediction = predict(made.settings, made.size, made.gpu, shape, load_of(asked))
                 except (SettingsError, ValueError):
                     continue
                 if gpu_memory.precisions(made.settings)[0] != form.precision:
