@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -68,7 +69,7 @@ def test_every_layout_can_be_pasted_and_meets_the_targets(name, tmp_path):
     for choice in choices:
         asked = pasted(name, choice, tmp_path)
         made = plan(asked)
-        assert not [finding for finding in made.findings if finding.code in ("PLACE-008", "TARGET-001", "SIZE-001")]
+        assert not [finding for finding in made.findings if finding.code in ("PLACE-008", "TARGET-001", "SIZE-001", "LAYER-002")]
         split = gpu_memory.parallel(made.settings, made.gpu, made.shape)
         assert (made.size.name, made.nodes, made.pipelines, split) == (choice.size.name, choice.nodes, choice.pipelines, choice.parallel)
         assert gpu_memory.precisions(made.settings)[0] == choice.precision
@@ -137,6 +138,15 @@ def test_every_layout_is_looked_at_once(name):
     asked = STACKS[name]
     every = sum(sum(1 for _ in forms(asked, shape_of(asked), catalogue.gpu_size(size, "eastus"))) for size in catalogue.gpu_size_names())
     assert found(name).found.looked_at == every
+
+
+def test_deeper_pipelines_only_where_memory_asks_for_them():
+    assert found("prod").found.rejected["more pipeline stages than the memory asks for"] > 100
+    for name in STACKS:
+        stages = Counter()
+        for choice in found(name).found.choices:
+            stages[choice.size.name, choice.precision, choice.parallel.tensor] += 1
+        assert set(stages.values()) == {1}, name
 
 
 def test_only_what_the_engine_can_deploy():
