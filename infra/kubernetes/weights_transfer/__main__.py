@@ -119,14 +119,18 @@ def copy(stored, place):
 def main(arguments):
     try:
         {"fetch": fetch, "keep": keep}[arguments[0]](os.environ)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        say("FAILED: " + ("the disk is full: a size with a larger local disk" if full else f"{type(error).__name__}: {error}"))
-        return 1
     except (Failure, Refused) as error:
-        say(f"FAILED: {error}")
-        return 1
+        return failed(str(error))
+    except Exception as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return failed("the disk is full: a size with a larger local disk")
+        return failed(f"{type(error).__name__}: {error}")
     return 0
+
+
+def failed(text):
+    say(f"FAILED: {' '.join(text.split())}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def call(method, url, headers=None, body=None):
         except urllib.error.HTTPError as error:
             if error.code not in (408, 429, 500, 502, 503, 504) or attempt == TRIES:
                 raise Refused(error.code, url, error.reason, dict(error.headers)) from None
-            wait_s = float(error.headers.get("Retry-After") or wait_s)
+            asked = error.headers.get("Retry-After", "")
+            wait_s = float(asked) if asked.isdigit() else wait_s
         except (OSError, HTTPException) as error:
             if attempt == TRIES:
                 raise Failure(f"{url.partition('?')[0]}: no answer after {TRIES} tries: {error}") from None

@@ -197,6 +197,16 @@ def test_broken_connections_are_tried_again(stand):
     assert stand.manifest is None and stand.stored == {}
 
 
+def test_a_hub_that_throttles_is_asked_again(stand):
+    stand.world.throttle = 3
+    succeeds(stand.run(SOURCE=ONE_FILE))
+
+
+def test_an_answer_that_makes_no_sense_is_one_line_too(stand):
+    stand.world.no_json = True
+    fails(stand.run(SOURCE=ONE_FILE), "JSONDecodeError")
+
+
 def test_an_interrupted_fetch_goes_on_where_it_was(stand):
     stand.world.break_after = 2
     fails(stand.run(SOURCE=ONE_FILE))

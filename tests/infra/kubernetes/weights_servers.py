@@ -44,6 +44,9 @@ class World:
         """Name of a file whose first byte comes out wrong."""
         self.corrupt_storage = False
         self.ignore_ranges = False
+        self.throttle = 0
+        """So many times the hub says 429, and when to come back as a date."""
+        self.no_json = False
         self.wrong_artifact = False
         self.changes_after_a_look: str | None = None
         """A blob whose owner replaces it as soon as somebody has asked about it."""
@@ -126,6 +129,11 @@ class World:
     # the hub
 
     def _hub(self, path, asked, headers):
+        if self.throttle:
+            self.throttle -= 1
+            return 429, {"Retry-After": "Wed, 25 Nov 2026 19:20:00 GMT"}, b""
+        if self.no_json:
+            return 200, {}, b"<html>a proxy's sign-in page</html>"
         if self.hub_token and headers.get("Authorization") != f"Bearer {self.hub_token}":
             return 401, {}, b""
         if path.startswith("/api/"):
