@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 
 TRIES = 6
+THROTTLED_S = 600
+"""Twice the five minutes in which the hub counts requests: huggingface.co/docs/hub/rate-limits."""
 WAIT_FACTOR = float(os.environ.get("WAIT_FACTOR", "1"))
 
 
@@ -46,22 +48,25 @@ _OPEN = urllib.request.build_opener(_Redirects)
 
 
 def call(method, url, headers=None, body=None):
-    """(status, headers, body). Waits out what passes: broken connections, throttling, 5xx. Raises Refused for the rest."""
-    for attempt in range(1, TRIES + 1):
-        wait_s = min(30, 2**attempt / 2)
+    """(status, headers, body). Waits out what passes: broken connections, 5xx, and throttling for longer. Raises Refused for the rest."""
+    tries, throttled_s = 0, 0
+    while True:
+        tries += 1
+        wait_s = min(30, 2**tries / 2)
         try:
             with _OPEN.open(urllib.request.Request(url, body, headers or {}, method=method), timeout=60) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
-            if error.code not in (408, 429, 500, 502, 503, 504) or attempt == TRIES:
+            if error.code in (429, 503) and throttled_s < THROTTLED_S:
+                asked = error.headers.get("Retry-After", "")
+                wait_s = min(60, float(asked)) if asked.isdigit() else 20
+                tries, throttled_s = tries - 1, throttled_s + wait_s
+            elif error.code not in (408, 429, 500, 502, 503, 504) or tries >= TRIES:
                 raise Refused(error.code, url, error.reason, dict(error.headers)) from None
-            asked = error.headers.get("Retry-After", "")
-            wait_s = float(asked) if asked.isdigit() else wait_s
         except (OSError, HTTPException) as error:
-            if attempt == TRIES:
+            if tries >= TRIES:
                 raise Failure(f"{url.partition('?')[0]}: no answer after {TRIES} tries: {error}") from None
-        pause(min(wait_s, 60))
-    raise AssertionError
+        pause(wait_s)
 
 
 def say(text):

@@ -198,8 +198,14 @@ def test_broken_connections_are_tried_again(stand):
 
 
 def test_a_hub_that_throttles_is_asked_again(stand):
-    stand.world.throttle = 3
+    """For longer than one that is broken: it counts requests by the five minutes."""
+    stand.world.throttle = 20
     succeeds(stand.run(SOURCE=ONE_FILE))
+
+
+def test_a_hub_that_throttles_for_ever(stand):
+    stand.world.throttle = 10**6
+    fails(stand.run(SOURCE=ONE_FILE), "429")
 
 
 def test_an_answer_that_makes_no_sense_is_one_line_too(stand):
