@@ -29,7 +29,8 @@ def manifest(secret: str, clients: Iterable[str], existing: Mapping[str, Any]) -
         "kind": "Secret",
         "metadata": {"name": secret, "namespace": names.SERVICE_NAMESPACE},
         "type": "Opaque",
-        "stringData": {**keys, API_KEYS_FILE: api_keys_file(keys)},
+        # Not `stringData`, whose keys kubectl would leave in the Secret when they are gone from here.
+        "data": {name: base64.b64encode(text.encode()).decode() for name, text in {**keys, API_KEYS_FILE: api_keys_file(keys)}.items()},
     }
 
 

@@ -1,5 +1,6 @@
 """The same service behind TLS, keys and a limit for each client, as `openai` and curl meet it."""
 
+import base64
 import json
 import ssl
 import subprocess
@@ -27,7 +28,7 @@ def secrets(tmp_path_factory):
     for name in ("front-door", "keys"):
         (folder / name).mkdir()
     signed(authority(folder), folder / "front-door", serial=1)
-    made = api_keys.manifest("keys", ["alice", "bob"], {})["stringData"]
+    made = {name: base64.b64decode(text).decode() for name, text in api_keys.manifest("keys", ["alice", "bob"], {})["data"].items()}
     (folder / "keys" / API_KEYS_FILE).write_text(made.pop(API_KEYS_FILE))
     return folder, made
 

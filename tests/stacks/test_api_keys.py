@@ -33,15 +33,13 @@ def made(tmp_path, capsys, monkeypatch):
     return make
 
 
-def in_cluster(secret):
-    """As kubectl prints it."""
-    data = {key: base64.b64encode(value.encode()).decode() for key, value in secret["stringData"].items()}
-    return {"kind": "Secret", "metadata": secret["metadata"], "data": data}
+def content(secret):
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
 
 
 def keys(secret):
     """Of the coordinator's file, by client."""
-    [resource] = json.loads(secret["stringData"][API_KEYS_FILE])["resources"]
+    [resource] = json.loads(content(secret)[API_KEYS_FILE])["resources"]
     return {one["client"]: one["key"] for one in resource["typed_config"]["credentials"]}
 
 
@@ -49,15 +47,15 @@ def test_a_key_for_each_client_and_the_load_test(made):
     secret = made("alice", "bob")
     assert secret["metadata"] == {"name": "our-keys", "namespace": "zig-ai"}
     assert keys(secret).keys() == {"alice", "bob", "load-test"}
-    assert {name: secret["stringData"][name] for name in keys(secret)} == keys(secret), "to be handed out"
+    assert {name: content(secret)[name] for name in keys(secret)} == keys(secret), "to be handed out"
     assert all(len(key) == 43 for key in keys(secret).values()) and len(set(keys(secret).values())) == 3
 
 
 def test_a_client_keeps_its_key_or_loses_it(made):
     """To change one: leave the client out, then name it again."""
     first = made("alice", "bob")
-    second = made("alice", "carol", existing=in_cluster(first))
-    assert keys(second).keys() == {"alice", "carol", "load-test"}
+    second = made("alice", "carol", existing=first)
+    assert keys(second).keys() == {"alice", "carol", "load-test"} == content(second).keys() - {API_KEYS_FILE}
     assert [keys(second)[name] == keys(first)[name] for name in ("alice", "load-test")] == [True, True]
     assert keys(made("alice"))["alice"] != keys(first)["alice"], "without the Secret that is there all keys are new"
 
