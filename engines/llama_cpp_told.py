@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from engines import proxied_told, read_back
+from engines import llama_cpp_measured, proxied_told, read_back
 from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told
 from planner.engine_traits import TRAITS
@@ -95,9 +95,9 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
     return (
         *effects(given, servers),
         *proxied_told.told(given, coordinator, shard),
-        *(read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given),
-        *_translated(settings, shard, gguf_type),
-        *_environment(given, shard),
+        *map(llama_cpp_measured.added, (read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given)),
+        *map(llama_cpp_measured.added, _translated(settings, shard, gguf_type)),
+        *map(llama_cpp_measured.added, _environment(given, shard)),
         *(nowhere(_ENGINE, key, given[key], because, source) for key, because, source in _NO_FLAG if key in given),
         *(nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, _README) for key in given if key.startswith("sharding.affinityRules")),
         *switches(_ENGINE, TRAITS[_ENGINE].without, given),

@@ -20,6 +20,10 @@ PLACED = ("--model", "--host", "--port")
 """Flags of a rendered command line that say where a process is, and which serving.py gives."""
 USERS = 100
 """The guide's load test."""
+MEMORY_SHARE = 0.6
+"""Of the untuned server's GPU memory, which the best one must stay below."""
+PRECISIONS = {"F16": "fp16", "Q8_0": "int8", "Q4_0": "int4"}
+"""The planner's words for the weights' types."""
 _DEFAULT_SLOTS = 4
 
 Options = Mapping[str, str | None]
@@ -77,7 +81,8 @@ _ON_GPU = {"--backend-sampling": None}
 _AS_OPENAI = {"--top-p": "1", "--min-p": "0"}
 """What a request of OpenAI's API that names neither gets; llama-server's own are 0.95 and 0.05, two more steps for each token."""
 _THREADS = {"--threads-http": "132"}
-"""A request holds a thread until it is answered: as many as there are slots."""
+"""No measured difference: a request holds a thread until it is answered, and beyond these threads the server starts others for a request
+each (tools/server/server-http.cpp)."""
 
 
 def _slots(count: int) -> dict[str, str | None]:
@@ -117,10 +122,19 @@ def candidates(tuned: Arm) -> tuple[Arm, ...]:
     )  # fmt: skip
 
 
+def found(kept: dict) -> tuple[Arm, Arm]:
+    """Of a results file's search: the lowest p95 in less than 60 % of the untuned server's memory, and the lowest at any price."""
+    known = {arm.name: arm for arm in candidates(guide())}
+    rows = sorted((row for row in kept["search"] if "error" not in row), key=lambda row: row["latency_p95_s"])
+    untuned = max(row["memory_mib"] for row in kept["rows"] if row["arm"] == UNTUNED.name)
+    small = [row for row in rows if row["memory_mib"] < MEMORY_SHARE * untuned]
+    return known[(small or rows)[0]["arm"]], known[rows[0]["arm"]]
+
+
 def ablation(tuned: Arm) -> tuple[Arm, ...]:
     """The guide's tuning with one setting at a time taken back or changed, named by it; the first and the last are the tuning itself.
 
-    `engines/llama_cpp_measured.py` reads these names.
+    Where a name is `setting: value`, `engines/llama_cpp_measured.py` tells of it.
     """
     return (
         tuned.but("as rendered", "the noise of a repeat"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -41,8 +42,8 @@ def fetch(folder: Path) -> Path:
     return sdist
 
 
-def build(sdist: Path, folder: Path, options: tuple[str, ...] = ()) -> tuple[Path, float]:
-    """The folder of the programs, and the seconds that the build took. `options`: CMake's, of this machine alone."""
+def build(sdist: Path, folder: Path, options: tuple[str, ...] = ()) -> tuple[Path, dict[str, object]]:
+    """The folder of the programs, and how they were built. `options`: CMake's, of this machine alone."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
@@ -57,7 +58,13 @@ def build(sdist: Path, folder: Path, options: tuple[str, ...] = ()) -> tuple[Pat
         ):
             if subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode != 0:
                 raise SystemExit(f"{' '.join(command[:3])} failed; whole log: {log}; its end:\n{log.read_text()[-3000:]}")
-    return made / "bin", time.monotonic() - started
+    compiler = re.search(r"The CUDA compiler identification is (.+)", log.read_text())
+    about = {
+        "build_s": round(time.monotonic() - started),
+        "compiler": compiler[1] if compiler else "unknown",
+        "cmake": [*OPTIONS, *options],
+    }
+    return made / "bin", about
 
 
 def version(programs: Path) -> str:

@@ -43,12 +43,8 @@ PRICED_AS = ("Standard_NC40ads_H100_v5", "eastus")
 """Whose price a token's cost is of: Azure's for its own H100, not this machine's."""
 LATENCY_S = 2.0
 """The guide's target, for the largest number of users that keep it."""
-MEMORY_SHARE = 0.6
-"""Of the untuned server's GPU memory, which the best one must stay below."""
 CATALOGUE_GPU = {"NVIDIA H100 80GB HBM3": "H100-80GB-SXM"}
 """NVML's name -> the planner's."""
-PRECISIONS = {"F16": "fp16", "Q8_0": "int8", "Q4_0": "int4"}
-"""The planner's words for the files."""
 
 
 @dataclass(kw_only=True)
@@ -111,11 +107,12 @@ class Run:
             "model": self.shape.name,
             "gpu": self.kept["machine"]["planner_gpu"],
             "gpus": 1,
-            "precision": PRECISIONS[arm.precision],
+            "precision": arms.PRECISIONS[arm.precision],
             "engine": "llama.cpp",
             "isl": load.PROMPT_TOKENS,
             "osl": load.ANSWER_TOKENS,
             "concurrency": users,
+            "slots": arm.slots,
             **{key: value for key, value in dataclasses.asdict(shown).items() if key != "users"},
             **dataclasses.asdict(use),
             "joules_per_token": round(use.joules / made, 4),
@@ -149,14 +146,14 @@ def told(row: dict) -> str:
 
 def step(run: Run) -> None:
     """What the GPU takes for one step without a server and without choosing a token: llama-batched-bench."""
-    for precision in PRECISIONS:
+    for precision in arms.PRECISIONS:
         batches = "1,4,16,32,64,100"
         command = [run.programs / "llama-batched-bench", "-m", run.models / f"{precision}.gguf", "-ngl", "99", "-fa", "on", "-c", "13568"]
         command += ["-npp", str(load.PROMPT_TOKENS), "-ntg", "50", "-npl", batches, "--kv-unified", "--output-format", "jsonl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         for line in lines:
-            row = {"precision": PRECISIONS[precision], "sequences": line["pl"], "step_ms": round(line["t_tg"] / line["tg"] * 1e3, 2)}
+            row = {"precision": arms.PRECISIONS[precision], "sequences": line["pl"], "step_ms": round(line["t_tg"] / line["tg"] * 1e3, 2)}
             run.kept.setdefault("step", []).append(row)
         say(f"step, {precision}: {lines[-1]['t_tg'] / lines[-1]['tg'] * 1e3:.1f} ms" if lines else done.stderr[-500:])
     run.save()
@@ -179,18 +176,9 @@ def search(run: Run) -> None:
             run.measured("search", arm, [(arms.USERS, 7, run.window_s / 3)])
 
 
-def found(run: Run) -> tuple[Arm, Arm]:
-    """Of the search: the lowest p95 in less than 60 % of the untuned server's memory, and the lowest at any price."""
-    known = {arm.name: arm for arm in arms.candidates(arms.guide())}
-    rows = sorted((row for row in run.kept["search"] if "error" not in row), key=lambda row: row["latency_p95_s"])
-    untuned = max(row["memory_mib"] for row in run.kept["rows"] if row["arm"] == arms.UNTUNED.name)
-    small = [row for row in rows if row["memory_mib"] < MEMORY_SHARE * untuned]
-    return known[(small or rows)[0]["arm"]], known[rows[0]["arm"]]
-
-
 def best(run: Run) -> None:
     """What the search found, at one user, at a hundred, and at as many as keep 95 % of the answers under the guide's target."""
-    arm, fastest = found(run)
+    arm, fastest = arms.found(run.kept)
     run.kept["best"], run.kept["fastest"] = arm.name, fastest.name
     run.measured("rows", arm, [(1, 3, run.window_s / 2), (arms.USERS, 8, run.window_s)])
     if fastest != arm:
@@ -198,24 +186,29 @@ def best(run: Run) -> None:
 
 
 def users(run: Run) -> None:
-    """With how many users the fastest still gives 95 % of the answers within the guide's target."""
-    arm = found(run)[1]
-    with serving(arm, run.programs, run.models, run.logs) as servers:
-        low, high = 1, arms.USERS
-        while high - low > 2 and run.time_for(25):
-            middle = (low + high) // 2
-            row = run.under(arm, servers, middle, 4, run.window_s / 3)
-            run.kept.setdefault("users", []).append(row)
-            say(told(row))
-            low, high = (middle, high) if row["latency_p95_s"] < LATENCY_S else (low, middle)
-        # A short window is kind to a p95: the answer is what a whole one shows.
-        for count in range(low, 1, -2):
-            row = run.under(arm, servers, count, 4, run.window_s)
-            say(told(row))
-            if row["latency_p95_s"] < LATENCY_S:
-                run.kept["rows"].append(row)
-                break
-    run.save()
+    """With how many users the best found and the fastest still give 95 % of the answers within the guide's target."""
+    arm, fastest = arms.found(run.kept)
+    for each in (arm,) if fastest == arm else (arm, fastest):
+        with serving(each, run.programs, run.models, run.logs) as servers:
+            most_users(run, each, servers)
+        run.save()
+
+
+def most_users(run: Run, arm: Arm, servers: Servers) -> None:
+    low, high = 1, arms.USERS
+    while high - low > 2 and run.time_for(25):
+        middle = (low + high) // 2
+        row = run.under(arm, servers, middle, 4, run.window_s / 3)
+        run.kept.setdefault("users", []).append(row)
+        say(told(row))
+        low, high = (middle, high) if row["latency_p95_s"] < LATENCY_S else (low, middle)
+    # A short window is kind to a p95: the answer is what a whole one shows.
+    for count in range(low, 1, -2):
+        row = run.under(arm, servers, count, 4, run.window_s)
+        say(told(row))
+        if row["latency_p95_s"] < LATENCY_S:
+            run.kept["rows"].append(row)
+            break
 
 
 def ablation(run: Run) -> None:
@@ -239,9 +232,8 @@ def prepare(options: argparse.Namespace) -> Run:
     built = kept.get("engine", {})
     programs = options.programs
     if programs is None:
-        programs, seconds = engine.build(options.sdist or engine.fetch(work), work / "source", tuple(options.cmake))
-        built = {"build_s": round(seconds), "cmake": [*engine.OPTIONS, *options.cmake]}
-        say(f"built in {seconds:.0f} s")
+        programs, built = engine.build(options.sdist or engine.fetch(work), work / "source", tuple(options.cmake))
+        say(f"built in {built['build_s']} s")
     kept |= {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine,
@@ -250,10 +242,12 @@ def prepare(options: argparse.Namespace) -> Run:
                  "streamed": f"every {load.STREAMED}th user", "python": platform.python_version()},
         "price": {"size": PRICED_AS[0], "region": PRICED_AS[1], "usd_per_hour": catalogue.gpu_size(*PRICED_AS).usd_per_hour},
         "model": {"shape": arms.MODEL, "weights": "random"},
+        # What `--add` has put together; a row's own window is `window_s`.
+        "calls": [*kept.get("calls", []), {"stages": options.stage or list(STAGES), "window_s": options.window}],
     }  # fmt: skip
     shape = catalogue.models()[arms.MODEL]
     models = work / "models"
-    for precision in PRECISIONS:
+    for precision in arms.PRECISIONS:
         file = models / f"{precision}.gguf"
         if not file.exists():
             started = time.monotonic()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -14,48 +15,100 @@ import matplotlib
 from matplotlib import pyplot
 
 USERS = 100
-GREY, BLUE = "#8a8f98", "#2563eb"
 LATENCY_S = 2.0
+"""The guide's target."""
+REPEATS = ("as rendered", "as rendered, again")
+GREY, BLUE, GREEN, INK = "#8a8f98", "#2563eb", "#0f9d74", "#1f2328"
 
 
-def bars(axes, arms: list[str], values: list[float], title: str, form: str) -> None:
-    drawn = axes.bar(arms, values, color=[GREY] * (len(arms) - 1) + [BLUE], width=0.65)
-    axes.bar_label(drawn, labels=[form.format(value) for value in values], fontsize=9)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_yticks([])
-    axes.margins(y=0.15)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+def plain(axes, title: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left", pad=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def p95_text(row: dict) -> str:
+    """Where a window is too short for a request to wait its turn, as long as that takes: with one slot, for all the other users."""
+    if row["in_flight"] > 0.9 * row["concurrency"]:
+        return f"{row['latency_p95_s']:.1f} s"
+    return f"about {row['concurrency'] / row['requests_s']:.0f} s"
+
+
+def arms(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
+    """Requests a second at 100 users, and what they cost, as words beside each bar."""
+    at = {row["arm"]: row for row in kept["rows"] if row["concurrency"] == USERS}
+    rows = [at[name] for name in shown]
+    drawn = axes.barh([label for label, _ in shown.values()], [row["requests_s"] for row in rows], color=[c for _, c in shown.values()])
+    words = [
+        f" {row['requests_s']:.1f}   95 % in {p95_text(row)}, {row['memory_mib'] / 1024:.0f} GiB, {row['joules_per_token']:.2f} J/token"
+        for row in rows
+    ]
+    axes.bar_label(drawn, labels=words, fontsize=8.5)
+    axes.set_xlim(0, 2.4 * max(row["requests_s"] for row in rows))
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    plain(axes, f"Requests/s with {USERS} users")
+
+
+def users(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
+    for name in dict.fromkeys((kept["best"], kept["fastest"])):
+        label, colour = shown[name]
+        curve = sorted((row["concurrency"], row["latency_p95_s"]) for row in (*kept["rows"], *kept["users"]) if row["arm"] == name)
+        axes.plot(*zip(*curve, strict=True), "o-", color=colour, markersize=3.5, label=label)
+    axes.axhline(LATENCY_S, color=INK, linewidth=0.8, linestyle="--")
+    axes.annotate(f"the guide's {LATENCY_S:g} s", (USERS, LATENCY_S), ha="right", va="top", xytext=(0, -3), textcoords="offset points")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("users")
+    axes.legend(frameon=False, loc="upper left")
+    plain(axes, "95 % of the answers within, s")
+
+
+def settings(axes, kept: dict) -> None:
+    """Each setting changed by itself: requests/s against the mean of the two runs with none changed."""
+    rows = {row["arm"]: row for row in kept["ablation"] if "error" not in row}
+    repeats = [rows.pop(name)["requests_s"] for name in REPEATS]
+    base = statistics.fmean(repeats)
+    noise = (max(repeats) - min(repeats)) / base * 100
+    changed = sorted(rows.values(), key=lambda row: row["requests_s"])
+    names = [row["arm"].replace("coordinator.config.", "").replace("shard.", "").replace("model.", "") for row in changed]
+    values = [(row["requests_s"] / base - 1) * 100 for row in changed]
+    axes.axvspan(-noise, noise, color=GREY, alpha=0.25, linewidth=0)
+    axes.barh(names, values, color=[BLUE if abs(value) > noise else GREY for value in values], height=0.6)
+    for place, (value, row) in enumerate(zip(values, changed, strict=True)):
+        axes.text(max(value, noise) + 3, place, f"{value:+.0f} %, {p95_text(row)}", va="center", fontsize=8.5)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_xlim(-85, 75)
+    axes.set_xticks([])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    [count] = {row["concurrency"] for row in kept["ablation"] if "error" not in row}
+    plain(axes, f"One setting changed, {count} users:\nrequests/s (grey: noise of a repeat),\n95 % of the answers within")
 
 
 def main(file: Path) -> None:
-    matplotlib.rcParams.update({"font.size": 9, "svg.hashsalt": "zig-ai-aks"})
+    matplotlib.rcParams.update(
+        {"font.size": 9, "svg.hashsalt": "zig-ai-aks", "svg.fonttype": "none", "text.color": INK, "axes.labelcolor": INK}
+    )
     kept = json.loads(file.read_text())
-    best = kept["best"]
-    names = {"untuned": "untuned", "defaults": "own\ndefaults", "guide": "the guide's\ntuning", best: "best\nfound"}
-    at = {row["arm"]: row for row in kept["rows"] if row.get("concurrency") == USERS}
-    rows = [at[name] for name in names]
-    figure, axes = pyplot.subplots(1, 5, figsize=(13, 2.9), gridspec_kw={"width_ratios": [1, 1, 1, 1, 1.25]})
-    labels = list(names.values())
-    bars(axes[0], labels, [row["requests_s"] for row in rows], "requests/s", "{:.1f}")
-    # Of one slot, what its window cannot show: a request waits for 99 others.
-    p95 = [row["latency_p95_s"] if row["in_flight"] > 0.8 * USERS else USERS / row["requests_s"] for row in rows]
-    bars(axes[1], labels, p95, "95 % answered in, s", "{:.1f}")
-    bars(axes[2], labels, [row["memory_mib"] / 1024 for row in rows], "GPU memory, GiB", "{:.1f}")
-    bars(axes[3], labels, [row["joules_per_token"] for row in rows], "J a token", "{:.2f}")
-    curve = sorted((row for row in (*kept["rows"], *kept.get("users", [])) if row.get("arm") == best), key=lambda row: row["concurrency"])
-    axes[4].plot([row["concurrency"] for row in curve], [row["latency_p95_s"] for row in curve], "o-", color=BLUE, markersize=3.5)
-    axes[4].axhline(LATENCY_S, color=GREY, linewidth=0.8, linestyle="--")
-    axes[4].set_title("best found: 95 % answered in, s, by users", fontsize=10, loc="left")
-    axes[4].set_ylim(bottom=0)
-    axes[4].spines[["top", "right"]].set_visible(False)
-    machine = kept["machine"]
+    shown = {
+        "untuned": ("untuned", GREY),
+        "defaults": ("llama-server's\ndefaults", GREY),
+        "guide": ("the guide,\nas rendered", GREY),
+        kept["best"]: ("best in 60 % of\nuntuned's memory", BLUE),
+        kept["fastest"]: ("fastest", GREEN),
+    }
+    figure, grid = pyplot.subplot_mosaic([["arms", "settings"], ["users", "settings"]], figsize=(11.5, 5.6), width_ratios=[1.25, 0.75])
+    arms(grid["arms"], kept, shown)
+    users(grid["users"], kept, shown)
+    settings(grid["settings"], kept)
     figure.suptitle(
-        f"llama-3-8b's shape, {USERS} users, answers of 100 tokens: llama.cpp on one {machine['gpu']}, {kept['date']}",
-        fontsize=10, x=0.01, ha="left",
+        f"llama.cpp, llama-3-8b's shape with random weights, answers of {kept['load']['answer_tokens']} tokens, one "
+        f"{kept['machine']['gpu']}, {kept['date']}", fontsize=10, x=0.01, ha="left",
     )  # fmt: skip
     figure.tight_layout()
     picture = file.with_suffix(".svg")
-    figure.savefig(picture, metadata={"Date": None})
+    # A background of its own: a page's may be dark.
+    figure.savefig(picture, metadata={"Date": None}, facecolor="white")
     print(picture)
 
 

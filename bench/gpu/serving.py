@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import time
@@ -24,7 +25,7 @@ STEPS = "llamacpp:n_decode_total"
 
 
 class NotServing(Exception):
-    """A server ended or never became ready; the text has the end of its log."""
+    """A server ended or never became ready; the text has the errors of its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,14 @@ def _wait(process: subprocess.Popen, url: str, log: Path) -> None:
             return
         time.sleep(0.2)
     ended = "is not ready" if process.poll() is None else f"ended with {process.returncode}"
-    raise NotServing(f"llama-server {ended}; the end of {log.name}:\n{log.read_text(errors='replace')[-2000:]}")
+    raise NotServing("\n".join((f"llama-server {ended}; of {log.name}:", *complaints(log.read_text(errors="replace")))))
+
+
+def complaints(log: str) -> list[str]:
+    """Each error once, without its time and its file's folders; the end of a log that marks no errors."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    errors = [re.sub(r"'\S*/", "'", line.partition(" E ")[2]) for line in lines if re.match(r"[\d.]+ E ", line)]
+    return list(dict.fromkeys(errors)) or lines[-10:]
 
 
 def _end(process: subprocess.Popen) -> None:

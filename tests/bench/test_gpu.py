@@ -1,6 +1,7 @@
 """The GPU benchmark's own parts: what a window's figures are, and a real server under its users. The measuring itself needs a GPU."""
 
 import asyncio
+import json
 import shutil
 import urllib.request
 from pathlib import Path
@@ -8,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from bench.gpu import arms, load
-from bench.gpu.serving import NotServing, serving
+from bench.gpu.serving import NotServing, complaints, serving
 from engines import llama_cpp
+from settings import files
 from tests.engines import llama_server
 from toolchain.cache import Cache
 
 MODEL = Cache.of_user().share / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 VOCABULARY = 49152
 """SmolLM2's."""
+RESULTS = files.ROOT / "bench" / "results" / "gpu_nvidia_h100_80gb_hbm3.json"
 
 
 def answer(sent, seconds, first=None, tokens=load.ANSWER_TOKENS):
@@ -65,6 +68,59 @@ def test_names_are_what_tells_arms_apart():
     tuned = arms.guide()
     names = [arm.name for arm in (arms.UNTUNED, arms.DEFAULTS, tuned, *arms.candidates(tuned), *arms.ablation(tuned))]
     assert len(names) == len(set(names))
+
+
+LOG = """\
+0.00.195.046 I srv  llama_server: initializing ...
+0.02.722.702 E alloc_buffer: allocating 278528.00 MiB on device 0: cudaMalloc failed: out of memory
+0.02.738.398 E cmn  common_init_: failed to create context with model '/models/of/mine/Q8_0.gguf'
+0.02.738.408 E cmn  common_init_: failed to create context with model '/models/of/mine/Q8_0.gguf'
+0.02.738.425 I srv    operator(): operator(): cleaning up before exit...
+"""
+
+
+def test_of_a_failed_servers_log_its_errors_are_kept():
+    assert complaints(LOG) == [
+        "alloc_buffer: allocating 278528.00 MiB on device 0: cudaMalloc failed: out of memory",
+        "cmn  common_init_: failed to create context with model 'Q8_0.gguf'",
+    ]
+    assert complaints("Illegal instruction\n\n") == ["Illegal instruction"]
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return json.loads(RESULTS.read_text())
+
+
+STAGES = ("search", "rows", "users", "ablation")
+
+
+def test_each_row_of_the_results_follows_from_what_was_counted(kept):
+    """Rounded as written: half of a unit of each last figure."""
+    usd = kept["price"]["usd_per_hour"]
+    for row in (row for stage in STAGES for row in kept[stage]):
+        assert row["requests_s"] == pytest.approx(row["requests"] / row["window_s"], rel=0.01), row["arm"]
+        assert row["throughput_tok_s"] == pytest.approx(row["requests_s"] * row["osl"], abs=0.1)
+        assert row["in_flight"] == pytest.approx(row["requests_s"] * row["latency_mean_s"], abs=0.1)
+        assert row["joules_per_token"] == pytest.approx(row["joules"] / row["requests"] / row["osl"], rel=0.001)
+        assert row["usd_per_million_tokens"] == pytest.approx(usd / 3600 / row["throughput_tok_s"] * 1e6, abs=0.001)
+        assert row["latency_s"] <= row["latency_p95_s"] and row["memory_mib"] < kept["machine"]["memory_mib"]
+
+
+def test_the_results_are_of_the_arms_that_the_program_measures(kept):
+    tuned = arms.guide()
+    named = {arm.name: arm for arm in (arms.UNTUNED, arms.DEFAULTS, tuned, *arms.candidates(tuned), *arms.ablation(tuned))}
+    for row in (row for stage in STAGES for row in kept[stage]):
+        arm = named[row["arm"]]
+        assert (row["slots"], row["precision"]) == (arm.slots, arms.PRECISIONS[arm.precision])
+        assert len(kept["arms"][arm.name]["commands"]) == arm.servers
+    assert {row["arm"] for row in kept["search"]} == {arm.name for arm in arms.candidates(tuned)}
+    assert [row["arm"] for row in kept["ablation"]] == [arm.name for arm in arms.ablation(tuned)]
+    assert {row["arm"] for row in kept["users"]} == {kept["best"], kept["fastest"]}
+
+
+def test_the_best_is_the_one_that_the_search_found(kept):
+    assert [arm.name for arm in arms.found(kept)] == [kept["best"], kept["fastest"]]
 
 
 @pytest.fixture
