@@ -11,6 +11,7 @@ import pytest
 from bench.gpu import arms, load
 from bench.gpu.serving import NotServing, complaints, serving
 from engines import llama_cpp
+from planner.choices import measured
 from settings import files
 from tests.engines import llama_server
 from toolchain.cache import Cache
@@ -117,6 +118,12 @@ def test_the_results_are_of_the_arms_that_the_program_measures(kept):
     assert {row["arm"] for row in kept["search"]} == {arm.name for arm in arms.candidates(tuned)}
     assert [row["arm"] for row in kept["ablation"]] == [arm.name for arm in arms.ablation(tuned)]
     assert {row["arm"] for row in kept["users"]} == {kept["best"], kept["fastest"]}
+
+
+def test_each_row_can_be_put_beside_an_estimate(kept):
+    compared = measured.compare(RESULTS)
+    assert [(one.name, one.error, len(one.pairs)) for one in compared] == [(row["arm"], "", 5) for row in kept["rows"]]
+    assert [one.entry.slots for one in compared] == [row["slots"] for row in kept["rows"]]
 
 
 def test_the_best_is_the_one_that_the_search_found(kept):
