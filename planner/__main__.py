@@ -61,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         # A pipe has no width: wide enough for a line of the findings to be found by grep.
         console = Console() if sys.stdout.isatty() else Console(width=200)
         show(found, made, options.stack, console)
+        if options.html:
+            print(f"\nwritten: {options.html}")
     return 0
 
 

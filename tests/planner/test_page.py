@@ -87,7 +87,8 @@ def test_a_target_out_of_reach_and_a_model_too_large_have_a_page(pages):
 def test_what_ifs_answer_for_themselves():
     cases = {case.what: case.choice for case in what_ifs(assess(STACKS["prod"]))}
     base = cases["as the stack asks"].usd_per_hour
-    assert cases["latency within 4 s"].usd_per_hour < base < cases["latency within 1 s"].usd_per_hour
+    quicker = cases["latency within 1 s"]
+    assert cases["latency within 4 s"].usd_per_hour < base and (quicker is None or quicker.usd_per_hour > base)
     assert cases["50 requests/s, 50 users"].usd_per_hour < base < cases["200 requests/s, 200 users"].usd_per_hour
     assert cases["one node may be lost"].usd_per_hour > base > cases["spot prices"].usd_per_hour
     assert cases["weights in 4 bits, with other answers"].precision == "int4"
@@ -96,7 +97,7 @@ def test_what_ifs_answer_for_themselves():
 def test_the_command_writes_it(tmp_path, capsys):
     file = tmp_path / "plan.html"
     assert main(["plan", "--stack", "dev", "--html", str(file)]) == 0
-    assert file.read_text().startswith("<!doctype html>")
+    assert file.read_text().startswith("<!doctype html>") and capsys.readouterr().out.endswith(f"\nwritten: {file}\n")
     assert main(["plan", "--stack", "dev", "--html", str(tmp_path / "no" / "plan.html")]) == 1
     assert capsys.readouterr().err == f"{tmp_path}/no/plan.html: No such file or directory\n"
 
@@ -125,6 +126,7 @@ CONTRAST = """(() => {
 })()"""
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["prod", "dev", "out of reach"])
 def test_a_browser_shows_it(name, scheme, pages, tmp_path):
