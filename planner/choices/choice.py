@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from planner import gpu_memory
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
+from planner.choices.serving import Pipeline
 from planner.choices.verdicts import Prediction, predict
 from planner.gpu_memory import Parallel
 from planner.performance.estimate import Range
@@ -53,6 +54,8 @@ class Choice:
     usd_per_hour: float
     """Of all GPU nodes, at the price that the search was asked for."""
     load: Load
+    one: Pipeline
+    """One of its pipelines, with any batch."""
 
     @property
     def precision(self) -> str:
@@ -71,7 +74,7 @@ class Choice:
         return self.pipelines * self.parallel.tensor * self.parallel.pipeline
 
     def predict(self) -> Prediction:
-        return predict(self.settings, self.size, self.gpu, self.shape, self.load)
+        return predict(self.settings, self.size, self.gpu, self.shape, self.load, self.one)
 
 
 @dataclass(frozen=True, kw_only=True)

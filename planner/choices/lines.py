@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from planner.choices.choice import Choice
 from settings import StackSettings
 from settings.explaining import Path
 from settings.files import PROJECT
-from settings.leaves import document
+from settings.leaves import text_of
 
 
 def changes(asked: StackSettings, choice: Choice) -> dict[Path, Any]:
     """What the stack file has to say otherwise, by its place in it."""
-    written = document(asked)
-    changed = {path: value for path, value in _layout(asked, choice) if _at(written, path) != value}
+    changed = {path: value for path, written, value in _layout(asked, choice) if written != value}
     # What does not fit the new size is adjusted, whatever was asked for until now.
     return changed | ({("sizing", "mode"): "fitted"} if changed and asked.sizing.mode != "fitted" else {})
 
@@ -30,10 +27,12 @@ def lines(asked: StackSettings, choice: Choice) -> str:
         for part in path[:-1]:
             place = place.setdefault(part, {})
         place[path[-1]] = value
-    return "".join(
-        f"{PROJECT}:{section}: {yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)}"
-        for section, value in sections.items()
-    )
+    return "".join(f"{PROJECT}:{section}: {_flow(value)}\n" for section, value in sections.items())
+
+
+def _flow(value: Any) -> str:
+    """As YAML writes keys and plain values on one line."""
+    return f"{{{', '.join(f'{key}: {_flow(child)}' for key, child in value.items())}}}" if isinstance(value, dict) else text_of(value)
 
 
 def command(asked: StackSettings, choice: Choice, stack: str) -> str:
@@ -42,43 +41,37 @@ def command(asked: StackSettings, choice: Choice, stack: str) -> str:
     return f"pulumi config set-all --stack {stack} --path {settings}"
 
 
-def _layout(asked: StackSettings, choice: Choice) -> Iterator[tuple[Path, Any]]:
-    made = choice.settings
-    if asked.azure.location != choice.region:
-        yield ("azure", "location"), choice.region
-    yield ("gpuPool", "vmSize"), choice.size.name
-    if choice.spot:
-        yield ("gpuPool", "spot"), True
-    pool = asked.gpu_pool
+def _layout(asked: StackSettings, choice: Choice) -> Iterator[tuple[Path, Any, Any]]:
+    """Each place that a layout decides, with what is asked for there and what has to be."""
+    pool, made = asked.gpu_pool, choice.settings
+    yield ("azure", "location"), asked.azure.location, choice.region
+    yield ("gpuPool", "vmSize"), pool.vm_size, choice.size.name
+    yield ("gpuPool", "spot"), pool.spot, pool.spot or choice.spot
     if pool.usd_per_hour is not None and pool.vm_size != choice.size.name:
         # It was another size's.
-        yield ("gpuPool", "usdPerHour"), choice.usd_per_hour / choice.nodes
-    if pool.max_nodes is not None and pool.max_nodes < choice.nodes:
-        yield ("gpuPool", "maxNodes"), choice.nodes
-    yield ("model", "quantization", "precision"), choice.precision
-    yield ("model", "quantization", "enabled"), made.model.quantization.enabled
-    resources = made.shard.resources
-    for side, limits in (("requests", resources.requests), ("limits", resources.limits)):
-        if limits.nvidia_gpu is not None:
-            yield ("shard", "resources", side, "nvidia.com/gpu"), limits.nvidia_gpu
-    yield ("sharding", "shardsCount"), made.sharding.shards_count
-    if made.sharding.layers_per_shard is not None:
-        yield ("sharding", "layersPerShard"), made.sharding.layers_per_shard
-    yield ("sharding", "pipelines"), made.sharding.pipelines
-    if asked.autoscaling.enabled and asked.autoscaling.max_pipelines < made.sharding.pipelines:
-        yield ("autoscaling", "maxPipelines"), made.sharding.pipelines
-    batching = made.coordinator.config.dynamic_batching
-    yield ("coordinator", "config", "dynamicBatching", "enabled"), batching.enabled
-    yield ("coordinator", "config", "dynamicBatching", "maxBatchSize"), batching.max_batch_size
+        yield ("gpuPool", "usdPerHour"), pool.usd_per_hour, choice.usd_per_hour / choice.nodes
+    if pool.max_nodes is not None:
+        yield ("gpuPool", "maxNodes"), pool.max_nodes, max(pool.max_nodes, choice.nodes)
+    before, after = asked.model.quantization, made.model.quantization
+    yield ("model", "quantization", "precision"), before.precision, choice.precision
+    yield ("model", "quantization", "enabled"), before.enabled, after.enabled
     if asked.model.compilation.tensorrt.enabled:
-        yield ("model", "compilation", "tensorrt", "maxBatchSize"), made.model.compilation.tensorrt.max_batch_size
-
-
-def _at(written: dict[str, Any], path: Path) -> Any:
-    value: Any = written
-    for part in path:
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+        compiled = (one.model.compilation.tensorrt.max_batch_size for one in (asked, made))
+        yield ("model", "compilation", "tensorrt", "maxBatchSize"), *compiled
+    for side in ("requests", "limits"):
+        gpus = [getattr(one.shard.resources, side).nvidia_gpu for one in (asked, made)]
+        if gpus[1] is not None:
+            yield ("shard", "resources", side, "nvidia.com/gpu"), *gpus
+    yield ("sharding", "shardsCount"), asked.sharding.shards_count, made.sharding.shards_count
+    if asked.sharding.layers_per_shard is not None:
+        yield ("sharding", "layersPerShard"), asked.sharding.layers_per_shard, made.sharding.layers_per_shard
+    yield ("sharding", "pipelines"), asked.sharding.pipelines, made.sharding.pipelines
+    if asked.autoscaling.enabled:
+        most = asked.autoscaling.max_pipelines
+        yield ("autoscaling", "maxPipelines"), most, max(most, made.sharding.pipelines)
+    batching = [one.coordinator.config.dynamic_batching for one in (asked, made)]
+    yield ("coordinator", "config", "dynamicBatching", "enabled"), *(one.enabled for one in batching)
+    yield ("coordinator", "config", "dynamicBatching", "maxBatchSize"), *(one.max_batch_size for one in batching)
 
 
 def _engine_path(path: Path) -> str:

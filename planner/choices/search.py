@@ -37,7 +37,7 @@ def search(asked: StackSettings, shape: ModelShape, wish: Wish) -> Found:
     """`asked` need not fit anything: its targets, load and engine are read, and what does not depend on the layout.
 
     A layout that meets the targets has the fewest pipelines that do, as more only cost more. Bounds decide most layouts: memory,
-    the physical floor, and that stages beyond those that memory asks for gain nothing. The rest is estimated.
+    the physical floor, and that more stages cost more where one pipeline serves the load. The rest is estimated.
     """
     return _Search(asked=asked, shape=shape, wish=wish, load=load_of(asked)).run()
 
@@ -60,8 +60,8 @@ class _Search:
     rejected: Counter[str] = field(default_factory=Counter)
     quickest: tuple[float, Situation] | None = None
     requests_s: float = 0.0
-    capacities: dict[tuple, int] = field(default_factory=dict)
-    """Requests in flight that one pipeline serves in time, by all that decides it: sizes with the same GPU share them."""
+    pipelines: dict[tuple, Pipeline] = field(default_factory=dict)
+    """By all that decides what one does: sizes with the same GPU share them."""
 
     def run(self) -> Found:
         choices: list[Choice] = []
@@ -77,7 +77,7 @@ class _Search:
                     unpriced += [name] * (self._price(size) is None)
                     continue
                 choices += self._of_size(at, region, every)
-        choices.sort(key=lambda choice: (choice.usd_per_hour, choice.gpus, -BITS[choice.precision]))
+        choices.sort(key=lambda choice: (choice.usd_per_hour, -BITS[choice.precision], choice.gpus))
         return Found(
             load=self.load,
             choices=tuple(choices),
@@ -136,14 +136,13 @@ class _Search:
                 continue
             try:
                 self._check(here, split)
-                choice, memory_limited = self._choice(here, split, region)
+                choice, least = self._choice(here, split, region)
                 yield choice
-                # A token passes through all layers all the same, and further GPUs serve as much in a pipeline of their own.
-                reason = "more pipeline stages than the memory asks for"
+                deeper, reason = least > 1, "more stages where one pipeline serves the load with fewer"
             except _Rejected as error:
                 self.rejected[str(error)] += 1
-                memory_limited, reason = error.deeper, str(error)
-            if not memory_limited:
+                deeper, reason = error.deeper, str(error)
+            if not deeper:
                 enough[kind] = split.pipeline, reason
 
     def _check(self, at: Situation, split: Parallel) -> None:
@@ -160,26 +159,23 @@ class _Search:
         if floor_s > self.load.latency_s:
             raise _Rejected("below the physical floor: the weights cannot be read that fast")
 
-    def _choice(self, at: Situation, split: Parallel, region: str) -> tuple[Choice, bool]:
-        """The layout with the fewest pipelines that meet the targets, and whether it is memory that asks for so many.
-
-        Raises _Rejected.
-        """
+    def _choice(self, at: Situation, split: Parallel, region: str) -> tuple[Choice, int]:
+        """The layout with the fewest pipelines that meet the targets, and how many of them serve the load. Raises _Rejected."""
         node = share(at)
         if node is None:
             raise _Rejected("a node's CPUs or memory do not do for one shard", deeper=True)
-        one = self._pipeline(at)
-        each = self._capacity(at, split, one)
+        one = self._pipeline(at, split)
+        longest_s = self.load.latency_s * max(1.0, self.load.output_tokens / self.load.judged_tokens)
+        each = one.most_within(self.load.latency_s, self.wish.bound, min(one.most, self._in_flight(longest_s)))
         if not each:
             raise _Rejected("too slow for the latency target, even with one request alone")
-        memory_limited = each == one.most < self._in_flight(self.load.latency_s)
         request_s = getattr(one.at(each).request, self.wish.bound)
         self.requests_s = max(self.requests_s, MOST_PIPELINES * each / request_s)
         least = math.ceil(self._in_flight(request_s) / each)
         carried = math.ceil(self._in_flight(request_s) / least)
         pipelines = surviving(at.settings, node.pods, least, self.wish.survive, MOST_PIPELINES)
         if pipelines > MOST_PIPELINES:
-            raise _Rejected(f"more than {MOST_PIPELINES} pipelines", deeper=memory_limited)
+            raise _Rejected(f"more than {MOST_PIPELINES} pipelines", deeper=True)
         if one.busy_at_most(self.load.users / pipelines) < self.asked.targets.gpu_utilization.fraction:
             raise _Rejected("the users leave pipeline stages without work")
         settings = with_batch(at.settings, max(carried, at.settings.coordinator.config.dynamic_batching.max_batch_size))
@@ -193,25 +189,20 @@ class _Search:
         assert price is not None, "sizes without one are left out"
         made = Choice(
             settings=settings, size=at.size, gpu=at.gpu, shape=self.shape, region=region, spot=self.wish.spot, nodes=count,
-            usd_per_hour=count * price, load=self.load,
+            usd_per_hour=count * price, load=self.load, one=one,
         )  # fmt: skip
-        return made, memory_limited
+        return made, least
 
-    def _pipeline(self, at: Situation) -> Pipeline:
+    def _pipeline(self, at: Situation, split: Parallel) -> Pipeline:
         """With a batch as large as the engine takes and the cache holds."""
-        widest = with_batch(at.settings, at.traits.most_sequences or _MOST_BATCH)
-        try:
-            return pipeline(widest, at.size, at.gpu, self.shape, self.load)
-        except Impossible:
-            raise _Rejected(_TOO_LARGE, deeper=True) from None
-
-    def _capacity(self, at: Situation, split: Parallel, one: Pipeline) -> int:
-        """The most requests in flight that one pipeline serves within the latency target."""
-        key = (at.size.gpu, at.size.gpu_link, gpu_memory.precisions(at.settings), split, one.most)
-        if key not in self.capacities:
-            longest_s = self.load.latency_s * max(1.0, self.load.output_tokens / self.load.judged_tokens)
-            self.capacities[key] = one.most_within(self.load.latency_s, self.wish.bound, min(one.most, self._in_flight(longest_s)))
-        return self.capacities[key]
+        key = (at.size.gpu, at.size.gpu_link, gpu_memory.precisions(at.settings), split)
+        if key not in self.pipelines:
+            widest = with_batch(at.settings, at.traits.most_sequences or _MOST_BATCH)
+            try:
+                self.pipelines[key] = pipeline(widest, at.size, at.gpu, self.shape, self.load)
+            except Impossible:
+                raise _Rejected(_TOO_LARGE, deeper=True) from None
+        return self.pipelines[key]
 
     def _in_flight(self, request_s: float) -> int:
         """Requests in flight in all: the users, or what the rate keeps there while each takes so long (Little's law)."""
@@ -221,11 +212,12 @@ class _Search:
         if self.quickest is None:
             return None
         floor_s, at = self.quickest
+        split = gpu_memory.parallel(at.settings, at.gpu, self.shape)
         return BestEffort(
             gpu=at.gpu.name,
             precision=gpu_memory.precisions(at.settings)[0],
-            tensor=gpu_memory.parallel(at.settings, at.gpu, self.shape).tensor,
+            tensor=split.tensor,
             floor_s=floor_s,
-            alone_s=self._pipeline(at).at(1).latency,
+            alone_s=self._pipeline(at, split).at(1).latency,
             requests_s=self.requests_s,
         )

@@ -9,7 +9,7 @@ from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
 from planner.engine_traits import traits
 from planner.performance import asking
-from planner.performance.estimate import Range, estimate
+from planner.performance.estimate import Answer, Range, estimate
 from planner.performance.workload import Gpu as Card
 from planner.performance.workload import Question
 from planner.plan import GpuSize
@@ -49,7 +49,8 @@ class Pipeline:
     """Requests in the batch; more wait for one to end."""
     extrapolated: bool
     """Whether the measurements that were fitted leave out such a GPU, shape or engine."""
-    _known: dict[float, Times] = field(default_factory=dict, compare=False, repr=False)
+    _answers: dict[float, Answer] = field(default_factory=dict, compare=False, repr=False)
+    """By the requests that run; a copy with another `most` shares them."""
 
     @classmethod
     def of(cls, question: Question, load: Load, most: int, *, measured: bool = True) -> Pipeline:
@@ -59,13 +60,10 @@ class Pipeline:
 
     def at(self, in_flight: float) -> Times:
         """With so many requests always there. Beyond `most` each waits its turn: by Little's law, all times grow alike."""
-        if in_flight not in self._known:
-            self._known[in_flight] = self._estimated(in_flight)
-        return self._known[in_flight]
-
-    def _estimated(self, in_flight: float) -> Times:
         running = max(1.0, min(in_flight, self.most))
-        found = estimate(replace(self.question, concurrency=running))
+        found = self._answers.get(running)
+        if found is None:
+            found = self._answers[running] = estimate(replace(self.question, concurrency=running))
         assert found.ttft_s and found.tpot_s, "a closed loop has both"
         waits = max(in_flight / running - 1, 0.0)
         request = _sum(found.ttft_s, found.tpot_s, self.load.output_tokens - 1)
@@ -81,20 +79,23 @@ class Pipeline:
     def most_within(self, latency_s: float, bound: str, limit: int = 8192) -> int:
         """The most requests in flight, up to `limit`, whose latency's `bound` (value, low, high) is within `latency_s`; 0 for none."""
 
-        def within(in_flight: int) -> bool:
-            return getattr(self.at(in_flight).latency, bound) <= latency_s
+        def latency(in_flight: int) -> float:
+            return getattr(self.at(in_flight).latency, bound)
 
-        if within(limit):
-            return limit
-        low, high = 0, limit
-        # More requests never make one quicker, so the limit is found by halving; small numbers first, as most layouts end there.
-        step = 1
-        while low + step < high and within(low + step):
-            low, step = low + step, 2 * step
-        high = min(high, low + step)
+        low, high, halve = 1, limit, False
+        low_s, high_s = latency(low), latency(high)
+        if high_s <= latency_s or low_s > latency_s:
+            return limit if high_s <= latency_s else 0
+        # More requests never make one quicker, and the latency is nearly a line: where that crosses, and the middle, in turns.
         while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if within(middle) else (low, middle)
+            share = 0.5 if halve else (latency_s - low_s) / (high_s - low_s)
+            middle = min(max(low + int((high - low) * share), low + 1), high - 1)
+            middle_s = latency(middle)
+            if middle_s <= latency_s:
+                low, low_s = middle, middle_s
+            else:
+                high, high_s = middle, middle_s
+            halve = not halve
         return low
 
     def busy_at_most(self, in_flight: float) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner import gpu_memory, memory
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
-from planner.choices.serving import Times, pipeline
+from planner.choices.serving import Pipeline, Times, most_at_once, pipeline
 from planner.performance.estimate import Range
 from planner.plan import GpuSize
 from settings import StackSettings
@@ -57,9 +57,11 @@ class Prediction:
         return usd_per_hour / (self.requests_s.low * self.load.output_tokens * 3600) * 1e6
 
 
-def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Load) -> Prediction:
-    """For a stack as it is deployed. Raises Impossible where no machine could run it."""
-    one, pipelines = pipeline(settings, size, gpu, shape, load), settings.sharding.pipelines
+def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Load, known: Pipeline | None = None) -> Prediction:
+    """For a stack as it is deployed; `known` is a pipeline of it, whatever its batch. Raises Impossible where no machine could run it."""
+    most_running = most_at_once(settings, gpu, shape, load)
+    one = replace(known, most=most_running) if known else pipeline(settings, size, gpu, shape, load, most=most_running)
+    pipelines = settings.sharding.pipelines
     each = load.users / pipelines
     times = one.at(each)
 

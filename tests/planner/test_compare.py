@@ -34,7 +34,7 @@ def test_an_entry_has_the_estimate_of_the_same_question(written):
     estimate = asking.answer(ask, {})
     for pair in one.pairs:
         assert pair.estimated.value == pytest.approx(estimate[pair.quantity]["value"], rel=1e-3)
-        assert pair.measured == PUBLISHED[pair.quantity] and pair.inside and pair.ratio == pytest.approx(1, rel=0.15)
+        assert pair.measured == PUBLISHED[pair.quantity] and pair.inside and pair.ratio == pytest.approx(1, rel=0.5)
     assert not one.extrapolated
 
 
