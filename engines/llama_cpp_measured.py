@@ -53,7 +53,9 @@ def _change(row: dict, base: dict[str, float]) -> str:
     if abs(rate) < NOISE:
         text += ", which is noise"
     else:
-        text += f" ({rate:+.0%})"
+        # More in flight than there are users: the window began where it caught a wave of answers more.
+        flattered = row["in_flight"] > 1.05 * row["concurrency"]
+        text += f" (up to {rate:+.0%}: {row['in_flight']} of {row['concurrency']} users in flight)" if flattered else f" ({rate:+.0%})"
         # In a window shorter than an answer's time, as with one slot, too few of the users are seen to be answered.
         if row["in_flight"] > 0.9 * row["concurrency"]:
             text += f" and 95% of the answers in {row['latency_p95_s']:.2f} s instead of {base['latency_p95_s']:.2f}"

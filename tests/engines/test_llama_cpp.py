@@ -177,6 +177,7 @@ def test_what_was_measured_of_a_setting_is_said_with_its_figures(key, value):
         assert one.source.endswith(llama_cpp_measured.SOURCE)
         assert f"{value}, " in one.because
         assert f"gives {row['requests_s']:.1f} requests/s instead of {sum(repeats) / 2:.1f}" in one.because
+        assert ("up to" in one.because) == (row["in_flight"] > 33.6)
         assert ("noise" in one.because) == (abs(row["requests_s"] * 2 / sum(repeats) - 1) < 0.05)
         if one.because.count("MiB"):
             assert f"{row['memory_mib'] - ARMS[llama_cpp_measured.REPEATS[0]]['memory_mib']:+,} MiB" in one.because
