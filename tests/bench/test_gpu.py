@@ -142,10 +142,19 @@ def small(tmp_path):
 
 
 @pytest.mark.engine
-def test_users_are_all_answered_by_a_real_server(small):
+def test_users_are_all_answered_by_a_real_server(small, monkeypatch):
+    monkeypatch.setattr(load, "ANSWER_TOKENS", 10)
+
+    def answered(servers, window_s):
+        """On a busy machine a window may be too short for an answer."""
+        try:
+            return asyncio.run(load.run(servers.urls, 3, 4, VOCABULARY, 1, window_s))
+        except load.TooShort:
+            return answered(servers, 3 * window_s) if window_s < 100 else pytest.fail("no answer within 100 s")
+
     with serving(*small) as servers:
         before = servers.steps()
-        seen = asyncio.run(load.run(servers.urls, 3, 4, VOCABULARY, 2, 12))
+        seen = answered(servers, 5)
         assert seen.requests >= 1 and 0 < seen.ttft_ms < seen.latency_p95_s * 1e3
         assert servers.steps() - before >= load.ANSWER_TOKENS
         [process] = servers.processes
