@@ -21,13 +21,15 @@ _EXPERTS = {
     "all": 0.5, "engine": 0.2, "generation": 0.2, "architecture": 0.1, "shape": 0.2, "chip": 0.1, "parallel": 0.2, "shape,engine": 0.1,
     "precision": 0.2, "chip,precision": 0.1,
 }  # fmt: skip
+_QUEUE = {"all": 0.5, "client": 0.5, "client,engine": 0.4, "engine": 0.2, "generation": 0.2, "era": 2.0}
 _LINK = {"all": 0.5, "link": 0.7, "engine": 0.3, "generation": 0.2, "chip": 0.2, "family": 0.2, "era": 0.1}
 _OFFSET = {
     "all": 0.2, "engine": 0.15, "generation": 0.1, "era": 0.08, "chip": 0.05, "family": 0.05, "family,engine": 0.05, "precision": 0.05,
     "architecture": 0.05, "shape": 0.08, "shape,engine": 0.05, "architecture,engine": 0.03, "engine,precision": 0.05, "variety": 0.05,
     "engine,variety": 0.05, "parallel": 0.1, "family,era": 0.05, "chip,precision": 0.05, "family,precision": 0.05,
+    "client": 0.5, "client,engine": 0.3,
 }  # fmt: skip
-_SLOPE = {"all": 0.1, "engine": 0.08, "generation": 0.08, "era": 0.05, "chip": 0.03, "variety": 0.05, "shape": 0.03}
+_SLOPE = {"client": 0.1, "all": 0.1, "engine": 0.08, "generation": 0.08, "era": 0.05, "chip": 0.03, "variety": 0.05, "shape": 0.03}
 _MEMORY = {"all": 0.02, "engine": 0.03, "generation": 0.02}
 
 _LEVEL_SCALE = {
@@ -74,18 +76,20 @@ CONSTANTS: dict[str, Constant] = {
     "expert_mfu": Constant(start=0.6, levels=_EXPERTS, scale=-1.0),
     "expert_skew": Constant(start=0.7, levels=_EXPERTS, scale=-1.0),
     "expert_layer": Constant(start=1.5, levels=_EXPERTS, scale=-1.0),
+    "latent_layer": Constant(start=0.7, levels=_EXPERTS, scale=-1.0),
     "expert_s": Constant(start=2e-7, levels=_EXPERTS, scale=-1.0),
     "step_s": Constant(start=1e-3, levels=_SOFTWARE, scale=-1.0),
     "layer_s": Constant(start=1e-5, levels=_SOFTWARE, scale=-1.0),
     "sequence_s": Constant(start=1e-5, levels=_SOFTWARE, scale=-1.0),
     "link_latency_s": Constant(start=1e-5, levels=_LINK, scale=-0.1),
     "link_efficiency": Constant(start=0.5, levels=_LINK, scale=-0.1),
-    "interference": Constant(start=0.8, levels=_SOFTWARE, scale=-1.9),
+    "interference": Constant(start=0.8, levels=_SOFTWARE | {"client": 0.4, "client,engine": 0.4}, scale=-1.9),
     "first_token_s": Constant(start=0.01, levels=_SOFTWARE, scale=-1.9),
-    "queue": Constant(start=0.1, levels=_SOFTWARE, scale=-1.9),
-    "queue_growth": Constant(start=0.8, levels={"all": 0.2, "engine": 0.1, "generation": 0.1}, scale=-1.9),
-    "queue_relief": Constant(start=0.5, levels={"all": 0.3, "engine": 0.2, "generation": 0.2}, scale=-1.9),
+    "together": Constant(start=0.1, levels=_QUEUE, scale=-1.0),
+    "queue": Constant(start=0.5, levels=_QUEUE, scale=-1.9),
+    "queue_growth": Constant(start=0.8, levels={"all": 0.2, "engine": 0.1, "client": 0.1}, scale=-1.9),
     "step_wait": Constant(start=0.7, levels=_SOFTWARE, scale=-1.9),
+    "admission": Constant(start=0.9, levels={"all": 0.3, "engine": 0.2}, scale=-1.0),
     "usable_memory": Constant(start=0.92, levels=_MEMORY, scale=-1.0),
     "reserve_bytes": Constant(start=2e9, levels={"all": 0.2, "engine": 0.2, "generation": 0.2}, scale=-1.0),
     "most_sequences": Constant(start=700, levels={"all": 0.5, "generation": 0.5, "era": 0.4}, scale=-1.0),

@@ -8,8 +8,6 @@ from __future__ import annotations
 from planner.performance import terms as t
 
 PER_CHUNK_TOKENS = 8192.0
-KV_GROWTH = 0.5
-"""Of a request's answer, the share in the cache on average while it runs."""
 
 
 def context(w, position):
@@ -42,7 +40,7 @@ def decode_step_s(w, k, sequences, position):
     batch = t.microbatch(sequences, w.pp)
     core = t.overlapped_s(_weights_s(w, k, batch), _products_s(w, k, batch, k.decode_half_tokens, k.decode_mfu), 2.0)
     kv = t.kv_read_s(batch * context(w, position), w.kv_bytes, w.kv_copies, w.bandwidth, k.kv_bandwidth)
-    layer_s = k.layer_s * (1 + w.moe * k.expert_layer)
+    layer_s = k.layer_s * (1 + w.moe * k.expert_layer + w.latent * k.latent_layer)
     touched = t.experts_touched(w.experts, w.chosen, batch * w.sharing, k.expert_skew)
     core = core + t.experts_started_s(w.layers, w.moe * touched / w.sharing, k.expert_s)
     return core + kv + _communication_s(w, k, batch) + t.overhead_s(w.layers, k.step_s, layer_s, batch, k.sequence_s)
@@ -53,7 +51,7 @@ def prefill_s(w, k, tokens, length):
     products = _products_s(w, k, tokens, k.prefill_half_tokens, k.prefill_mfu)
     core = t.overlapped_s(_weights_s(w, k, tokens), products, 2.0)
     attention = t.attention_s(w.attention_flops * tokens * context(w, length / 2), w.tp, w.peak16, k.attention_mfu)
-    layer_s = k.layer_s * (1 + w.moe * k.expert_layer)
+    layer_s = k.layer_s * (1 + w.moe * k.expert_layer + w.latent * k.latent_layer)
     return core + attention + _communication_s(w, k, tokens) + t.overhead_s(w.layers, k.step_s, layer_s, 0.0, 0.0)
 
 
@@ -66,7 +64,7 @@ def capacity_tokens(w, k):
 
 def running(w, k, concurrency):
     """Requests in the batch at once, of those asked for."""
-    return t.running_sequences(concurrency, capacity_tokens(w, k), context(w, w.isl + KV_GROWTH * w.osl))
+    return t.running_sequences(concurrency, capacity_tokens(w, k), context(w, w.isl + w.answer_held * w.osl))
 
 
 def _middle(w):
@@ -94,7 +92,9 @@ def served_tpot_s(w, k):
     """Before the correction."""
     now = running(w, k, w.concurrency)
     step = decode_step_s(w, k, now, _middle(w))
-    return step + t.interference_s(prefill_s(w, k, w.isl, w.isl), now, w.osl, k.interference)
+    # Of requests that start together, half of the others' prefill is over when one's own is: it is in the time to first token.
+    apart = t.larger(1 - 0.5 * w.closed * k.together, 0.0)
+    return step + t.interference_s(prefill_s(w, k, w.isl, w.isl), now, w.osl, apart * k.interference)
 
 
 def log_served_tpot(w, k, log):
@@ -110,9 +110,10 @@ def log_served_ttft(w, k, log):
     own = prefill_s(w, k, w.isl, w.isl)
     now = running(w, k, w.concurrency)
     tpot = served_tpot_s(w, k)
-    queue = t.prefill_queue(now, w.osl, k.queue, k.queue_growth, k.queue_relief)
-    wait = t.kv_wait_s(w.concurrency, now, w.osl * tpot)
-    first = k.first_token_s + own * (1 + w.closed * queue) + k.step_wait * decode_step_s(w, k, now, _middle(w)) + wait
+    burst = w.closed * t.burst_wait_s(now, prefill_s(w, k, w.isl * now, w.isl), k.together)
+    queue = t.queue_s(own, t.prefill_busy(now, own, w.osl * tpot), k.queue, k.queue_growth)
+    step = (k.step_wait + k.admission * w.admission_steps) * decode_step_s(w, k, now, _middle(w))
+    first = k.first_token_s + own + burst + queue + step + t.kv_wait_s(w.concurrency, now, w.osl * tpot)
     return log(first) + _slopes(w, k, "served_ttft")
 
 

@@ -8,6 +8,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from planner.performance import clients
 from planner.performance.workload import PRECISIONS, Architecture, Gpu, Question, weight_bytes
 
 DATA = Path(__file__).parent.parent / "data" / "performance"
@@ -210,7 +211,10 @@ def question(row: dict[str, str]) -> Question:
     load = float(burst[1]) if burst else DEFAULT_SATURATED if kind == "saturated" else 1.0
     precision = row["weight_precision"]
     # NVIDIA's documents: FP8 and FP4 checkpoints of TensorRT-LLM come with an FP8 cache.
-    kv = row.get("kv_precision") or ("fp8" if engine == "trt" and precision in ("fp8", "fp4") else "fp16")
+    sent = clients.client(row)
+    eight_bits = precision in ("fp8", "fp4") and (engine == "trt" or sent.caches_in_8_bits)
+    kv = row.get("kv_precision") or ("fp8" if eight_bits else "fp16")
+    concurrency = max(number(row, "concurrency_or_batch", 1e-3, MOST_CONCURRENCY, load), 1.0)
     made = Question(
         architecture=architecture(row),
         gpu=gpu(row["gpu"], row.get("gpu_memory_gb") or "", row.get("gpu_link") or ""),
@@ -221,9 +225,9 @@ def question(row: dict[str, str]) -> Question:
         replicas=float(replicas[1]) if replicas else 1.0,
         weight_precision=precision,
         kv_precision=kv,
-        input_tokens=number(row, "isl", 1, MOST_TOKENS, DEFAULT_INPUT_TOKENS),
-        output_tokens=max(number(row, "osl", 1, MOST_TOKENS, 2.0), 2.0),
-        concurrency=max(number(row, "concurrency_or_batch", 1e-3, MOST_CONCURRENCY, load), 1.0),
+        input_tokens=number(row, "isl", 1, MOST_TOKENS, DEFAULT_INPUT_TOKENS) * sent.mean_length,
+        output_tokens=max(number(row, "osl", 1, MOST_TOKENS, 2.0) * sent.mean_length, 2.0),
+        concurrency=concurrency,
         kind=kind,
         engine=engine,
         generation=generation,
@@ -232,6 +236,8 @@ def question(row: dict[str, str]) -> Question:
         answer_known=bool(row["osl"]),
         load_unknown=not row["concurrency_or_batch"] and not burst,
         arrivals_per_s=float(arrivals[1]) if arrivals else None,
+        client=sent.name,
+        admission_steps=clients.steps_between_admissions(row, engine, tp, concurrency),
     )
     check(made)
     return made

@@ -116,9 +116,22 @@ def interference_s(prefill_s, sequences, output_tokens, weight):
     return weight * (sequences - 1) * prefill_s / output_tokens
 
 
-def prefill_queue(concurrency, output_tokens, strength, growth, relief):
-    """How many times its own prefill a request waits for others': strength (c - 1)^growth (1024 / output tokens)^relief."""
-    return strength * larger(concurrency - 1.0, 0.0) ** growth * (1024 / output_tokens) ** relief
+def burst_wait_s(sequences, prefill_of_all_s, together):
+    """Seconds that a request waits for the prefill of those that started with it: half of the others', times the share that did.
+
+    A closed loop starts with all its requests at once; with r prompts a slot, 1 / r of them start together, later ones apart.
+    """
+    return together * 0.5 * (sequences - 1) / sequences * prefill_of_all_s
+
+
+def prefill_busy(sequences, prefill_s, answer_s):
+    """Prefills of others that a request finds under way or waiting: (n - 1) x prefill / (prefill + answer), by Little's law."""
+    return larger(sequences - 1.0, 0.0) * prefill_s / (prefill_s + answer_s)
+
+
+def queue_s(prefill_s, busy, strength, growth):
+    """Seconds that a request waits for prefills under way: strength x prefill x busy^growth."""
+    return strength * prefill_s * busy**growth
 
 
 def kv_wait_s(concurrency, running, service_s):

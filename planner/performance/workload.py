@@ -98,6 +98,9 @@ class Question:
     """Whether the number of requests in flight is left open."""
     arrivals_per_s: float | None = None
     """Requests a second of an open loop, whose number in flight follows from the answer."""
+    client: str = "closed loop"
+    admission_steps: float = 0.0
+    """Steps for which the scheduler lets new requests wait."""
 
 
 _WEIGHT_BYTES = {
@@ -167,6 +170,8 @@ class Work:
     memory: float
     link: float
     moe: float
+    latent: float
+    """1 where the cache holds one latent vector a layer (MLA), which every step projects anew."""
     several: float
     isl: float
     osl: float
@@ -174,6 +179,9 @@ class Work:
     replicas: float
     sharing: float
     """Attention replicas among which the experts are spread."""
+    admission_steps: float
+    answer_held: float
+    """Of a request's answer, the share of its cache that is taken while it runs, on average: all where it is reserved beforehand."""
     closed: float
     """1 where a request follows an answer, 0 where requests arrive at a rate of their own: those meet no burst."""
     log_concurrency: float
@@ -220,12 +228,16 @@ def work(q: Question) -> Work:
         memory=gpu.memory_bytes,
         link=gpu.link,
         moe=float(a.experts > 1),
+        latent=float(a.latent > 0),
         several=float(tp > 1),
         isl=float(q.input_tokens),
         osl=float(q.output_tokens),
         concurrency=max(q.concurrency / q.attention_replicas, 1.0),
         replicas=q.replicas * q.attention_replicas,
         sharing=float(q.attention_replicas),
+        admission_steps=q.admission_steps,
+        # TensorRT-LLM's default, GUARANTEED_NO_EVICT, admits a request only with room for its whole answer.
+        answer_held=1.0 if q.engine == "trt" else 0.5,
         closed=float(q.arrivals_per_s is None),
         log_concurrency=math.log2(q.concurrency) / 4 - 1,
         log_isl=math.log2(q.input_tokens) / 4 - 2.5,
@@ -252,6 +264,8 @@ def _keys(q: Question) -> dict[str, str]:
         "shape": a.shape,
         "architecture": a.key,
         "shape,engine": f"{a.shape},{q.engine}",
+        "client": q.client,
+        "client,engine": f"{q.client},{q.engine}",
         "link": gpu.link_kind,
         "parallel": ("ep" if q.expert_parallel > 1 else "") + ("dp" if q.attention_replicas > 1 else ""),
         "chip,precision": f"{gpu.chip},{precision}",
@@ -264,4 +278,5 @@ def _keys(q: Question) -> dict[str, str]:
         "architecture,era": f"{a.key},{q.era}",
         "architecture,precision": f"{a.key},{precision}",
         "family,precision": f"{gpu.family},{precision}",
+        "group": f"{a.key},{gpu.family},{q.era}",
     }

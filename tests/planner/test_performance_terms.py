@@ -84,9 +84,20 @@ def test_no_more_run_than_ask_or_fit(concurrency, capacity, each):
 
 @given(concurrency=st.floats(1, 500), more=st.floats(0.1, 500))
 def test_a_longer_queue_waits_longer_and_one_request_does_not_wait(concurrency, more):
-    assert terms.prefill_queue(1, 1000, 0.1, 0.8, 0.5) == 0
-    assert terms.prefill_queue(concurrency + more, 1000, 0.1, 0.8, 0.5) > terms.prefill_queue(concurrency, 1000, 0.1, 0.8, 0.5)
+    assert terms.queue_s(0.1, terms.prefill_busy(1, 0.1, 5.0), 0.5, 0.8) == 0
+    longer, shorter = (terms.queue_s(0.1, terms.prefill_busy(n, 0.1, 5.0), 0.5, 0.8) for n in (concurrency + more, concurrency))
+    assert longer > shorter
     assert terms.interference_s(0.1, concurrency + more, 100, 0.8) > terms.interference_s(0.1, concurrency, 100, 0.8)
+
+
+def test_a_burst_of_10_waits_for_half_of_the_9_others():
+    assert terms.burst_wait_s(10, 2.0, 1.0) == pytest.approx(0.5 * 9 * 0.2)
+    assert terms.burst_wait_s(10, 2.0, 0.1) == pytest.approx(0.09)
+    assert terms.burst_wait_s(1, 0.2, 1.0) == 0
+
+
+def test_a_request_of_10_finds_as_many_prefills_under_way_as_the_others_spend_of_their_time_in_one():
+    assert terms.prefill_busy(10, 1.0, 8.0) == pytest.approx(9 * 1 / 9)
 
 
 def test_waiting_for_kv_space_obeys_littles_law():

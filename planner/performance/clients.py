@@ -1,0 +1,57 @@
+"""How the client of a measurement sends its requests, and how its servers schedule them, where the scripts of the source are public.
+
+InferenceMAX (now InferenceX; SemiAnalysis): `benchmarks/*.sh` of its forks, jyothisambolu/InferenceMAX @86d696cb (2025-10) and the copy in
+ajith-sirra-amd/InferenceMAX_Rocm_Team @96e2b006 (2026-08). Scripts only: none of its results is read here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """What a row's numbers do not say by themselves."""
+
+    name: str
+    mean_length: float = 1.0
+    """Mean of the lengths over the length that is stated; InferenceMAX: `--random-range-ratio 0.8`, so uniform from 0.8 to 1."""
+    caches_in_8_bits: bool = False
+    """Whether 8- and 4-bit checkpoints come with an 8-bit cache (`kv-cache-dtype: fp8`)."""
+
+
+OWN = Client(name="closed loop")
+"""Of a question that names no source: as many requests in flight as asked for, each followed by the next."""
+
+INFERENCEMAX = Client(name="closed loop", mean_length=0.9, caches_in_8_bits=True)
+GAP_ANALYSIS = Client(name="gap analysis")
+GAP_ANALYSIS_OF_NVIDIA = Client(name="gap analysis", caches_in_8_bits=True)
+"""Of a checkpoint by NVIDIA, whose configuration asks for an 8-bit cache, and vLLM heeds it (1CatAI/1Cat-vLLM#613)."""
+
+
+def client(row: dict[str, str]) -> Client:
+    """By the origin that a row's notes state."""
+    notes = row.get("notes") or ""
+    if "InferenceMAX" in notes:
+        return INFERENCEMAX
+    if "gap-analysis" in notes:
+        return GAP_ANALYSIS_OF_NVIDIA if "/nvidia_" in notes else GAP_ANALYSIS
+    return OWN
+
+
+def steps_between_admissions(row: dict[str, str], engine: str, tensor_parallel: int, concurrency: float) -> float:
+    """Steps for which InferenceMAX's servers let new requests wait; 0 where they are looked at before each step.
+
+    TensorRT-LLM, 70B, 1024 / 1024, fewer than 8 GPUs: `batch_wait_timeout_iters: 20`. SGLang on B200: `--scheduler-recv-interval` 10, and
+    30 from 16 requests on (Qwen3.5 FP8: above 4).
+    """
+    if client(row) is not INFERENCEMAX:
+        return 0.0
+    if engine == "trt":
+        short = row["isl"] == row["osl"] == "1024"
+        return 20.0 if short and tensor_parallel < 8 and re.search(r"Llama-3\.\d-70B", row.get("model") or "") else 0.0
+    if engine == "sglang" and "B200" in row["gpu"]:
+        eager = "Qwen3.5" in (row.get("model") or "") and row["weight_precision"] == "fp8"
+        return 30.0 if concurrency >= 16 or (eager and concurrency > 4) else 10.0
+    return 0.0
