@@ -1,0 +1,70 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = ["aiconfigurator==0.12.0"]
+# ///
+"""Answers questions with NVIDIA's aiconfigurator; see `bench/planner_vs_peers.py` for what goes in and out."""
+
+import contextlib
+import json
+import logging
+import sys
+import time
+import warnings
+
+MODELS = {
+    "Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B", "Llama-3.1-8B": "meta-llama/Meta-Llama-3.1-8B", "Qwen3-32B": "Qwen/Qwen3-32B",
+    "Qwen3-235B-A22B": "Qwen/Qwen3-235B-A22B", "gpt-oss-120b": "openai/gpt-oss-120b", "Kimi-K2.5": "moonshotai/Kimi-K2.5",
+    "GLM-5": "zai-org/GLM-5-FP8",
+}  # fmt: skip
+SYSTEMS = {"H100": "h100_sxm", "H200": "h200_sxm"}
+BACKENDS = {"vLLM": "vllm", "TensorRT-LLM": "trtllm", "SGLang": "sglang"}
+
+
+def estimate(ask, row):
+    experts = {}
+    if row["moe"]:
+        experts = {"moe_tp_size": row["moe_tp"], "moe_ep_size": row["moe_ep"]}
+        if row["weight_precision"] == "fp8":
+            experts["moe_quant_mode"] = "fp8_block"
+    dense = row["weight_precision"] in ("fp8", "bf16") and not row["moe"]
+    found = ask(
+        model_path=MODELS[row["model"]],
+        system_name=SYSTEMS[row["gpu"]],
+        backend_name=BACKENDS[row["engine"]],
+        isl=row["isl"],
+        osl=row["osl"],
+        batch_size=row["concurrency"],
+        tp_size=row["tp"],
+        gemm_quant_mode={"fp8": "fp8", "bf16": "bfloat16"}[row["weight_precision"]] if dense else None,
+        **experts,
+    )
+    return {"ttft_ms": found.ttft, "tpot_ms": found.tpot}
+
+
+def main():
+    warnings.simplefilter("ignore")
+    questions = json.load(sys.stdin)
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(sys.stderr):
+        from aiconfigurator.cli.api import cli_default, cli_estimate
+
+        logging.disable(logging.CRITICAL)
+        start_s = time.perf_counter() - started
+        answers = []
+        for row in questions["rows"]:
+            begun = time.perf_counter()
+            try:
+                answer = estimate(cli_estimate, row)
+            except Exception as error:  # a peer's refusal, whatever its type, is an unanswered row
+                answer = {"error": f"{type(error).__name__}: {error}"[:200]}
+            answers.append({"id": row["id"], "seconds": time.perf_counter() - begun} | answer)
+        begun = time.perf_counter()
+        ask = questions["sweep"]
+        cli_default(
+            model_path=MODELS[ask["model"]], total_gpus=ask["gpus"], system=SYSTEMS[ask["gpu"]], backend=BACKENDS[ask["engine"]],
+            isl=ask["isl"], osl=ask["osl"], ttft=ask["ttft_ms"], tpot=ask["tpot_ms"],
+        )  # fmt: skip
+    print(json.dumps({"start_s": start_s, "answers": answers, "sweep_s": time.perf_counter() - begun}))
+
+
+main()

@@ -1,0 +1,180 @@
+"""The planner beside its peers on the same questions: error, time of an estimate, time of a sweep.
+
+    python -m bench.planner_vs_peers [--rows 120]
+
+Each peer runs in an environment of its own, which `uv` makes from the head of its script in `bench/peers/`; one that cannot be
+installed or started is left out with a line that says so. A script reads {rows, sweep} as JSON and prints {start_s, sweep_s, answers}.
+Questions are measured rows of H100 and H200 under a known load, so many of each (model, GPU, engine) as there is room for. The
+planner's own error is of fits that had not seen the row's (architecture, GPU, engine) group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from planner.performance import reading
+from planner.performance.estimate import estimate
+from toolchain.cache import Cache
+from toolchain.console import ToolchainError
+from toolchain.venv import find_uv
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "planner_vs_peers.json"
+LEFT_OUT = HERE / "results" / "performance_left_out.csv"
+PEERS = ("aiconfigurator", "servcalc", "llm_d_planner")
+SWEEP = {"model": "Llama-3.1-70B", "gpu": "H100", "gpus": 8, "engine": "vLLM", "isl": 1000, "osl": 1000, "ttft_ms": 2000, "tpot_ms": 30}
+LIMIT_S = 3600
+QUANTITIES = ("ttft_ms", "tpot_ms")
+
+
+def questions(count: int) -> list[dict[str, str]]:
+    """Measured rows: the same share of each (model, GPU, engine), drawn once and for all."""
+    groups = defaultdict(list)
+    for row in reading.rows("measurements.csv"):
+        known = row["kind"] == "concurrency" and row["isl"] and row["concurrency_or_batch"] and row["ttft_ms"] and row["tpot_ms"]
+        if known and re.match("H[12]00", row["gpu"]) and "attention data parallel" not in row["notes"]:
+            groups[row["model"], row["gpu"], row["engine"]].append(row)
+    draw = random.Random(0)
+    each = max(count // len(groups), 1)
+    return [row for _, rows in sorted(groups.items()) for row in draw.sample(rows, min(each, len(rows)))]
+
+
+def plain(row: dict[str, str]) -> dict[str, object]:
+    """A row as the peers' scripts read it."""
+    made = reading.question(row)
+    experts = re.search(r"moe_tp (\d+) moe_ep (\d+)", row["notes"])
+    return {
+        "id": row["id"], "model": row["model"], "gpu": made.gpu.family, "engine": row["engine"], "tp": made.tensor_parallel,
+        "weight_precision": row["weight_precision"], "isl": int(float(row["isl"])), "osl": int(float(row["osl"])),
+        "concurrency": round(made.concurrency), "layers": made.architecture.layers, "hidden": made.architecture.hidden,
+        "heads": made.architecture.heads, "kv_heads": made.architecture.kv_heads, "intermediate": made.architecture.intermediate,
+        "vocab": made.architecture.vocab, "moe": bool(experts), "moe_tp": int(experts[1]) if experts else 1,
+        "moe_ep": int(experts[2]) if experts else 1,
+    }  # fmt: skip
+
+
+def ask_peer(peer: str, asked: dict[str, object]) -> dict[str, object] | str:
+    """What the peer's script prints, with the wall time of the whole run; or one line that says why it has none."""
+    try:
+        uv = find_uv(Cache.of_user())
+    except ToolchainError as error:
+        return f"skipped: {str(error).splitlines()[0]}"
+    command = [uv, "run", "--quiet", "--script", str(HERE / "peers" / f"ask_{peer}.py")]
+    try:
+        done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"skipped: no answer in {LIMIT_S} s"
+    if done.returncode:
+        return f"skipped: {(done.stderr.strip() or 'no message').splitlines()[-1][:200]}"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def left_out() -> dict[tuple[str, str], float]:
+    """Our estimate of (id, quantity) by a fit that had not seen the row's group."""
+    with LEFT_OUT.open(newline="") as file:
+        return {(row["id"], row["quantity"]): float(row["estimate"]) for row in csv.DictReader(file)}
+
+
+def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, object]:
+    """As a peer's script answers; `seconds` are of the estimate as shipped, the values of fits without the row's group."""
+    started = time.perf_counter()
+    estimate(reading.question(rows[0]))
+    start_s, known, answers = time.perf_counter() - started, left_out(), []
+    for row in rows:
+        begun = time.perf_counter()
+        estimate(reading.question(row))
+        seconds = time.perf_counter() - begun
+        answers.append({"id": row["id"], "seconds": seconds} | {quantity: known[row["id"], quantity] for quantity in QUANTITIES})
+    return {"start_s": start_s, "answers": answers, "sweep_s": our_sweep_s()}
+
+
+def our_sweep_s() -> float | None:
+    """Wall time of `recommend` from a cold start; None where there is no such command."""
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "planner", "recommend", "--stack", "prod", "--json"], cwd=HERE.parent, capture_output=True, text=True
+    )
+    return time.perf_counter() - begun if done.returncode == 0 else None
+
+
+def errors(answers: list[dict], rows: dict[str, dict[str, str]], ids: set[str], quantity: str) -> list[float]:
+    """Absolute percent of each answered row among the ids."""
+    return [100 * abs(a[quantity] / float(rows[a["id"]][quantity]) - 1) for a in answers if a["id"] in ids and a.get(quantity)]
+
+
+def summary(found: list[float]) -> dict[str, float]:
+    return {"rows": len(found), "median": round(statistics.median(found), 1), "mean": round(statistics.fmean(found), 1)} if found else {}
+
+
+def compared(rows: dict[str, dict[str, str]], told: dict[str, object], ours: dict[str, object]) -> dict[str, object]:
+    """A peer and the planner on the rows that the peer answers."""
+    answers = told["answers"]
+    ids = {a["id"] for a in answers if "error" not in a}
+    seconds = [a["seconds"] for a in answers if "error" not in a]
+    mine = [a["seconds"] for a in ours["answers"]]
+    return {
+        "answered": len(ids), "asked": len(answers), "start_s": round(told["start_s"], 3), "sweep_s": told["sweep_s"],
+        "estimate_ms": round(1e3 * statistics.median(seconds), 3) if seconds else None,
+        "times_ours": round(statistics.median(seconds) / statistics.median(mine), 1) if seconds else None,
+        "error": {q: {"theirs": summary(errors(answers, rows, ids, q)), "ours": summary(errors(ours["answers"], rows, ids, q))}
+                  for q in QUANTITIES},
+        "refusals": sorted({a["error"] for a in answers if "error" in a})[:8],
+    }  # fmt: skip
+
+
+def shown(result: dict) -> Table:
+    table = Table("", "rows", "TPOT %, theirs", "ours", "TTFT %, theirs", "ours", "an estimate, ms", "a sweep, s", box=None)
+
+    def pair(part: dict) -> str:
+        return f"{part['median']} / {part['mean']}" if part else "-"
+
+    for peer, told in result["peers"].items():
+        if isinstance(told, str):
+            table.add_row(peer, told)
+            continue
+        cells = [pair(told["error"][q][who]) for q in ("tpot_ms", "ttft_ms") for who in ("theirs", "ours")]
+        sweep = f"{told['sweep_s']:.2f}" if told["sweep_s"] else "-"
+        table.add_row(peer, f"{told['answered']} of {told['asked']}", *cells, str(told["estimate_ms"] or "-"), sweep)
+    sweep = f"{result['ours']['sweep_s']:.2f}" if result["ours"]["sweep_s"] else "no such command"
+    table.add_row("planner", str(result["rows"]), "", "", "", "", str(result["ours"]["estimate_ms"]), sweep)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.planner_vs_peers", description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=120, help="measured rows to ask (default: 120)")
+    chosen = questions(parser.parse_args().rows)
+    rows = {row["id"]: row for row in chosen}
+    ours = ask_ourselves(chosen)
+    asked = {"rows": [plain(row) for row in chosen], "sweep": SWEEP}
+    peers = {}
+    for peer in PEERS:
+        told = ask_peer(peer, asked)
+        peers[peer] = told if isinstance(told, str) else compared(rows, told, ours)
+    result = {
+        "rows": len(chosen),
+        "ours": {
+            "start_s": round(ours["start_s"], 3), "sweep_s": ours["sweep_s"],
+            "estimate_ms": round(1e3 * statistics.median(a["seconds"] for a in ours["answers"]), 3),
+        },
+        "peers": peers,
+    }  # fmt: skip
+    Console().print(shown(result))
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
