@@ -1,6 +1,15 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and what must be the same wherever they run."""
 
+import signal
+
+import hypothesis
 import pytest
+
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
+# Started in the background of a script, this process ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

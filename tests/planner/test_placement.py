@@ -54,7 +54,7 @@ def can_place(pods, zones, per_node, max_skew):
 
 
 @given(pods=st.integers(1, 7), zones=ZONES, per_node=st.integers(1, 4), max_skew=st.none() | st.integers(1, 2))
-@examples(max_examples=150, deadline=None)
+@examples(max_examples=150)
 def test_fewest_nodes_are_those_of_brute_force(pods, zones, per_node, max_skew):
     fewest = next(nodes for nodes in itertools.count(1) if can_place(pods, deal(nodes, zones), per_node, max_skew))
     assert fewest_nodes(pods, zones, per_node, Spread(max_skew=max_skew)) == fewest
@@ -87,7 +87,7 @@ def fitted(settings):
 
 
 @given(any_settings())
-@examples(max_examples=150, deadline=None)
+@examples(max_examples=150)
 def test_no_node_and_no_gpu_is_given_more_than_it_has(asked):
     made = fitted(asked)
     offered = offered_by(node_room(made.settings, made.size))
@@ -105,7 +105,7 @@ def test_no_node_and_no_gpu_is_given_more_than_it_has(asked):
 
 
 @given(any_settings())
-@examples(max_examples=100, deadline=None)
+@examples(max_examples=100)
 def test_a_fitted_plan_refits_to_itself(asked):
     once = fitted(asked)
     twice = plan(once.settings)
@@ -115,7 +115,7 @@ def test_a_fitted_plan_refits_to_itself(asked):
 
 
 @given(any_settings())
-@examples(max_examples=100, deadline=None)
+@examples(max_examples=100)
 def test_pinned_shards_are_guaranteed_with_whole_cpus(asked):
     made = fitted(asked)
     if made.settings.shard.config.thread_pinning:
@@ -126,7 +126,7 @@ def test_pinned_shards_are_guaranteed_with_whole_cpus(asked):
 
 
 @given(any_settings(), st.integers(0, 40), st.integers(0, 400))
-@examples(max_examples=100, deadline=None)
+@examples(max_examples=100)
 def test_more_room_never_takes_more_nodes(asked, more_cpus, more_gib):
     made = fitted(asked)
     roomier = dataclasses.replace(made.size, vcpus=made.size.vcpus + more_cpus, ram_gib=made.size.ram_gib + more_gib)
@@ -135,7 +135,7 @@ def test_more_room_never_takes_more_nodes(asked, more_cpus, more_gib):
 
 
 @given(any_settings())
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 def test_fitting_never_takes_more_nodes_than_asked(asked):
     made = fitted(asked)
     as_written = layout(asked.model_copy(update={"sizing": asked.sizing.model_copy(update={"mode": "verbatim"})}), made.size)

@@ -15,7 +15,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 KEYS = st.sampled_from(["config", "resources", "requests", "env", "name", "value", "zones", "network", "secure"]) | st.text(max_size=8)
 GARBAGE = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8)
 PROD = {name: json.loads(text) for name, text in open_stack_file(ROOT / "Pulumi.prod.yaml", PROJECT).sections.items()}
-SLOW = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=200)
+SLOW = settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 
 
 def as_text(content: object) -> str:
