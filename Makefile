@@ -55,7 +55,7 @@ check: toolchain ## What `pulumi up` would refuse of a stack file (STACK=prod)
 
 .PHONY: plan
 plan: toolchain ## What a stack file means: layout, GPU memory, cost, findings (STACK=prod)
-	@python -m planner plan --stack $(STACK)
+	@python -m planner plan --stack $(STACK) --html plan-$(STACK).html
 
 .PHONY: explain
 explain: toolchain ## What becomes of each setting, where it is, and why (STACK=prod, KEY=shard.config.workerThreads)
