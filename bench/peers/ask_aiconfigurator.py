@@ -11,6 +11,8 @@ import sys
 import time
 import warnings
 
+from answering import answered
+
 MODELS = {
     "Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B", "Llama-3.1-8B": "meta-llama/Meta-Llama-3.1-8B", "Qwen3-32B": "Qwen/Qwen3-32B",
     "Qwen3-235B-A22B": "Qwen/Qwen3-235B-A22B", "gpt-oss-120b": "openai/gpt-oss-120b", "Kimi-K2.5": "moonshotai/Kimi-K2.5",
@@ -50,14 +52,7 @@ def main():
 
         logging.disable(logging.CRITICAL)
         start_s = time.perf_counter() - started
-        answers = []
-        for row in questions["rows"]:
-            begun = time.perf_counter()
-            try:
-                answer = estimate(cli_estimate, row)
-            except Exception as error:  # a peer's refusal, whatever its type, is an unanswered row
-                answer = {"error": f"{type(error).__name__}: {error}"[:200]}
-            answers.append({"id": row["id"], "seconds": time.perf_counter() - begun} | answer)
+        answers = answered(questions["rows"], lambda row: estimate(cli_estimate, row))
         begun = time.perf_counter()
         ask = questions["sweep"]
         cli_default(

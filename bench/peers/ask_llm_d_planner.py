@@ -13,6 +13,8 @@ import json
 import sys
 import time
 
+from answering import answered
+
 MODELS = {
     "gpt-oss-120b": "openai/gpt-oss-120b", "Llama-3.1-8B": "meta-llama/llama-3.1-8b-instruct",
     "Llama-3.1-70B": "meta-llama/llama-3.3-70b-instruct",
@@ -44,14 +46,7 @@ def main():
         planner.load_bundled_benchmarks()
         records = planner._benchmark_repo.get_all_benchmarks()
         start_s = time.perf_counter() - started
-        answers = []
-        for row in questions["rows"]:
-            begun = time.perf_counter()
-            try:
-                answer = estimate(records, row)
-            except Exception as error:  # a peer's refusal, whatever its type, is an unanswered row
-                answer = {"error": f"{type(error).__name__}: {error}"[:200]}
-            answers.append({"id": row["id"], "seconds": time.perf_counter() - begun} | answer)
+        answers = answered(questions["rows"], lambda row: estimate(records, row))
         begun = time.perf_counter()
         intent = DeploymentIntent(use_case="chatbot_conversational", user_count=1000, preferred_gpu_types=[questions["sweep"]["gpu"]])
         found = planner.generate_recommendations(planner.generate_specification(intent))

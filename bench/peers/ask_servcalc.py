@@ -8,6 +8,8 @@ import json
 import sys
 import time
 
+from answering import answered
+
 GPUS = {"H100": "H100 80GB", "H200": "H200", "A100": "A100 80GB"}
 QUANTS = {"fp8": "fp8", "bf16": None, "fp16": None}
 
@@ -37,14 +39,7 @@ def main():
     if callable(servcalc):
         servcalc = sys.modules["servcalc.estimate"]
     start_s = time.perf_counter() - started
-    answers = []
-    for row in questions["rows"]:
-        begun = time.perf_counter()
-        try:
-            answer = estimate(servcalc, profiles, workload, row)
-        except Exception as error:  # a peer's refusal, whatever its type, is an unanswered row
-            answer = {"error": f"{type(error).__name__}: {error}"[:200]}
-        answers.append({"id": row["id"], "seconds": time.perf_counter() - begun} | answer)
+    answers = answered(questions["rows"], lambda row: estimate(servcalc, profiles, workload, row))
     print(json.dumps({"start_s": start_s, "answers": answers, "sweep_s": None}))
 
 
