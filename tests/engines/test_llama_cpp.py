@@ -13,8 +13,9 @@ from infra.endpoints import endpoints
 from planner import plan as make_plan
 from settings import files
 from settings.files import ROOT
-from settings.leaves import leaves, with_values
+from settings.leaves import with_values
 from tests.engines import llama_server
+from tests.engines.rendering import assert_each_setting_is_told_of, assert_envoy_takes, following
 
 ON_TWO_GPUS = {("gpuPool", "vmSize"): "Standard_NC48ads_A100_v4"}
 
@@ -52,10 +53,6 @@ def fitted(settings, values):
 @pytest.fixture(scope="module")
 def dev():
     return asked("dev")
-
-
-def following(server, flag):
-    return server.args[server.args.index(flag) + 1]
 
 
 VARIANTS = {
@@ -151,16 +148,7 @@ def test_images_may_be_named(dev):
 
 
 def test_each_setting_is_told_of(variant):
-    """But for those that the planner or Kubernetes has: `stacks.outcomes` refuses a setting that is nowhere (tests/stacks)."""
-    workload, plan = rendered(variant)
-    told = {said.key for said in workload.told}
-    for key in leaves(plan.settings):
-        elsewhere = key.startswith(("model.shape", "model.source", "caching.l2Cache"))
-        if key.split(".")[0] in ("model", "caching") and not elsewhere and not switched_off(key, plan.settings):
-            assert key in told, key
-        if key.startswith(("shard.config", "shard.env", "shard.resources", "coordinator.config", "coordinator.limits", "sharding.l")):
-            assert key in told, key
-    assert all(said.because and said.source for said in workload.told if said.outcome in ("not supported", "translated"))
+    assert_each_setting_is_told_of(*rendered(variant))
 
 
 ARMS = {row["arm"]: row for row in json.loads((ROOT / llama_cpp_measured.SOURCE).read_text())["ablation"]}
@@ -192,13 +180,6 @@ def test_what_is_called_noise_is_more_than_a_repeat_differs():
 def test_of_settings_that_were_not_measured_no_figure_is_said(dev):
     measured = {key for key, _ in MEASURED}
     assert not [one.key for one in rendered(dev)[0].told if "measured (" in one.because and one.key not in measured]
-
-
-def switched_off(key, settings):
-    given = leaves(settings)
-    return any(
-        given.get(f"{key.rsplit('.', depth)[0]}.enabled") == "false" for depth in range(1, key.count(".")) if not key.endswith("enabled")
-    )
 
 
 # The coordinator
@@ -288,22 +269,7 @@ def test_connections_move_on_in_half_of_that_time(dev):
 
 @pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
 def test_envoy_takes_the_rendered_file(variant, tmp_path):
-    workload, _ = rendered(variant)
-    folders = {workload.coordinator.config_dir: tmp_path}
-    for name, mounted in workload.coordinator.secrets.items():
-        folders[mounted.folder] = tmp_path / name
-        (tmp_path / name).mkdir()
-        for key in mounted.keys:
-            (tmp_path / name / key).touch()
-    for one in workload.coordinator.config_files:
-        content = one.content
-        for folder, here in folders.items():
-            content = content.replace(folder, str(here))
-        (tmp_path / one.name).write_text(content)
-    args = [str(tmp_path / "envoy.yaml") if argument.endswith("envoy.yaml") else argument for argument in workload.coordinator.args]
-    checked = subprocess.run(["envoy", "--mode", "validate", *args], capture_output=True, text=True, timeout=60)
-    assert checked.returncode == 0, checked.stderr
-    assert "eprecated" not in checked.stderr
+    assert_envoy_takes(rendered(variant)[0], tmp_path)
 
 
 def test_rendering_is_the_same_every_time(dev):

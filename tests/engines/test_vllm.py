@@ -13,9 +13,9 @@ from planner import plan as make_plan
 from planner.engine_traits import VLLM, VLLM_ON_VOLTA
 from planner.memory import kv_bytes_per_token
 from settings import files
-from settings.leaves import leaves, with_values
+from settings.leaves import with_values
 from tests.engines import vllm_flags
-from tests.engines.test_llama_cpp import following, switched_off
+from tests.engines.rendering import assert_each_setting_is_told_of, assert_envoy_takes, following
 
 SIZE = ("gpuPool", "vmSize")
 A100S, H100S, V100S, T4 = "Standard_NC48ads_A100_v4", "Standard_ND96isr_H100_v5", "Standard_NC24s_v3", "Standard_NC4as_T4_v3"
@@ -329,16 +329,7 @@ def test_images_may_be_named():
 
 
 def test_each_setting_is_told_of(variant):
-    """But for those that the planner or Kubernetes has: `stacks.outcomes` refuses a setting that is nowhere (tests/infra)."""
-    workload, plan = rendered(variant)
-    told = {said.key for said in workload.told}
-    for key in leaves(plan.settings):
-        elsewhere = key.startswith(("model.shape", "model.source", "caching.l2Cache"))
-        if key.split(".")[0] in ("model", "caching") and not elsewhere and not switched_off(key, plan.settings):
-            assert key in told, key
-        if key.startswith(("shard.config", "shard.env", "shard.resources", "coordinator.config", "coordinator.limits", "sharding.l")):
-            assert key in told, key
-    assert all(said.because and said.source for said in workload.told if said.outcome in ("not supported", "translated"))
+    assert_each_setting_is_told_of(*rendered(variant))
 
 
 def test_what_every_pod_of_a_group_has_is_told_of_the_workers_too(v100s):
@@ -405,12 +396,7 @@ def test_a_group_serves_on_until_its_last_answers_are_sent(v100s):
 
 @pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
 def test_envoy_takes_the_rendered_file(variant, tmp_path):
-    workload, _ = rendered(variant)
-    file = tmp_path / "envoy.yaml"
-    file.write_text(workload.coordinator.config_files[0].content)
-    args = [str(file) if argument.endswith("envoy.yaml") else argument for argument in workload.coordinator.args]
-    checked = subprocess.run(["envoy", "--mode", "validate", *args], capture_output=True, text=True, timeout=60)
-    assert checked.returncode == 0, checked.stderr
+    assert_envoy_takes(rendered(variant)[0], tmp_path)
 
 
 def test_rendering_is_the_same_every_time():

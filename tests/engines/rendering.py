@@ -1,0 +1,47 @@
+"""What the tests of all engines behind the proxy ask of a rendered workload."""
+
+import subprocess
+
+from settings.leaves import leaves
+
+
+def following(server, flag):
+    return server.args[server.args.index(flag) + 1]
+
+
+def assert_each_setting_is_told_of(workload, plan):
+    """But for those that the planner or Kubernetes has: `stacks.outcomes` refuses a setting that is nowhere (tests/stacks)."""
+    told = {said.key for said in workload.told}
+    for key in leaves(plan.settings):
+        elsewhere = key.startswith(("model.shape", "model.source", "caching.l2Cache"))
+        if key.split(".")[0] in ("model", "caching") and not elsewhere and not switched_off(key, plan.settings):
+            assert key in told, key
+        if key.startswith(("shard.config", "shard.env", "shard.resources", "coordinator.config", "coordinator.limits", "sharding.l")):
+            assert key in told, key
+    assert all(said.because and said.source for said in workload.told if said.outcome in ("not supported", "translated"))
+
+
+def switched_off(key, settings):
+    given = leaves(settings)
+    return any(
+        given.get(f"{key.rsplit('.', depth)[0]}.enabled") == "false" for depth in range(1, key.count(".")) if not key.endswith("enabled")
+    )
+
+
+def assert_envoy_takes(workload, folder):
+    """The rendered file as it is, with folders of this machine in it and empty files for Secrets."""
+    folders = {workload.coordinator.config_dir: folder}
+    for name, mounted in workload.coordinator.secrets.items():
+        folders[mounted.folder] = folder / name
+        (folder / name).mkdir()
+        for key in mounted.keys:
+            (folder / name / key).touch()
+    for one in workload.coordinator.config_files:
+        content = one.content
+        for there, here in folders.items():
+            content = content.replace(there, str(here))
+        (folder / one.name).write_text(content)
+    args = [str(folder / "envoy.yaml") if argument.endswith("envoy.yaml") else argument for argument in workload.coordinator.args]
+    checked = subprocess.run(["envoy", "--mode", "validate", *args], capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+    assert "eprecated" not in checked.stderr
