@@ -13,6 +13,7 @@ from engines import read_back
 from engines.workload import Env, FieldPath, Probe, Role, SecretKey, Server, Told
 from planner.engine_traits import Without
 from planner.plan import Plan
+from settings import StackSettings
 from settings.explaining import key_text
 from settings.leaves import text_of
 from settings.shard import EnvVar
@@ -36,6 +37,21 @@ def variable(asked: EnvVar) -> Env:
         return Env(name=asked.name, value=asked.value)
     reference = asked.value_from.secret_key_ref
     return Env(name=asked.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
+
+
+_SWITCHED_OFF = ("0", "false", "no", "off")
+
+
+def without_cuda_graphs(settings: StackSettings) -> bool:
+    """Whether the stack asks for none, by the guide's variable."""
+    return any(one.name == "CUDA_ENABLE_GRAPHS" and (one.value or "").lower() in _SWITCHED_OFF for one in settings.shard.env)
+
+
+def environment(settings: StackSettings, ours: Iterable[Env]) -> tuple[Env, ...]:
+    """`shard.env`, and the engine's own variables that it does not name."""
+    asked = tuple(map(variable, settings.shard.env))
+    names = {one.name for one in asked}
+    return (*asked, *(one for one in ours if one.name not in names))
 
 
 DATA_DIR = "/data"

@@ -21,7 +21,7 @@ version has the same flags as the one the tests run (five commits apart).
 from __future__ import annotations
 
 from engines import proxied
-from engines.common import loading, variable, weights_folder, weights_mounts
+from engines.common import environment, loading, weights_folder, weights_mounts, without_cuda_graphs
 from engines.images import image_reference
 from engines.llama_cpp_told import told
 from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
@@ -92,14 +92,12 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
 
 
 def _environment(settings: StackSettings) -> tuple[Env, ...]:
-    asked = tuple(map(variable, settings.shard.env))
     # The root is read-only, and CUDA keeps compiled kernels below HOME.
     ours = [Env(name="HOME", value=HOME)]
-    if any(one.name == "CUDA_ENABLE_GRAPHS" and (one.value or "").lower() in ("0", "false", "no", "off") for one in asked):
+    if without_cuda_graphs(settings):
         # Its presence is what counts: ggml/src/ggml-cuda/common.cuh.
         ours.append(Env(name="GGML_CUDA_DISABLE_GRAPHS", value="1"))
-    names = {one.name for one in asked}
-    return (*asked, *(one for one in ours if one.name not in names))
+    return environment(settings, ours)
 
 
 def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:

@@ -14,7 +14,7 @@ import math
 from dataclasses import replace
 
 from engines import proxied, ray_group
-from engines.common import loading, variable, weights_folder, weights_mounts
+from engines.common import environment, loading, weights_folder, weights_mounts, without_cuda_graphs
 from engines.images import image_reference
 from engines.vllm_told import told
 from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
@@ -33,7 +33,6 @@ HOME = "/tmp"
 
 _BLOCK_TOKENS = 16
 """Of the cache; the default of both releases on CUDA."""
-_SWITCHED_OFF = ("0", "false", "no", "off")
 
 
 def release(plan: Plan) -> str:
@@ -67,7 +66,7 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *("--max-num-seqs", str(sequences)),
         *("--max-num-batched-tokens", str(max(sequences, gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
         *("--scheduling-policy", "priority" if batching.priority_batching else "fcfs"),
-        *(("--enforce-eager",) if _without_graphs(settings) else ()),
+        *(("--enforce-eager",) if without_cuda_graphs(settings) else ()),
         # A line for each health check would bury the rest.
         "--disable-uvicorn-access-log",
         *(_of_volta(plan) if release(plan) == VLLM_ON_VOLTA else _of_others(settings, plan)),
@@ -131,12 +130,7 @@ def attention_backend(settings: StackSettings, plan: Plan) -> str | None:
     return "FLASHINFER" if compressed else "TRITON_ATTN"
 
 
-def _without_graphs(settings: StackSettings) -> bool:
-    return any(one.name == "CUDA_ENABLE_GRAPHS" and (one.value or "").lower() in _SWITCHED_OFF for one in settings.shard.env)
-
-
 def _environment(settings: StackSettings, plan: Plan) -> tuple[Env, ...]:
-    asked = tuple(map(variable, settings.shard.env))
     load_seconds = math.ceil(settings.rollout.model_load_timeout.seconds)
     ours = [
         # The root is read-only, and caches of compiled kernels are kept below HOME.
@@ -157,8 +151,7 @@ def _environment(settings: StackSettings, plan: Plan) -> tuple[Env, ...]:
     if len(plan.shards) > 1:
         counts = ",".join(str(shard.last_layer - shard.first_layer + 1) for shard in plan.shards)
         ours += [Env(name="VLLM_PP_LAYER_PARTITION", value=counts), *ray_group.ENVIRONMENT]
-    names = {one.name for one in asked}
-    return (*asked, *(one for one in ours if one.name not in names))
+    return environment(settings, ours)
 
 
 def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads: bool) -> Server:

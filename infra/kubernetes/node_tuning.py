@@ -25,10 +25,6 @@ _SCRIPT_DIR = "/opt/node-tuning"
 _READY_FILE = "/proc/1/root/run/zig-ai/node-tuned"
 """The script's marker, seen through the node's init process: `/run` is empty after a boot."""
 
-# The script in the node's own namespaces: its files, its systemctl and kubectl, its network. Handed over as an argument, because
-# the node cannot see the container's files, and on standard input the script's own commands could eat it.
-_COMMAND = f'exec nsenter --target 1 --mount --uts --ipc --net -- /bin/sh -c "$(cat {_SCRIPT_DIR}/setup.sh)"'
-
 
 @dataclass(frozen=True, kw_only=True)
 class NodeTuningArgs:
@@ -109,7 +105,7 @@ def _pod_template(args: NodeTuningArgs, script: str) -> Any:
                 {
                     "name": "node-tuning",
                     "image": args.image,
-                    "command": ["/bin/sh", "-c", _COMMAND],
+                    "command": pods.on_the_node(f"{_SCRIPT_DIR}/setup.sh"),
                     "env": [
                         *environment,
                         {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},

@@ -1,7 +1,7 @@
 """From a `Server` to the parts of a pod, as the camelCase mappings of the Kubernetes API.
 
 Plain functions of plain values: the same parts go into a Deployment, a LeaderWorkerSet (whose type the SDK does not know) and a
-server-side dry run. Everything here passes the restricted Pod Security level.
+server-side dry run. Everything but `on_the_node` passes the restricted Pod Security level.
 https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
 
@@ -19,6 +19,13 @@ Manifest = dict[str, Any]
 def content_hash(*contents: str) -> str:
     """Eight hexadecimal digits that change when any content does."""
     return hashlib.sha256("\0".join(contents).encode()).hexdigest()[:8]
+
+
+def on_the_node(script: str) -> list[str]:
+    """Command that runs a script of a privileged container in the node's own namespaces: its files, its systemctl and kubectl, its
+    network. Handed over as an argument, because the node cannot see the container's files, and on standard input the script's own
+    commands could eat it."""
+    return ["/bin/sh", "-c", f'exec nsenter --target 1 --mount --uts --ipc --net -- /bin/sh -c "$(cat {script})"']
 
 
 def restricted_pod_security(user: int) -> Manifest:

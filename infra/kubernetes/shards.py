@@ -95,18 +95,7 @@ class Shards(pulumi.ComponentResource):
             ),
         )
         if args.leaders_port:
-            k8s.core.v1.Service(
-                f"{name}-leaders",
-                metadata={
-                    "name": names.LEADERS,
-                    "namespace": names.SERVICE_NAMESPACE,
-                    "labels": labels,
-                    # Its pods come with the set, which waits for them.
-                    "annotations": {"pulumi.com/skipAwait": "true"},
-                },
-                spec=leaders_service_spec(args.leaders_port),
-                opts=child,
-            )
+            _leaders_service(f"{name}-leaders", args.leaders_port, child)
         k8s.policy.v1.PodDisruptionBudget(
             f"{name}-budget",
             metadata={"name": names.SHARD, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
@@ -163,6 +152,21 @@ def leader_worker_set_spec(args: ShardsArgs) -> Any:
     if args.pipelines is not None:
         spec["replicas"] = args.pipelines
     return spec
+
+
+def _leaders_service(name: str, port: Port, opts: pulumi.ResourceOptions) -> None:
+    k8s.core.v1.Service(
+        name,
+        metadata={
+            "name": names.LEADERS,
+            "namespace": names.SERVICE_NAMESPACE,
+            "labels": names.labels(names.SHARD, "shard"),
+            # Its pods come with the set, which waits for them.
+            "annotations": {"pulumi.com/skipAwait": "true"},
+        },
+        spec=leaders_service_spec(port),
+        opts=opts,
+    )
 
 
 def leaders_service_spec(port: Port) -> Any:

@@ -10,6 +10,7 @@ Not here: the storage account, its role assignments (`infra/azure/`), and its co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -36,17 +37,11 @@ class Weights(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: WeightsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("zig-ai-aks:kubernetes:Weights", name, None, opts)
-        labels = names.labels(CLAIM, "weights")
-        volume = k8s.core.v1.PersistentVolume(
-            f"{name}-volume",
-            metadata={"name": CLAIM, "labels": labels},
-            spec={
-                "capacity": {"storage": args.size},
-                "accessModes": ["ReadOnlyMany"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                # No class at all, so that no provisioner takes the claim for its own.
-                "storageClassName": "",
-                "claimRef": {"namespace": names.SERVICE_NAMESPACE, "name": CLAIM},
+        read_only_volume(
+            name,
+            CLAIM,
+            args.size,
+            {
                 "mountOptions": [
                     "-o allow_other",
                     "-o ro",
@@ -69,18 +64,37 @@ class Weights(pulumi.ComponentResource):
                     },
                 },
             },
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        k8s.core.v1.PersistentVolumeClaim(
-            f"{name}-claim",
-            metadata={"name": CLAIM, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
-            spec={
-                "accessModes": ["ReadOnlyMany"],
-                "storageClassName": "",
-                "volumeName": CLAIM,
-                "resources": {"requests": {"storage": args.size}},
-            },
-            # The claim names the volume as text, which is no dependency that the engine could see.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[volume]),
+            parent=self,
         )
         self.register_outputs({})
+
+
+def read_only_volume(name: str, claim: str, size: str, source: dict[str, Any], *, parent: pulumi.Resource) -> None:
+    """A volume of weights and the claim in the service's namespace, bound to each other by name. `source`: of the volume's spec."""
+    labels = names.labels(claim, "weights")
+    volume = k8s.core.v1.PersistentVolume(
+        f"{name}-volume",
+        metadata={"name": claim, "labels": labels},
+        spec={
+            "capacity": {"storage": size},
+            "accessModes": ["ReadOnlyMany"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            # No class at all, so that no provisioner takes the claim for its own.
+            "storageClassName": "",
+            "claimRef": {"namespace": names.SERVICE_NAMESPACE, "name": claim},
+            **source,
+        },
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    k8s.core.v1.PersistentVolumeClaim(
+        f"{name}-claim",
+        metadata={"name": claim, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
+        spec={
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "",
+            "volumeName": claim,
+            "resources": {"requests": {"storage": size}},
+        },
+        # The claim names the volume as text, which is no dependency that the engine could see.
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[volume]),
+    )

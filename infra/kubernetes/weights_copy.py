@@ -19,6 +19,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods, weights_fetch
+from infra.kubernetes.weights import read_only_volume
 from planner import node_agents, weights
 from planner.plan import WeightsPlan
 
@@ -26,9 +27,6 @@ SCRIPT = Path(__file__).parent / "node_disk.sh"
 _SCRIPT_DIR = "/opt/node-disk"
 _MANIFEST = "zig-ai-weights.json"
 """weights_transfer/places.py."""
-
-# As node tuning does it, and for the same reasons.
-_COMMAND = f'exec nsenter --target 1 --mount --uts --ipc --net -- /bin/sh -c "$(cat {_SCRIPT_DIR}/node_disk.sh)"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +50,17 @@ class WeightsCopy(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: WeightsCopyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("zig-ai-aks:kubernetes:WeightsCopy", name, None, opts)
-        self._child = pulumi.ResourceOptions(parent=self)
+        child = pulumi.ResourceOptions(parent=self)
         labels = names.labels(names.WEIGHTS_COPY, "node-agent")
         metadata = {"name": names.WEIGHTS_COPY, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels}
         account = k8s.core.v1.ServiceAccount(
             f"{name}-account",
             metadata=metadata | {"annotations": {"azure.workload.identity/client-id": args.client_id}},
             automount_service_account_token=False,
-            opts=self._child,
+            opts=child,
         )
         files = weights_fetch.program_files() | {SCRIPT.name: SCRIPT.read_text()}
-        program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=files, opts=self._child)
+        program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=files, opts=child)
         timeout = f"{math.ceil((weights.GRANT_S + weights.MARGIN * args.plan.copy_s) / 60)}m"
         k8s.apps.v1.DaemonSet(
             name,
@@ -79,38 +77,15 @@ class WeightsCopy(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout),
             ),
         )
-        self._volume(name, args)
+        read_only_volume(
+            name,
+            names.node_weights_claim(args.plan.folder),
+            args.size,
+            # On each node its own. `Directory`: there must be one, and only a complete copy is one.
+            {"hostPath": {"path": f"{names.NODE_WEIGHTS_DIR}/{args.plan.folder}", "type": "Directory"}},
+            parent=self,
+        )
         self.register_outputs({})
-
-    def _volume(self, name: str, args: WeightsCopyArgs) -> None:
-        claim = names.node_weights_claim(args.plan.folder)
-        labels = names.labels(claim, "weights")
-        volume = k8s.core.v1.PersistentVolume(
-            f"{name}-volume",
-            metadata={"name": claim, "labels": labels},
-            spec={
-                "capacity": {"storage": args.size},
-                "accessModes": ["ReadOnlyMany"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                "storageClassName": "",
-                "claimRef": {"namespace": names.SERVICE_NAMESPACE, "name": claim},
-                # On each node its own. `Directory`: there must be one, and only a complete copy is one.
-                "hostPath": {"path": f"{names.NODE_WEIGHTS_DIR}/{args.plan.folder}", "type": "Directory"},
-            },
-            opts=self._child,
-        )
-        k8s.core.v1.PersistentVolumeClaim(
-            f"{name}-claim",
-            metadata={"name": claim, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
-            spec={
-                "accessModes": ["ReadOnlyMany"],
-                "storageClassName": "",
-                "volumeName": claim,
-                "resources": {"requests": {"storage": args.size}},
-            },
-            # The claim names the volume as text, which is no dependency that the engine could see.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[volume]),
-        )
 
 
 def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
@@ -132,7 +107,7 @@ def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
                 {
                     "name": "node-disk",
                     "image": args.node_image,
-                    "command": ["/bin/sh", "-c", _COMMAND],
+                    "command": pods.on_the_node(f"{_SCRIPT_DIR}/{SCRIPT.name}"),
                     "env": [{"name": "WEIGHTS_DIR", "value": names.NODE_WEIGHTS_DIR}],
                     "securityContext": {"privileged": True, "readOnlyRootFilesystem": True},
                     "resources": {"requests": node_agents.WEIGHTS_COPY.as_kubernetes, "limits": {"memory": "256Mi"}},
