@@ -25,8 +25,8 @@ import yaml
 from engines.envoy import ADMIN_PORT
 from local.name_server import NameServer
 from local.rendering import render
-from local.service import free_ports
 from local.substitutions import HOST, Around, coordinator_command
+from rehearsal.ports import free_ports
 from settings import files
 
 STACK = "dev"

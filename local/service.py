@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
@@ -31,6 +30,7 @@ from local.substitutions import (
     shard_command,
 )
 from rehearsal import processes
+from rehearsal.ports import free_ports
 
 MARK = "ZIG_AI_SERVE"
 """Each process of a service has this variable, with the service's folder."""
@@ -38,7 +38,6 @@ STEADY_SECONDS = 5.0
 """A process that ends sooner after its start is not started again."""
 CONFIG_FOLDER = "config"
 OBSERVER_PROGRAM = "prometheus"
-_TRIES = 100
 
 
 @dataclass(kw_only=True)
@@ -126,8 +125,8 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets
     folder = folder.resolve()
     coordinator = rendered.workload.coordinator
     addresses = [f"127.0.1.{number}" for number in range(1, rendered.pipelines + 1)]
-    [shared] = free_ports(1, *addresses)
-    free = free_ports(len(coordinator.ports) + 2)
+    [shared] = _ports(1, *addresses)
+    free = _ports(len(coordinator.ports) + 2)
     [serving] = rendered.workload.serving_ports
     ports = {each.number: port if each == serving else free.pop() for each in coordinator.ports} | {ADMIN_PORT: free.pop()}
     pipelines = _pipelines(rendered.workload.shard, addresses, shared, model, folder)
@@ -225,22 +224,13 @@ def _environment(command: Command, folder: Path) -> dict[str, str]:
     return os.environ | command.environment | {MARK: str(folder)}
 
 
-def free_ports(count: int, *addresses: str) -> list[int]:
+def _ports(count: int, *addresses: str) -> list[int]:
     """Each free on all of the addresses. Raises ServeError."""
-    addresses = addresses or (HOST,)
-    found: list[int] = []
-    with contextlib.ExitStack() as stack:
-        for _ in range(count + _TRIES):
-            port = 0
-            with contextlib.suppress(OSError):
-                for address in addresses:
-                    one = stack.enter_context(socket.socket())
-                    one.bind((address, port))
-                    port = one.getsockname()[1]
-                found.append(port)
-            if len(found) == count:
-                return found
-    raise ServeError(f"no port is free on {', '.join(addresses)}; on macOS: sudo ifconfig lo0 alias {addresses[-1]}")
+    try:
+        return free_ports(count, *addresses)
+    except OSError as error:
+        alias = f"; on macOS: sudo ifconfig lo0 alias {addresses[-1]}" if addresses else ""
+        raise ServeError(f"{error}{alias}") from None
 
 
 def _is_free(port: int) -> bool:

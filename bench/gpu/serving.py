@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gpu.arms import Arm
+from rehearsal.ports import free_port
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
@@ -57,7 +57,7 @@ def serving(arm: Arm, programs: Path, models: Path, logs: Path) -> Iterator[Serv
         environment = os.environ | dict(arm.environment) | (stack.enter_context(_mps(logs)) if arm.mps else {})
         processes, urls, commands = [], [], []
         for number in range(arm.servers):
-            port = _free_port()
+            port = free_port()
             command = [str(programs / "llama-server"), "--model", str(model), "--host", HOST, "--port", str(port), *arm.flags]
             log = logs / f"{arm.name.replace(' ', '-')}-{number}.log"
             output = stack.enter_context(log.open("w"))
@@ -115,9 +115,3 @@ def _mps(folder: Path) -> Iterator[dict[str, str]]:
         yield own
     finally:
         subprocess.run([MPS], input="quit\n", env=environment, check=False, capture_output=True, text=True, timeout=30)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return one.getsockname()[1]

@@ -10,10 +10,8 @@ import base64
 import contextlib
 import fcntl
 import os
-import random
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -29,6 +27,7 @@ import yaml
 
 from rehearsal import processes
 from rehearsal.layout import REPOSITORY, Layout
+from rehearsal.ports import free_ports
 
 HERE = Path(__file__).resolve().parent
 CLUSTER_MARK = "ZIG_REHEARSAL_CLUSTER"  # the part of a rehearsal's processes that lives as long as its cluster
@@ -109,7 +108,7 @@ def _create_command(layout: Layout) -> list[str]:
     ports = dict(
         zip(
             ("etcd-port", "kube-apiserver-port", "kube-controller-manager-port", "kube-scheduler-port", "controller-port"),
-            _free_ports(5),
+            _ports(5),
             strict=True,
         )
     )
@@ -123,21 +122,11 @@ def _create_command(layout: Layout) -> list[str]:
     return command
 
 
-def _free_ports(count: int) -> list[int]:
-    """Some at random, below those that a system gives to outgoing connections: one of these could be gone before its program listens."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 30_000), 10_000):
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise ControlPlaneError(f"fewer than {count} free TCP ports between 20000 and 29999")
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on."""
-    return _free_ports(1)[0]
+def _ports(count: int) -> list[int]:
+    try:
+        return free_ports(count)
+    except OSError as error:
+        raise ControlPlaneError(str(error)) from None
 
 
 @contextlib.contextmanager

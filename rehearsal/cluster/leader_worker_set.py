@@ -16,9 +16,10 @@ from pathlib import Path
 import yaml
 
 from rehearsal.cluster.api import Api, Cache
-from rehearsal.cluster.control_plane import free_port, program
+from rehearsal.cluster.control_plane import program
 from rehearsal.cluster.egress import EgressProxy
 from rehearsal.layout import Layout
+from rehearsal.ports import free_port
 
 NAMESPACE = "lws-system"  # the controller looks for its Secret there when it is not in a pod
 SECRET = "lws-webhook-server-cert"

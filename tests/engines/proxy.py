@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from engines.envoy import ADMIN_PORT, ProxyArgs, Route, bootstrap
 from engines.envoy_guard import Guard, secret_files
 from engines.envoy_pipelines import Pipelines
 from local.name_server import NameServer
+from rehearsal.ports import free_ports
 
 PIPELINE = Path(__file__).parent / "pipeline.py"
 COMPLETION = json.dumps({"prompt": "The future of artificial intelligence is", "max_tokens": 100, "temperature": 0.7})
@@ -78,21 +78,6 @@ def pipelines(*seconds):
     finally:
         for pipeline in made:
             pipeline.kill()
-
-
-def free_ports(count, *addresses):
-    """Each free on all of the addresses."""
-    found = []
-    with contextlib.ExitStack() as stack:
-        while len(found) < count:
-            port = 0
-            with contextlib.suppress(OSError):
-                for address in addresses or ("127.0.0.1",):
-                    one = stack.enter_context(socket.socket())
-                    one.bind((address, port))
-                    port = one.getsockname()[1]
-                found.append(port)
-    return found
 
 
 def arguments(*made, upstream=None, guard=None, **changes):

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import re
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,16 +14,11 @@ import yaml
 from local.rendering import render
 from local.service import HOST, MARK, service
 from rehearsal import processes
+from rehearsal.ports import free_port
 from toolchain.cache import Cache
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Cache.of_user().share / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return one.getsockname()[1]
 
 
 def wait_for(condition, seconds):

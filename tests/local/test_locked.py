@@ -12,9 +12,10 @@ from engines.envoy_guard import API_KEYS_FILE
 from local.errors import ServeError
 from local.rendering import render
 from local.service import service
+from rehearsal.ports import free_port
 from stacks import api_keys
 from tests.engines.certificates import authority, signed
-from tests.local.conftest import MODEL, free_port, quick_dev, wait_for
+from tests.local.conftest import MODEL, quick_dev, wait_for
 
 pytestmark = pytest.mark.engine
 

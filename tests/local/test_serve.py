@@ -15,7 +15,8 @@ import pytest
 
 from local.service import HOST, MARK, STEADY_SECONDS
 from rehearsal import processes
-from tests.local.conftest import MODEL, ROOT, free_port, wait_for
+from rehearsal.ports import free_port
+from tests.local.conftest import MODEL, ROOT, wait_for
 
 pytestmark = pytest.mark.engine
 

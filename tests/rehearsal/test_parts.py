@@ -15,11 +15,11 @@ from rich.console import Console
 from rehearsal import processes, report
 from rehearsal.azure.faults import parse
 from rehearsal.azure.subscription import load, names
-from rehearsal.cluster import control_plane
 from rehearsal.cluster.egress import EgressProxy
 from rehearsal.cluster.scheduling import PendingReport, unschedulable
 from rehearsal.engine import Outcome
 from rehearsal.layout import Layout
+from rehearsal.ports import free_ports
 from rehearsal.project import ProjectError, prepare, rehearsed
 from rehearsal.run import Options, Rehearsal, clean, run
 from tests.rehearsal.azure_client import AzureError
@@ -122,7 +122,7 @@ def test_a_clusters_ports_are_free_and_none_that_outgoing_connections_get(monkey
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         monkeypatch.setattr("random.sample", lambda ports, _: [port, *ports[:3]] if ports[-1] < 32_768 else ports)
-        assert port not in control_plane._free_ports(2)
+        assert port not in free_ports(2)
 
 
 def test_only_what_the_scheduler_cannot_place_is_unschedulable():
