@@ -1,7 +1,7 @@
 """What llama-server is told of each setting, read back from its command line; and why not, with what to use instead.
 
 A setting that no flag follows from is held by nothing but the engine's name (`Told.field` is empty). Those that have one value with
-which the engine can live are in `planner/engine_traits.py`: the planner gives them that value, and here it is in force.
+which the engine can live are in `planner/engine_traits/llama_cpp.py`: the planner gives them that value, and here it is in force.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from engines import llama_cpp_measured, proxied_told, read_back
 from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told
-from planner.engine_traits import TRAITS
+from planner.engine_traits import traits
 from settings import StackSettings
 from settings.leaves import leaves
 
@@ -100,7 +100,7 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
         *map(llama_cpp_measured.added, _environment(given, shard)),
         *(nowhere(_ENGINE, key, given[key], because, source) for key, because, source in _NO_FLAG if key in given),
         *(nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, _README) for key in given if key.startswith("sharding.affinityRules")),
-        *switches(_ENGINE, TRAITS[_ENGINE].without, given),
+        *switches(_ENGINE, traits(_ENGINE).without, given),
     )
 
 

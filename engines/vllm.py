@@ -19,7 +19,8 @@ from engines.images import image_reference
 from engines.vllm_told import told
 from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
 from planner import gpu_memory
-from planner.engine_traits import VLLM_ON_VOLTA, traits
+from planner.engine_traits import traits
+from planner.engine_traits.vllm import RELEASE_ON_VOLTA
 from planner.plan import Plan
 from settings import StackSettings
 
@@ -69,7 +70,7 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *(("--enforce-eager",) if without_cuda_graphs(settings) else ()),
         # A line for each health check would bury the rest.
         "--disable-uvicorn-access-log",
-        *(_of_volta(plan) if release(plan) == VLLM_ON_VOLTA else _of_others(settings, plan)),
+        *(_of_volta(plan) if release(plan) == RELEASE_ON_VOLTA else _of_others(settings, plan)),
     )
 
 
@@ -91,7 +92,7 @@ def _precision(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
 
 def quantization_method(plan: Plan) -> str:
     """Of a quantised checkpoint: what llm-compressor writes, or GPTQ, which alone runs on Volta (docs/features/quantization)."""
-    return "gptq" if release(plan) == VLLM_ON_VOLTA else "compressed-tensors"
+    return "gptq" if release(plan) == RELEASE_ON_VOLTA else "compressed-tensors"
 
 
 def _of_volta(plan: Plan) -> tuple[str, ...]:
@@ -143,7 +144,7 @@ def _environment(settings: StackSettings, plan: Plan) -> tuple[Env, ...]:
         # Each GPU has a process of its own.
         Env(name="OMP_NUM_THREADS", value=str(max(1, settings.shard.config.worker_threads // max(1, plan.pod.gpus)))),
     ]
-    if release(plan) == VLLM_ON_VOLTA:
+    if release(plan) == RELEASE_ON_VOLTA:
         ours += [Env(name="VLLM_USE_V1", value="0"), Env(name="VLLM_ATTENTION_BACKEND", value="XFORMERS")]
     else:
         # It gives up on its own engine after ten minutes otherwise.

@@ -12,7 +12,8 @@ from dataclasses import replace
 from engines import proxied_told, read_back
 from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told, Workload
-from planner.engine_traits import VLLM, VLLM_ON_VOLTA, traits
+from planner.engine_traits import traits
+from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA
 from planner.plan import Plan
 from settings import StackSettings
 from settings.leaves import leaves
@@ -29,7 +30,7 @@ _IN_THE_OLDER = {
 
 
 def _source(release: str, path: str) -> str:
-    return f"vllm-project/vllm v{release} {_IN_THE_OLDER.get(path, path) if release == VLLM_ON_VOLTA else path}"
+    return f"vllm-project/vllm v{release} {_IN_THE_OLDER.get(path, path) if release == RELEASE_ON_VOLTA else path}"
 
 
 _FLAGS: tuple[tuple[str, str], ...] = (
@@ -112,7 +113,7 @@ def told(workload: Workload, plan: Plan) -> tuple[Told, ...]:
         *(read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given),
         *_translated(settings, shard, release),
         *_stages(workload, given, release),
-        *(_of_volta(shard) if release == VLLM_ON_VOLTA else _of_others(settings, shard)),
+        *(_of_volta(shard) if release == RELEASE_ON_VOLTA else _of_others(settings, shard)),
         *(said for role, server in servers.items() if role != "coordinator" for said in _environment(given, role, server, shard, release)),
         *(nowhere(_ENGINE, key, given[key], because, _source(release, path)) for key, because, path in _NO_FLAG if key in given),
         *(
@@ -202,18 +203,18 @@ def _stages(workload: Workload, given: Mapping[str, str], release: str) -> Itera
 
 def _of_volta(shard: Server) -> Iterator[Told]:
     blocks = "the plan counts weights, buffers and cache, and the server is given so many blocks of 16 tokens"
-    where = _source(VLLM_ON_VOLTA, "vllm/config/cache.py")
+    where = _source(RELEASE_ON_VOLTA, "vllm/config/cache.py")
     yield _by(shard, "model.kvCache.maxCacheSize", "--num-gpu-blocks-override", blocks, where)
     kernels = "XFormers' kernels, fused too, and vLLM's own for the cache: FlashAttention 2 has none for this GPU"
     for key in ("flashAttention", "fusedAttention"):
         said = read_back.in_variable(f"model.attention.{key}", "shard", shard, "VLLM_ATTENTION_BACKEND")
-        source = _source(VLLM_ON_VOLTA, "vllm/platforms/cuda.py")
+        source = _source(RELEASE_ON_VOLTA, "vllm/platforms/cuda.py")
         yield replace(said, outcome="translated", given="XFORMERS", because=kernels, source=source)
 
 
 def _of_others(settings: StackSettings, shard: Server) -> Iterator[Told]:
     counted = "the plan counts weights, buffers and cache, and each GPU is given so many bytes of cache"
-    where = _source(VLLM, "vllm/config/cache.py")
+    where = _source(RELEASE, "vllm/config/cache.py")
     yield _by(shard, "model.kvCache.maxCacheSize", "--kv-cache-memory-bytes", counted, where)
     yield read_back.in_args("shard.config.memoryMapping", "shard", shard, "--safetensors-load-strategy")
     yield from _attention(settings, shard)
@@ -222,14 +223,14 @@ def _of_others(settings: StackSettings, shard: Server) -> Iterator[Told]:
         yield _by(shard, "caching.l1Cache.enabled", "--kv-offloading-backend", kept, where)
         yield read_back.in_args("caching.l1Cache.size", "shard", shard, "--kv-offloading-size")
         age = "nothing is dropped for its age, but when room is needed: the least recently used first"
-        source = _source(VLLM, "vllm/v1/kv_offload/lru_manager.py")
+        source = _source(RELEASE, "vllm/v1/kv_offload/lru_manager.py")
         yield nowhere(_ENGINE, "caching.l1Cache.ttl", str(settings.caching.l1_cache.ttl), age, source)
     else:
         yield nowhere(_ENGINE, "caching.l1Cache.enabled", "false", "nothing is kept on the host", where)
 
 
 def _attention(settings: StackSettings, shard: Server) -> Iterator[Told]:
-    asked, table = settings.model.attention, _source(VLLM, "docs/design/attention_backends.md")
+    asked, table = settings.model.attention, _source(RELEASE, "docs/design/attention_backends.md")
     keys = ("model.attention.flashAttention", "model.attention.fusedAttention")
     if "--attention-backend" not in shard.args:
         because = "models with one latent vector for all heads have kernels of their own, of which vLLM takes the best for the GPU"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from planner import catalogue, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
-from planner.engine_traits import TRAITS, traits
+from planner.engine_traits import NAMES, traits
 from planner.layers import most_sharing_heads, shares_heads, split_layers
 from planner.layout import Layout, layout
 from planner.plan import Finding, GpuSize, Plan
@@ -203,7 +203,7 @@ def _unguarded(settings: StackSettings, known: _Known) -> Iterator[Problem]:
                 consequence=f"the coordinator of {settings.engine} is an image of your own, whose configuration has no such key: it would "
                 "answer everybody, in plain text",
                 fix=f"leave {key} out and put a gateway in front, or an engine whose coordinator is the proxy of this project: "
-                f"{', '.join(name for name, engine in TRAITS.items() if engine.proxied)}",
+                f"{', '.join(name for name in NAMES if traits(name).proxied)}",
             )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from planner.catalogue import ModelShape
-from planner.engine_traits import TRAITS
+from planner.engine_traits import traits
 from planner.memory import weights_gib
 from planner.plan import GpuSize, WeightsPlan
 from settings import Problem, StackSettings
@@ -38,7 +38,7 @@ Source: MicrosoftDocs/azure-docs includes/azure-storage-account-limits-standard.
 
 def copied_to_nodes(settings: StackSettings) -> bool:
     """Whether each node keeps a copy on its own disk: the guide's second cache level, for engines that have none of their own."""
-    return settings.model.source is not None and settings.caching.l2_cache.enabled and not TRAITS[settings.engine].own_weight_cache
+    return settings.model.source is not None and settings.caching.l2_cache.enabled and not traits(settings.engine).own_weight_cache
 
 
 def weights_plan(settings: StackSettings, size: GpuSize, shape: ModelShape) -> WeightsPlan:
@@ -48,7 +48,7 @@ def weights_plan(settings: StackSettings, size: GpuSize, shape: ModelShape) -> W
     return WeightsPlan(
         source=model.source,
         folder=f"{re.sub(_NO_NAME, '-', model.name)}-{source.hash}" if source else model.name,
-        file=TRAITS[settings.engine].weights_file,
+        file=traits(settings.engine).weights_file,
         gib=gib,
         # Written, and read back once.
         fetch_wait_s=GRANT_S + 2 * _seconds(gib, SLOWEST_FETCH_MB_S),
@@ -66,7 +66,7 @@ _NO_NAME = r"[^A-Za-z0-9._-]"
 def stored_gib(settings: StackSettings, shape: ModelShape) -> float:
     """What the files take: of one file as it is served; a folder is counted as published, in 16 bits, which an engine makes smaller."""
     quantization = settings.model.quantization
-    as_served = TRAITS[settings.engine].weights_file is not None and quantization.enabled
+    as_served = traits(settings.engine).weights_file is not None and quantization.enabled
     return weights_gib(shape, 0, shape.layers - 1, quantization.precision if as_served else "fp16")
 
 
@@ -85,7 +85,7 @@ def load_mb_s(settings: StackSettings, size: GpuSize) -> float:
 def load_s(settings: StackSettings, size: GpuSize, shape: ModelShape) -> float:
     """Seconds from a pod's start until all pods of its node have read their weights, from the node's disk or from the storage."""
     pods = max(1, size.gpus // max(1, settings.shard.resources.limits.nvidia_gpu or 1))
-    each_gib = stored_gib(settings, shape) / (1 if TRAITS[settings.engine].whole_pipeline_in_a_pod else settings.sharding.shards_count)
+    each_gib = stored_gib(settings, shape) / (1 if traits(settings.engine).whole_pipeline_in_a_pod else settings.sharding.shards_count)
     return _seconds(each_gib * pods, load_mb_s(settings, size))
 
 
@@ -95,7 +95,7 @@ def _seconds(gib: float, mb_s: float) -> float:
 
 def source_problems(settings: StackSettings) -> list[Problem]:
     """A source that the engine could not read, however it is fetched."""
-    source, file = settings.model.weight_source, TRAITS[settings.engine].weights_file
+    source, file = settings.model.weight_source, traits(settings.engine).weights_file
     if source is None or file is None:
         return []
     if source.many:

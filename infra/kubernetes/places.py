@@ -8,7 +8,7 @@ from dataclasses import replace
 from engines.workload import FieldPath, Role, Told, Workload
 from infra.kubernetes import names, prometheus_config, zones
 from infra.place import PLAN, Lines, Place, Resource, below, path_text
-from planner.engine_traits import TRAITS
+from planner.engine_traits import traits
 from planner.placement import ZONE
 from planner.plan import Plan
 from settings import StackSettings
@@ -211,7 +211,7 @@ def _weights(plan: Plan) -> Lines:
         yield "caching.l2Cache.enabled", copy(f"{_CONTAINER}.env[FOLDER].value", plan.weights.folder)
         yield "caching.l2Cache.size", volume("spec.capacity.storage")
         yield "caching.l2Cache.persistent", _lasting(volume, plan)
-    elif not TRAITS[settings.engine].own_weight_cache:
+    elif not traits(settings.engine).own_weight_cache:
         asked = settings.caching.l2_cache.enabled
         known = {"outcome": "not supported", "because": "without model.source there is nothing to copy"} if asked else {}
         for name in ("enabled", "size", "persistent"):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from planner.choices.load import Load
 from planner.choices.serving import Pipeline
-from planner.engine_traits import TRAITS
+from planner.engine_traits import NAMES, traits
 from planner.performance import asking
 from planner.performance.estimate import Range
 from planner.performance.reading import MOST_CONCURRENCY, MOST_TOKENS, Impossible
@@ -61,7 +61,7 @@ class Entry(BaseModel):
     requests_s: _Figure | None = None
 
 
-_SPLITS_LAYERS = {traits.performs_like for traits in TRAITS.values() if traits.whole_pipeline_in_a_pod}
+_SPLITS_LAYERS = {each.performs_like for each in map(traits, NAMES) if each.whole_pipeline_in_a_pod}
 QUANTITIES = ("ttft_ms", "tpot_ms", "latency_s", "throughput_tok_s", "requests_s")
 
 

@@ -7,7 +7,7 @@ from planner.choices import lines
 from planner.choices.assessment import Assessment
 from planner.choices.choice import Choice
 from planner.choices.verdicts import seconds
-from planner.engine_traits import TRAITS
+from planner.engine_traits import traits
 from planner.gpu_memory import Parallel
 from planner.wording import count
 
@@ -25,8 +25,8 @@ def asked(assessment: Assessment) -> str:
 
 def basis(assessment: Assessment) -> str:
     """Whose measurements stand behind the predictions, and what counts as meeting a target."""
-    traits = TRAITS[assessment.asked.engine]
-    whose = traits.performs_like + ("" if traits.measured else f", as there are none of {assessment.asked.engine}")
+    of_engine = traits(assessment.asked.engine)
+    whose = of_engine.performs_like + ("" if of_engine.measured else f", as there are none of {assessment.asked.engine}")
     sized = "the estimate" if assessment.wish.expected else "the slow end of the estimate's range"
     return (
         f"Predicted from measurements of {whose}, for the average request (~ beyond what was measured). A target is met when {sized} does."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner import engine_traits
 from planner.gpu_memory import gpus_of_shard, missing_gib
 from planner.layers import most_sharing_heads
 from planner.rules.rule import Advice, Situation
@@ -13,7 +12,7 @@ from settings.leaves import document, with_values
 
 
 def without(at: Situation) -> Iterator[Advice]:
-    for one in engine_traits.differing(at.traits, document(at.settings)):
+    for one in at.traits.lacks(document(at.settings)):
         yield Advice(code="ENGINE-001", outcome="not supported", path=one.path, value=one.value, because=one.because, source=one.source)
 
 
@@ -32,7 +31,7 @@ def whole_pipelines(at: Situation) -> Iterator[Advice]:
 
 def _pods_of(at: Situation, code: str, pods: int, gpus: int, because: str) -> Iterator[Advice]:
     """So many pods of so many GPUs for each pipeline."""
-    source = "planner/engine_traits.py"
+    source = "planner/engine_traits"
     if pods != at.settings.sharding.shards_count:
         yield Advice(code=code, outcome="adjusted", path=("sharding", "shardsCount"), value=pods, because=because, source=source)
     for side in ("requests", "limits"):
@@ -100,7 +99,7 @@ def weight_types(at: Situation) -> Iterator[Advice]:
             path=("model", "quantization", "precision"),
             value="int8",
             because=f"{at.settings.engine} has no weights in {quantization.precision}; int8 takes about the same memory",
-            source="planner/engine_traits.py",
+            source="planner/engine_traits",
         )
 
 
@@ -113,7 +112,7 @@ def cache_compression(at: Situation) -> Iterator[Advice]:
             path=("model", "attention", "flashAttention"),
             value=True,
             because="model.kvCache.compression holds the values in 8 bits, which only the flash attention kernels of this engine read",
-            source="planner/engine_traits.py",
+            source="planner/engine_traits",
         )
 
 
@@ -126,7 +125,7 @@ def sequences(at: Situation) -> Iterator[Advice]:
             path=("coordinator", "config", "dynamicBatching", "maxBatchSize"),
             value=most,
             because=f"{at.settings.engine} runs at most {most} requests at once in one process",
-            source="planner/engine_traits.py",
+            source="planner/engine_traits",
         )
 
 

@@ -10,7 +10,7 @@ from engines import ENGINES, proxied, ray_group
 from engines.vllm import HTTP, attention_backend, model_path
 from infra.endpoints import endpoints
 from planner import plan as make_plan
-from planner.engine_traits import VLLM, VLLM_ON_VOLTA
+from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA
 from planner.memory import kv_bytes_per_token
 from settings import files
 from settings.leaves import with_values
@@ -118,7 +118,7 @@ def test_each_variable_of_vllm_is_one_of_the_pinned_release(variant):
 
 def test_the_lists_are_of_both_releases():
     """And tell them apart: each has flags that the other does not know."""
-    (new, _), (old, variables) = vllm_flags.known(VLLM), vllm_flags.known(VLLM_ON_VOLTA)
+    (new, _), (old, variables) = vllm_flags.known(RELEASE), vllm_flags.known(RELEASE_ON_VOLTA)
     assert "--kv-cache-memory-bytes" in new and "--kv-cache-memory-bytes" not in old
     assert "--disable-log-requests" in old and "--disable-log-requests" not in new
     assert "VLLM_USE_V1" in variables
@@ -167,7 +167,7 @@ def test_the_leader_becomes_the_server_with_the_containers_arguments_once_all_ar
 
 
 @pytest.mark.parametrize(
-    ("size", "release"), [(V100S, VLLM_ON_VOLTA), (A100S, VLLM), (H100S, VLLM), ("Standard_ND128isr_NDR_GB200_v6", VLLM)]
+    ("size", "release"), [(V100S, RELEASE_ON_VOLTA), (A100S, RELEASE), (H100S, RELEASE), ("Standard_ND128isr_NDR_GB200_v6", RELEASE)]
 )
 def test_a_v100_gets_the_last_release_that_has_code_for_it(size, release):
     workload, _ = rendered(asked(size))
@@ -349,7 +349,7 @@ def test_what_every_pod_of_a_group_has_is_told_of_the_workers_too(v100s):
 
 def test_sources_name_the_release_that_runs(variant):
     workload, _ = rendered(variant)
-    other = {VLLM: VLLM_ON_VOLTA, VLLM_ON_VOLTA: VLLM}[release_of(workload.shard)]
+    other = {RELEASE: RELEASE_ON_VOLTA, RELEASE_ON_VOLTA: RELEASE}[release_of(workload.shard)]
     assert not [said for said in workload.told if f"v{other}" in said.source]
 
 

@@ -13,7 +13,7 @@ from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
 from infra.endpoints import shard_dns_names
 from infra.kubernetes.pods import environment
 from planner import plan as make_plan
-from planner.engine_traits import TRAITS
+from planner.engine_traits import NAMES
 from settings import StackSettings, files
 from settings.quantities import Duration
 
@@ -54,7 +54,7 @@ def test_each_engine_is_found_by_its_own_name():
 
 
 def test_the_planner_knows_each_engine_that_settings_may_name():
-    assert set(ENGINES) == set(TRAITS) == set(get_args(StackSettings.model_fields["engine"].annotation))
+    assert set(ENGINES) == set(NAMES) == set(get_args(StackSettings.model_fields["engine"].annotation))
 
 
 def test_ports_and_paths_are_the_services_contract(workload):

@@ -15,7 +15,7 @@ from planner.choices.choice import Wish, bits
 from planner.choices.forms import forms
 from planner.choices.load import load_of
 from planner.choices.verdicts import predict, verdicts
-from planner.engine_traits import TRAITS
+from planner.engine_traits import traits
 from planner.planning import shape_of
 from settings import SettingsError, files
 from settings.leaves import with_values
@@ -152,9 +152,9 @@ def test_no_deeper_pipeline_where_one_serves_the_load_with_fewer_stages():
 
 
 def test_only_what_the_engine_can_deploy():
-    traits = TRAITS["llama_cpp"]
+    of_engine = traits("llama_cpp")
     for choice in found("one process").found.choices:
-        assert choice.settings.sharding.shards_count == 1 and choice.precision in traits.weight_precisions
+        assert choice.settings.sharding.shards_count == 1 and choice.precision in of_engine.weight_precisions
         assert choice.parallel.tensor == 1
 
 

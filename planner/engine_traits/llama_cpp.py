@@ -1,0 +1,100 @@
+"""llama.cpp's facts are of the version that engines/llama_cpp.py names."""
+
+from planner.engine_traits.traits import EngineTraits, Without
+
+_SOURCE = "ggml-org/llama.cpp b11434"
+
+_WITHOUT = (
+    Without(
+        path=("shard", "config", "useHugePages"),
+        value=False,
+        because="llama-server takes no hugetlbfs pages; what it allocates on the host has transparent ones by nodeTuning",
+        source=f"{_SOURCE} src/llama-mmap.cpp",
+    ),
+    Without(
+        path=("nodeTuning", "hugePages2Mi"),
+        value=0,
+        because="nothing takes these pages with this engine, and each node would set them aside all the same",
+        source=f"{_SOURCE} src/llama-mmap.cpp",
+    ),
+    Without(
+        path=("shard", "config", "memoryAllocator"),
+        value="glibc",
+        because="the image has no other allocator, and weights and cache are not taken from it",
+        source=f"{_SOURCE} .devops/cuda.Dockerfile",
+    ),
+    Without(
+        path=("model", "kvCache", "enabled"),
+        value=True,
+        because="llama-server always has a cache; without one each token would compute the whole text anew",
+        source=f"{_SOURCE} src/llama-context.cpp",
+    ),
+    Without(
+        path=("model", "kvCache", "evictionPolicy"),
+        value="lru",
+        because="a request takes the free slot whose text begins alike, else the one used least recently; there is no other order",
+        source=f"{_SOURCE} tools/server/server-context.cpp, get_available_slot",
+    ),
+    Without(
+        path=("model", "kvCache", "preAllocate"),
+        value=True,
+        because="the whole cache is allocated at start; there is no other way",
+        source=f"{_SOURCE} src/llama-context.cpp",
+    ),
+    Without(
+        path=("model", "attention", "sparseAttention", "enabled"),
+        value=False,
+        because="a sliding window is the model's own, written in its GGUF file; to give another model one would change its answers",
+        source=f"{_SOURCE} src/llama-hparams.h, n_swa",
+    ),
+    Without(
+        path=("model", "compilation", "tensorrt", "enabled"),
+        value=False,
+        because="llama.cpp runs its own CUDA kernels; no compiled engine of TensorRT",
+        source=f"{_SOURCE} ggml/src/ggml-cuda",
+    ),
+    Without(
+        path=("model", "compilation", "onnxRuntime", "enabled"),
+        value=False,
+        because="llama.cpp runs its own CUDA kernels, with CUDA graphs by default; no ONNX Runtime",
+        source=f"{_SOURCE} ggml/src/ggml-cuda",
+    ),
+    Without(
+        path=("caching", "l1Cache", "enabled"),
+        value=False,
+        because="the proxy in front of llama-server keeps no answers; prompts that begin alike reuse the KV cache of their slot",
+        source="docs/adr/0006-envoy-is-the-coordinator.md",
+    ),
+    Without(
+        path=("caching", "l3Cache", "enabled"),
+        value=False,
+        because="neither the proxy nor llama-server speaks to Redis, which would be paid for and idle",
+        source="docs/adr/0006-envoy-is-the-coordinator.md",
+    ),
+    Without(
+        path=("profiling", "enabled"),
+        value=False,
+        because="llama-server reads no profiling file; its /metrics has tokens and seconds of prompts and answers",
+        source=f"{_SOURCE} tools/server/server-task.cpp",
+    ),
+)
+
+TRAITS = EngineTraits(
+    proxied=True,
+    whole_pipeline_in_a_pod=True,
+    # Kernels of its own, with variants for Volta and Turing: ggml/src/ggml-cuda/fattn.cu.
+    flash_attention_2=False,
+    # Eight-bit dot products (dp4a) from compute capability 6.1 on: ggml/src/ggml-cuda/mmq.cu, common.cuh.
+    int8_needs_tensor_cores=False,
+    weights_file="model.gguf",
+    own_weight_cache=False,
+    # ggml/include/ggml.h has no 8-bit float for weights.
+    weight_precisions=frozenset({"fp16", "bf16", "int8", "int4"}),
+    # src/llama-context.cpp: a quantized V cache requires Flash Attention.
+    compressed_cache_needs_flash_attention=True,
+    timeout_covers_answers=True,
+    # src/llama-cparams.h, LLAMA_MAX_SEQ.
+    most_sequences=256,
+    performs_like="llama.cpp",
+    without=_WITHOUT,
+)

@@ -1,0 +1,65 @@
+"""What the planner must know of an engine on one kind of GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from settings.explaining import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Without:
+    """A setting that an engine cannot follow, and the one value of it that says what the engine does."""
+
+    path: Path
+    value: Any
+    because: str
+    """Why, and what to use instead; a clause without a capital or a full stop."""
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineTraits:
+    proxied: bool
+    """It has no coordinator of its own: a proxy is one, which keeps no answers, speaks TLS and asks for API keys."""
+    whole_pipeline_in_a_pod: bool
+    """One process holds all layers, split over the GPUs of its pod; there are no stages in other pods."""
+    tensor_parallel: bool = False
+    """The GPUs of a pod share each layer by its attention heads, so their number must divide those."""
+    splits_prompts: bool = True
+    """A prompt longer than a batch of tokens is read in several; without it a batch holds the longest prompt there may be."""
+    keeps_prompts_on_host: bool = False
+    """`caching.l1Cache.size` is of the host's memory, for what a pipeline's pods have computed of prompts."""
+    release: str = ""
+    """Of the engine, whose facts these are; empty where there is one for all GPUs."""
+    flash_attention_2: bool
+    """Flash attention is the FlashAttention-2 library, which needs compute capability 8.0."""
+    int8_needs_tensor_cores: bool
+    """Without INT8 tensor cores, INT8 weights are multiplied in FP16."""
+    weights_file: str | None
+    """Name of the one file that the weights are, in their folder; None when the engine reads the folder as it was published."""
+    own_weight_cache: bool
+    """It keeps its own copy of the weights on the disk of `caching.l2Cache`; without one, a node's copy is that level."""
+    weight_precisions: frozenset[str]
+    """Of `model.quantization.precision`."""
+    compressed_cache_needs_flash_attention: bool
+    timeout_covers_answers: bool
+    """`shard.config.networkTimeout` is how long a pipeline may be silent, and so ends an answer that is not streamed."""
+    most_sequences: int | None
+    """That run at once in one pipeline; None where the engine has no bound of its own."""
+    performs_like: str
+    """Whose measurements stand for it: an engine of `planner.performance.asking.ENGINES`."""
+    measured: bool = True
+    """Whether those are of the engine itself."""
+    without: tuple[Without, ...] = ()
+
+    def lacks(self, document: dict[str, Any]) -> Iterator[Without]:
+        """What a stack asks that the engine is without; `document` as `settings.leaves.document` makes it."""
+        for one in self.without:
+            value: Any = document
+            for part in one.path:
+                value = value[part]
+            if value != one.value:
+                yield one

@@ -1,0 +1,138 @@
+"""vLLM's facts: two sets, as the V100 needs an older release. docs/adr/0007-vllm-by-gpu-generation.md."""
+
+from dataclasses import replace
+
+from planner.engine_traits.traits import EngineTraits, Without
+
+RELEASE = "0.17.1"
+"""For compute capability 7.5 and higher: the last whose image has Ray (requirements/cuda.txt; 0.18.0 has it no more)."""
+RELEASE_ON_VOLTA = "0.8.5.post1"
+"""The last whose image has PyTorch for CUDA 12.4. From 0.9.0 on it is CUDA 12.8 (docker/Dockerfile), and PyTorch 2.7's wheels for that
+have no code for compute capability 7.0 (pytorch/pytorch#147607, vllm-project/vllm#19185)."""
+
+_IN_THE_OLDER = {
+    "vllm/config/cache.py": "vllm/config.py",
+    "vllm/config/model.py": "vllm/config.py",
+    "vllm/v1/core/block_pool.py": "vllm/core/evictor.py",
+    "vllm/v1/worker/gpu_worker.py": "vllm/worker/cache_engine.py",
+    "docs/usage/metrics.md": "docs/source/serving/metrics.md",
+}
+"""Where the older release has what the newer one has elsewhere."""
+
+_WITHOUT = (
+    Without(
+        path=("shard", "config", "useHugePages"),
+        value=False,
+        because="vLLM allocates on the host by PyTorch, which takes no hugetlbfs pages; it has transparent ones by nodeTuning",
+        source="vllm/envs.py",
+    ),
+    Without(
+        path=("nodeTuning", "hugePages2Mi"),
+        value=0,
+        because="nothing takes these pages with this engine, and each node would set them aside all the same",
+        source="vllm/envs.py",
+    ),
+    Without(
+        path=("shard", "config", "memoryAllocator"),
+        value="glibc",
+        because="the image has no other allocator, and weights and cache are not taken from it",
+        source="docker/Dockerfile",
+    ),
+    Without(
+        path=("model", "kvCache", "enabled"),
+        value=True,
+        because="vLLM is built on its paged cache; without one each token would compute the whole text anew",
+        source="vllm/config/cache.py, CacheConfig",
+    ),
+    Without(
+        path=("model", "kvCache", "evictionPolicy"),
+        value="lru",
+        because="blocks that nothing uses are dropped when room is needed, the least recently used first; there is no other order",
+        source="vllm/v1/core/block_pool.py",
+    ),
+    Without(
+        path=("model", "kvCache", "preAllocate"),
+        value=True,
+        because="the whole cache is allocated at start; there is no other way",
+        source="vllm/v1/worker/gpu_worker.py",
+    ),
+    Without(
+        path=("model", "attention", "sparseAttention", "enabled"),
+        value=False,
+        because="a sliding window is the model's own, written in its config.json; to give another model one would change its answers",
+        source="vllm/config/model.py, get_sliding_window",
+    ),
+    Without(
+        path=("model", "compilation", "tensorrt", "enabled"),
+        value=False,
+        because="vLLM runs its own kernels, compiled by torch.compile; no compiled engine of TensorRT",
+        source="docker/Dockerfile",
+    ),
+    Without(
+        path=("model", "compilation", "onnxRuntime", "enabled"),
+        value=False,
+        because="vLLM runs its own kernels, with CUDA graphs by default; no ONNX Runtime",
+        source="docker/Dockerfile",
+    ),
+    Without(
+        path=("caching", "l3Cache", "enabled"),
+        value=False,
+        because="vLLM keeps no cache in Redis by itself; LMCache, which does, is not in the image (INSTALL_KV_CONNECTORS), and the "
+        "stack's Redis takes Entra tokens only",
+        source="docker/Dockerfile",
+    ),
+    Without(
+        path=("profiling", "enabled"),
+        value=False,
+        because="vLLM reads no profiling file; its /metrics has histograms of each phase of a request",
+        source="docs/usage/metrics.md",
+    ),
+)
+"""What both releases are without; `source` is a path in the newer one."""
+
+_ON_VOLTA_WITHOUT = (
+    Without(
+        path=("shard", "config", "memoryMapping"),
+        value=True,
+        because="this release maps safetensors files always",
+        source=f"vllm-project/vllm v{RELEASE_ON_VOLTA} vllm/model_executor/model_loader/weight_utils.py",
+    ),
+    Without(
+        path=("caching", "l1Cache", "enabled"),
+        value=False,
+        because="on a V100 vLLM cannot reuse the cache of prompts that begin alike: its Triton kernel for that crashes there",
+        source="vllm-project/vllm#13738, vllm-project/vllm#8024",
+    ),
+)
+
+
+def _cited(one: Without, release: str) -> Without:
+    """With its source in that release."""
+    file, comma, part = one.source.partition(",")
+    there = _IN_THE_OLDER.get(file, file) if release == RELEASE_ON_VOLTA else file
+    return replace(one, source=f"vllm-project/vllm v{release} {there}{comma}{part}")
+
+
+def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on_host: bool) -> EngineTraits:
+    return EngineTraits(
+        whole_pipeline_in_a_pod=False,
+        proxied=True,
+        tensor_parallel=True,
+        splits_prompts=splits_prompts,
+        keeps_prompts_on_host=keeps_prompts_on_host,
+        release=release,
+        flash_attention_2=True,
+        int8_needs_tensor_cores=True,
+        weights_file=None,
+        own_weight_cache=False,
+        weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}),
+        compressed_cache_needs_flash_attention=False,
+        timeout_covers_answers=True,
+        most_sequences=None,
+        performs_like="vllm",
+        without=(*(_cited(one, release) for one in _WITHOUT), *more),
+    )
+
+
+TRAITS = _traits(RELEASE, splits_prompts=True, keeps_prompts_on_host=True)
+ON_VOLTA = _traits(RELEASE_ON_VOLTA, *_ON_VOLTA_WITHOUT, splits_prompts=False, keeps_prompts_on_host=False)
