@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from planner.gpu_memory import gpus_of_shard, missing_gib
-from planner.layers import most_sharing_heads
+from planner.layers import most_sharing_heads, shares_heads
+from planner.placement import nodes_for
 from planner.rules.rule import Advice, Situation
 from settings.leaves import document, with_values
 
@@ -21,12 +22,26 @@ def whole_pipelines(at: Situation) -> Iterator[Advice]:
     if not at.traits.whole_pipeline_in_a_pod or shards == 1:
         return
     each = gpus_of_shard(at.settings)
-    gpus = min(shards * each, at.size.gpus)
+    most = min(shards * each, at.size.gpus)
+    gpus = next((count for count in range(most, 0, -1) if _costs_no_more(at, 1, count) and (count == most or _fits(at, 1, count))), most)
     because = (
-        f"{at.settings.engine} keeps all layers of a pipeline in one process: {shards} shards of {_gpus(each)} become one of "
-        f"{_gpus(gpus)}" + (f", which is all that a {at.size.name} has" if gpus < shards * each else "")
+        f"{at.settings.engine} keeps all layers of a pipeline in one process: {shards} shards of {_gpus(each)} become one of {_gpus(gpus)}"
     )
+    if gpus < most:
+        because += f", as {_gpus(most)} each would take {_nodes(at, 1, most)} nodes instead of {_nodes(at, 1, gpus)}"
+    elif gpus < shards * each:
+        because += f", which is all that a {at.size.name} has"
     yield from _pods_of(at, "ENGINE-002", 1, gpus, because)
+
+
+def _nodes(at: Situation, pods: int, gpus: int) -> int:
+    """That so many pods of so many GPUs for each pipeline take, by their GPUs."""
+    return nodes_for(at.settings.sharding.pipelines * pods, at.size.gpus // gpus)
+
+
+def _costs_no_more(at: Situation, pods: int, gpus: int) -> bool:
+    """Than the shards that were asked for: larger ones may leave GPUs of a node idle."""
+    return _nodes(at, pods, gpus) <= _nodes(at, at.settings.sharding.shards_count, min(gpus_of_shard(at.settings), at.size.gpus))
 
 
 def _pods_of(at: Situation, code: str, pods: int, gpus: int, because: str) -> Iterator[Advice]:
@@ -46,29 +61,42 @@ def tensor_parallel(at: Situation) -> Iterator[Advice]:
     if not at.traits.tensor_parallel:
         return
     shards, each = at.settings.sharding.shards_count, gpus_of_shard(at.settings)
-    there = at.size.gpus
-    pods, gpus, why = 1, most_sharing_heads(at.shape, min(shards * each, there)), "on which the model fits"
     if at.settings.gpu_pool.mig:
-        gpus, why = 1, "as NCCL connects no instances of a cut GPU"
-    elif gpus == each:
+        pods, gpus, why = 1, 1, "as NCCL connects no instances of a cut GPU"
+    elif most_sharing_heads(at.shape, min(shards * each, at.size.gpus)) == each:
         return
-    elif not _fits(at, gpus):
-        gpus, why = most_sharing_heads(at.shape, there), "as the model needs"
-        pods = _stages(at, math.ceil(shards * each / gpus))
+    else:
+        pods, gpus, why = _sharing(at, shards * each)
     because = (
         f"the GPUs of a shard share each layer and work on a token at once, while shards take turns: {_shards(shards)} of {_gpus(each)} "
         f"become {_shards(pods)} of {_gpus(gpus)}, {why}"
     )
-    if not at.settings.gpu_pool.mig and gpus < min(shards * each, there):
-        because += f"; {at.shape.name} has {at.shape.heads} attention heads and {at.shape.kv_heads} with keys and values to divide"
     yield from _pods_of(at, "ENGINE-006", pods, gpus, because)
 
 
-def _fits(at: Situation, gpus: int) -> bool:
-    """Whether one pod of so many GPUs holds the model, within the share of their memory that rules after this one leave."""
+def _sharing(at: Situation, asked_gpus: int) -> tuple[int, int, str]:
+    """Pods of a pipeline, GPUs of each, and why: one pod if the model fits it, else the largest that there can be, as many as make up
+    the GPUs asked for. Where those cost more nodes than what was asked for, fewer or smaller ones that do not, if the model fits them."""
+    one = 1, most_sharing_heads(at.shape, min(asked_gpus, at.size.gpus))
+    largest = most_sharing_heads(at.shape, at.size.gpus)
+    several = _stages(at, math.ceil(asked_gpus / largest)), largest
+    smaller = [(_stages(at, max(1, asked_gpus // gpus)), gpus) for gpus in range(largest, 0, -1) if shares_heads(at.shape, gpus)]
+    fit, why = one if _fits(at, *one) else several, "on which the model fits" if _fits(at, *one) else "as the model needs"
+    if not _costs_no_more(at, *fit):
+        for pods, gpus in smaller:
+            if _costs_no_more(at, pods, gpus) and _fits(at, pods, gpus):
+                more = f"{_shards(fit[0])} of {_gpus(fit[1])} would take {_nodes(at, *fit)} nodes instead of {_nodes(at, pods, gpus)}"
+                return pods, gpus, f"as {more}"
+    if fit[1] < min(asked_gpus, at.size.gpus):
+        why += f"; {at.shape.name} has {at.shape.heads} attention heads and {at.shape.kv_heads} with keys and values to divide"
+    return *fit, why
+
+
+def _fits(at: Situation, pods: int, gpus: int) -> bool:
+    """Whether so many pods of so many GPUs hold the model, within the share of their memory that rules after this one leave."""
     fraction = min(at.settings.shard.config.gpu_memory_fraction, at.settings.targets.gpu_memory.fraction)
     changed = {
-        ("sharding", "shardsCount"): 1,
+        ("sharding", "shardsCount"): pods,
         ("shard", "resources", "limits", "nvidia.com/gpu"): gpus,
         ("shard", "config", "gpuMemoryFraction"): fraction,
         ("model", "compilation", "tensorrt", "enabled"): False,

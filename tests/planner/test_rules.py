@@ -517,6 +517,14 @@ def test_the_proxys_memory_is_what_was_measured():
     assert measured["bytes_a_body_byte"] == pytest.approx(proxy_memory.BYTES_A_BODY_BYTE, rel=0.05)
 
 
+def test_gpus_are_not_paid_for_to_stand_idle():
+    """Fifteen GPUs are on two nodes of eight, but three pods of five are not; three of four are, and hold the model."""
+    made = plan(llama_cpp(gpuPool={"vmSize": "Standard_ND96amsr_A100_v4", "zones": []}, sharding={"shardsCount": 5, "pipelines": 3}))
+    assert layout_of(made) == (1, 4, 2)
+    [because] = {finding.because for finding in made.findings if finding.code == "ENGINE-002"}
+    assert because.endswith("become one of 4 GPUs, as 5 GPUs each would take 3 nodes instead of 2")
+
+
 def test_no_redis_is_bought_for_an_engine_that_does_not_ask_it():
     assert plan(settings()).redis_sku and not plan(llama_cpp()).redis_sku
 
@@ -540,9 +548,11 @@ FEW_HEADS = {"name": "qwen2-7b"}
         # 28 heads, four of them with keys and values: of eight GPUs four.
         (vllm("Standard_ND96isr_H100_v5", model=FEW_HEADS, sharding={"shardsCount": 1}, shard=resources("5", "9Gi", gpus=8)), 1, 4, 1),
         (vllm("Standard_NC96ads_A100_v4", sharding={"shardsCount": 1}, shard=resources("5", "109Gi", gpus=3)), 1, 2, 1),
-        # Ten pods of one GPU are three nodes of four, or four where each is to have as many layers.
+        # Ten pods of one GPU are three nodes of four; not four where each is to have as many layers, as two do.
         (vllm("Standard_NC24s_v3", sharding={"shardsCount": 10}), 3, 4, 3),
-        (vllm("Standard_NC24s_v3", sharding={"shardsCount": 10, "layersPerShard": 8}), 4, 4, 4),
+        (vllm("Standard_NC24s_v3", sharding={"shardsCount": 10, "layersPerShard": 8}), 2, 4, 2),
+        # Fifteen GPUs are eight nodes of two, as five pods of one or two of two for each pipeline; three of two would be nine.
+        (vllm(model={"name": "falcon-180b"}, sharding={"shardsCount": 5, "pipelines": 3}), 2, 2, 6),
         (settings(engine="vllm", gpuPool=A100 | {"mig": "MIG3g"}, model={"name": "llama-2-7b"}, sharding={"shardsCount": 2}), 1, 1, 1),
     ],
 )
