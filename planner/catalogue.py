@@ -34,6 +34,10 @@ class Gpu:
     tensorrt_until: str | None
     """Last TensorRT release line that supports it; None while current ones do, and where none ever did."""
 
+    @property
+    def amd(self) -> bool:
+        return self.compute_capability is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:

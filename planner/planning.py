@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from planner import catalogue, gpu_memory, mig
+from planner import catalogue, drivers, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
 from planner.engine_traits import NAMES, traits
 from planner.layers import most_sharing_heads, shares_heads, split_layers
@@ -136,6 +136,9 @@ def _hardware(settings: StackSettings, problems: list[Problem]) -> tuple[GpuSize
     if pool.usd_per_hour is not None:
         size = replace(size, usd_per_hour=pool.usd_per_hour)
     gpu = catalogue.gpu(size.gpu)
+    if undriven := drivers.problem(settings, size, gpu):
+        problems.append(undriven)
+        return None
     if pool.mig is None:
         return size, gpu
     try:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from planner import catalogue, gpu_memory, mig
+from planner import catalogue, drivers, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.choice import BITS, BestEffort, Choice, Found, Wish
 from planner.choices.forms import Form, formed, forms, with_batch
@@ -99,24 +99,25 @@ class _Search:
 
     def _on(self, size: GpuSize, region: str) -> Situation:
         """The stack on this size, with everything done that the size changes whatever the layout."""
+        gpu = catalogue.gpu(size.gpu)
+        assert gpu, "every size's GPU is in the catalogue"
         if size.retired_on and not self.wish.retired:
             raise _Rejected("Azure no longer sells the size")
-        if size.aks_driver is None:
-            raise _Rejected("AKS installs no NVIDIA driver on the size")
+        if instead := drivers.lacking(size, gpu):
+            raise _Rejected(f"the size has {instead}")
         if size.arm64:
             raise _Rejected("the size has Arm64 CPUs, for which nothing here is built")
         if self._price(size) is None:
             raise _Rejected(f"no {'spot ' * self.wish.spot}price in {region}")
-        size, gpu = self._cut(size)
+        size, gpu = self._cut(size, gpu)
         pool = self.asked.gpu_pool.model_copy(update={"vm_size": size.name})
         sizing = self.asked.sizing.model_copy(update={"mode": "fitted"})
         moved = self.asked.model_copy(update={"gpu_pool": pool, "sizing": sizing})
         at = Situation(settings=moved, size=size, gpu=gpu, shape=self.shape)
         return replace(at, settings=advised(at, _SIZE_RULES).settings)
 
-    def _cut(self, size: GpuSize) -> tuple[GpuSize, Gpu]:
-        gpu, profile = catalogue.gpu(size.gpu), self.asked.gpu_pool.mig
-        assert gpu, "every size's GPU is in the catalogue"
+    def _cut(self, size: GpuSize, gpu: Gpu) -> tuple[GpuSize, Gpu]:
+        profile = self.asked.gpu_pool.mig
         if profile is None:
             return size, gpu
         try:

@@ -86,6 +86,8 @@ TRAITS = EngineTraits(
     flash_attention_2=False,
     # Eight-bit dot products (dp4a) from compute capability 6.1 on: ggml/src/ggml-cuda/mmq.cu, common.cuh.
     int8_needs_tensor_cores=False,
+    # .devops/rocm.Dockerfile, built for gfx942, the MI300X.
+    rocm_image="ghcr.io/ggml-org/llama.cpp:server-rocm",
     weights_file="model.gguf",
     own_weight_cache=False,
     # ggml/include/ggml.h has no 8-bit float for weights.

@@ -38,6 +38,8 @@ class EngineTraits:
     """Flash attention is the FlashAttention-2 library, which needs compute capability 8.0."""
     int8_needs_tensor_cores: bool
     """Without INT8 tensor cores, INT8 weights are multiplied in FP16."""
+    rocm_image: str | None = None
+    """The engine's for AMD GPUs, which nothing here deploys; None where it has none of its own."""
     weights_file: str | None
     """Name of the one file that the weights are, in their folder; None when the engine reads the folder as it was published."""
     own_weight_cache: bool

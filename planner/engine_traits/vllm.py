@@ -123,6 +123,8 @@ def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on
         release=release,
         flash_attention_2=True,
         int8_needs_tensor_cores=True,
+        # docs/getting_started/installation/gpu.rocm.inc.md.
+        rocm_image=f"docker.io/vllm/vllm-openai-rocm:v{RELEASE}",
         weights_file=None,
         own_weight_cache=False,
         weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}),

@@ -33,7 +33,7 @@ def stack(name: str) -> StackSettings:
     return found
 
 
-NVIDIA_SIZES = [name for name in catalogue.gpu_size_names() if "MI300X" not in name]
+DRIVEN_SIZES = [name for name in catalogue.gpu_size_names() if catalogue.gpu_size(name, "eastus").aks_driver]
 
 
 @st.composite
@@ -70,7 +70,7 @@ def any_settings(draw, mode="fitted"):
         },
         sharding={"shardsCount": draw(st.sampled_from([1, 2, 4, 5, 8, 16])), "pipelines": draw(st.integers(1, 5))},
         gpuPool={
-            "vmSize": draw(st.sampled_from(NVIDIA_SIZES)),
+            "vmSize": draw(st.sampled_from(DRIVEN_SIZES)),
             "zones": draw(st.sampled_from([[], ["1"], ["1", "2"], ["1", "2", "3"]])),
             "cpuManagerPolicy": draw(st.sampled_from(["none", "static"])),
         },

@@ -110,6 +110,7 @@ def test_a_model_of_ones_own_is_planned_by_its_shape():
     assert (made.shape.name, made.shards[-1].layer_range) == ("ours", "56-63")
 
 
+MI300X = {"vmSize": "Standard_ND96isr_MI300X_v5"}
 FULL_NODE = {"resources": {"requests": {"cpu": "24", "nvidia.com/gpu": 1}, "limits": {"nvidia.com/gpu": 1}}}
 
 
@@ -122,6 +123,11 @@ FULL_NODE = {"resources": {"requests": {"cpu": "24", "nvidia.com/gpu": 1}, "limi
         (settings(gpuPool={"maxNodes": 1}), "gpuPool.maxNodes", "8 shards need 8 GPUs on 2 nodes of Standard_NC24s_v3, 1 have 4"),
         (settings(gpuPool={"minNodes": 0}), "gpuPool.minNodes", "huge pages"),
         (settings(gpuPool={"mig": "MIG1g"}), "gpuPool.mig", "the V100 has no Multi-Instance GPU"),
+        (settings(gpuPool=MI300X), "gpuPool.vmSize", "has AMD GPUs"),
+        (settings(gpuPool=MI300X, engine="vllm"), "gpuPool.vmSize", "Standard_ND96isr_H200_v5; AKS runs"),
+        (settings(gpuPool=MI300X, engine="vllm"), "gpuPool.vmSize", "docker.io/vllm/vllm-openai-rocm:v0.17.1"),
+        (settings(gpuPool=MI300X, engine="llama_cpp"), "gpuPool.vmSize", "ghcr.io/ggml-org/llama.cpp:server-rocm"),
+        (settings(gpuPool={"vmSize": "Standard_NCC40ads_H100_v5"}), "gpuPool.vmSize", "signed driver AKS does not install"),
         (settings(shard={}), "shard.resources.limits.nvidia.com/gpu", "without a GPU"),
         (verbatim(shard=FULL_NODE), "shard.resources.requests.cpu", "23.04 CPUs are left"),
         (

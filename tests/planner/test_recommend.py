@@ -124,6 +124,12 @@ def test_what_the_bounds_leave_out_would_not_do_for_less():
     assert tried > 50
 
 
+def test_sizes_that_nothing_here_drives_are_left_out_with_what_they_have():
+    left_out = found("prod").found.rejected
+    assert left_out["the size has AMD GPUs"] and left_out["the size has confidential GPUs, whose signed driver AKS does not install"]
+    assert all(choice.size.aks_driver for choice in found("prod").found.choices)
+
+
 def test_the_guides_layout_misses_its_target_by_its_floor():
     said = {verdict.key: verdict for verdict in found("prod").verdicts}
     latency = said["targets.latency"]
