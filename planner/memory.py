@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.catalogue import Gpu, ModelShape
+from planner.performance.workload import weight_bytes
 
 _GIB = 2**30
 
@@ -42,8 +43,9 @@ def bytes_per_weight(precision: str) -> float:
     ggml-org/llama.cpp ggml/src/ggml-common.h@01243c58 has block_q8_0 and block_q4_0. Scales by output channel, as TensorRT-LLM
     and vLLM have them for int8, would save 6 %: a plan that fits this one fits those too.
     fp8: one 32-bit scale for 128 x 128 values, the finest usual blocks (DeepSeek-V3's config.json, weight_block_size).
+    Formats of which no stack is planned, such as q4_k_m: as estimates of time count them.
     """
-    return _BYTES[precision]
+    return _BYTES[precision] if precision in _BYTES else weight_bytes(precision)
 
 
 def _expert_excess(shape: ModelShape) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +11,7 @@ from planner import catalogue, memory
 from planner.performance import batch, calibrate, reading
 from planner.performance.estimate import Range, estimate
 from planner.performance.reading import Impossible
-from planner.performance.workload import Architecture, Gpu, Question
-from settings.explaining import closest
+from planner.performance.workload import Architecture, Gpu, Question, precision_named
 
 _TERA, _GIGA, _GIB = 1e12, 1e9, 2**30
 ENGINES = {
@@ -44,14 +45,18 @@ def _gpu_names() -> tuple[str, ...]:
     return tuple(name for name in sorted({row["gpu"] for row in reading.rows(reading.DATA.parent / "gpus.csv")}))
 
 
-def _known(name: str, what: str, names: tuple[str, ...]) -> None:
-    if name not in names:
-        raise Impossible(f"unknown {what} {name!r}; {_instead(name, names)}")
+def _unknown(name: str, what: str, names: tuple[str, ...]) -> str:
+    near = _near(name, names) if name else []
+    return f"unknown {what} {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}")
 
 
-def _instead(name: str, names: tuple[str, ...]) -> str:
-    near = closest(name, names)
-    return f"did you mean {near}?" if near else f"known: {', '.join(names)}"
+def _near(name: str, names: tuple[str, ...]) -> list[str]:
+    """The three nearest of the same GPU family, or of all that are spelt much alike; of `org/model`, only the model counts."""
+    family = reading.family_of(name)
+    kin = [one for one in names if family and reading.family_of(one) == family]
+    spelt = {re.sub(r"[^a-z0-9]", "", one.lower()): one for one in kin or names}
+    asked = re.sub(r"-(instruct|chat|hf|fp8)\b|[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1])
+    return [spelt[one] for one in difflib.get_close_matches(asked, spelt, n=3, cutoff=0.0 if kin else 0.7)]
 
 
 def architecture(shape: catalogue.ModelShape) -> Architecture:
@@ -88,17 +93,24 @@ def gpu(own: catalogue.Gpu) -> Gpu:
 
 
 def question(ask: Ask) -> Question:
-    """Raises Impossible with one sentence: what is unknown, or what cannot run and what could."""
-    _known(ask.engine, "engine", tuple(ENGINES))
-    _known(ask.model, "model", tuple(catalogue.models()))
-    _known(ask.gpu, "GPU", _gpu_names())
-    shape = catalogue.models()[ask.model]
+    """Raises Impossible with a line for each thing that is unknown, or else with what cannot run and what could."""
+    wrong = [
+        _unknown(name, what, names)
+        for name, what, names in (
+            (ask.engine, "engine", tuple(ENGINES)), (ask.model, "model", tuple(catalogue.models())), (ask.gpu, "GPU", _gpu_names()),
+        )
+        if name not in names
+    ]  # fmt: skip
     for name, value, most in (
         ("--gpus", ask.gpus, 1024), ("--tp", ask.tp, 1024), ("--pp", ask.pp, 1024), ("--isl", ask.isl, reading.MOST_TOKENS),
         ("--osl", ask.osl, reading.MOST_TOKENS), ("--concurrency", ask.concurrency, reading.MOST_CONCURRENCY),
     ):  # fmt: skip
         if not 1 <= value <= most:
-            raise Impossible(f"{name} {value}: between 1 and {most}")
+            wrong.append(f"{name} {value}: between 1 and {most}")
+    if wrong:
+        raise Impossible("\n".join(wrong))
+    shape = catalogue.models()[ask.model]
+    precision = precision_named(ask.precision)
     if ask.tp * ask.pp > ask.gpus or ask.gpus % (ask.tp * ask.pp):
         raise Impossible(f"--gpus {ask.gpus} is no multiple of --tp {ask.tp} x --pp {ask.pp}: each replica takes {ask.tp * ask.pp} GPUs")
     if ask.pp > shape.layers:
@@ -109,8 +121,8 @@ def question(ask: Ask) -> Question:
     replicas = ask.gpus // (ask.tp * ask.pp)
     return served(
         shape, gpu(catalogue.gpu(ask.gpu)), engine=ask.engine, version=version, tensor_parallel=ask.tp, pipeline_parallel=ask.pp,
-        weight_precision=ask.precision,
-        kv_precision=ask.kv_precision or ("fp8" if ask.engine == "tensorrt-llm" and ask.precision == "fp8" else "fp16"),
+        weight_precision=precision,
+        kv_precision=ask.kv_precision or ("fp8" if ask.engine == "tensorrt-llm" and precision == "fp8" else "fp16"),
         input_tokens=ask.isl, output_tokens=ask.osl, concurrency=max(ask.concurrency / replicas, 1.0),
     )  # fmt: skip
 
@@ -138,7 +150,7 @@ def memory_gib(ask: Ask, q: Question) -> Range:
     """
     shape = catalogue.models()[ask.model]
     layers = -(-shape.layers // ask.pp)
-    weights = memory.weights_gib(shape, 0, layers - 1, ask.precision) / ask.tp
+    weights = memory.weights_gib(shape, 0, layers - 1, q.weight_precision) / ask.tp
     copies = 1.0 if shape.kv == "mla" else 1.0 / min(ask.tp, shape.kv_heads)
     token = memory.kv_bytes_per_token(shape, layers, "fp8" if q.kv_precision == "fp8" else "fp16") * copies / _GIB
     rest = weights + memory.runtime_overhead_gib(ask.tp)

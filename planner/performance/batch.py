@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 
-from planner.performance import calibrate, reading
+from planner.performance import calibrate, reading, tables
 from planner.performance.estimate import Answer, Range, estimate
 
 _MILLI = 1e3
@@ -29,11 +28,17 @@ def as_json(answer: Answer) -> dict[str, object]:
 
 
 def lines(rows: Iterable[str], factors: dict[str, float]) -> Iterator[str]:
-    """The CSV's lines, header first, as JSON lines. A row that cannot be answered has an `error` and no quantities."""
-    for number, row in enumerate(csv.DictReader(rows), start=1):
-        name = row.get("id") or f"row {number}"
+    """The CSV's lines, header first, as JSON lines. A row that cannot be answered has an `error` and no quantities.
+
+    Raises Impossible where there is no such header, or nothing below it.
+    """
+    number = 0
+    for number, row in enumerate(tables.records(rows), start=1):
+        name = row.get("id", "").strip() or f"row {number}"
         try:
             found = as_json(calibrate.applied(estimate(reading.question(row)), factors))
         except reading.Impossible as error:
             found = {"error": str(error)}
         yield json.dumps({"id": name} | found)
+    if not number:
+        raise reading.Impossible("no rows below the header")

@@ -7,6 +7,9 @@ import json
 import sys
 from pathlib import Path
 
+_QUESTION = (
+    "model", "gpu", "gpus", "tp", "pp", "precision", "kv_precision", "isl", "osl", "concurrency", "engine", "engine_version",
+)  # fmt: skip
 _EXAMPLE = "--model llama-3-70b --gpu H100-80GB-SXM --tp 4 --isl 1000 --osl 1000 --concurrency 16"
 
 
@@ -30,6 +33,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     told.add_argument("--engine-version", help="default: the newest of which measurements were fitted")
     told.add_argument("--calibrate", type=Path, metavar="FILE.csv", help="measured points of your own; one scale factor a quantity")
     told.add_argument("--json", action="store_true", help="print one JSON object")
+    told.set_defaults(default_of=told.get_default)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,18 +42,28 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         return _batch(options) if options.batch else _single(options)
-    except (Impossible, OSError, UnicodeDecodeError) as error:
+    except Impossible as error:
         print(error, file=sys.stderr)
-        return 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+    return 1
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from planner.performance import batch, calibrate
+    from planner.performance import batch, calibrate, reading, tables
 
+    asked = [f"--{name.replace('_', '-')}" for name in _QUESTION if getattr(options, name) != options.default_of(name)]
+    if asked:
+        raise reading.Impossible(f"{', '.join(asked)} would change nothing: with --batch all questions are in the file")
     factors = calibrate.factors(options.calibrate) if options.calibrate else {}
-    with options.batch.open(newline="") as file:
-        for line in batch.lines(file, factors):
-            print(line)
+    with tables.opened(options.batch) as file:
+        try:
+            for line in batch.lines(file, factors):
+                print(line)
+        except reading.Impossible as error:
+            raise reading.Impossible(f"{options.batch}: {error}") from None
     return 0
 
 

@@ -81,6 +81,13 @@ def floor_tpot_s(w: Work) -> float:
     return max(weights + kv, flops)
 
 
+def ceiling_tok_s(w: Work, floor_s: float) -> float:
+    """Output tokens a second that nothing exceeds: every request in flight at the floor, or all GPUs at the data sheet's FLOP/s on the
+    answers and on the inputs that come with them."""
+    flops = (w.dense_flops + w.expert_flops) * (w.isl + w.osl) / w.osl + w.head_flops
+    return w.replicas * min(w.concurrency / floor_s, w.tp * w.pp * w.peak / flops)
+
+
 def estimate(q: Question) -> Answer:
     """Raises nothing for a question that `reading` has let through."""
     if q.load_unknown and q.arrivals_per_s:
@@ -92,10 +99,14 @@ def estimate(q: Question) -> Answer:
     tpot = _range(q, "tpot", w, k)
     if tpot is not None:
         tpot = Range(value=max(tpot.value, floor), low=max(tpot.low, floor), high=max(tpot.high, floor))
+    rate = _range(q, "rate", w, k)
+    if rate is not None and q.kind == "concurrency":
+        most = ceiling_tok_s(loaded, floor)
+        rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))
     return Answer(
         ttft_s=_range(q, "ttft", w, k),
         tpot_s=tpot,
-        output_tok_s=_range(q, "rate", w, k),
+        output_tok_s=rate,
         floor_tpot_s=floor,
         extrapolated=extrapolates(q, w),
     )

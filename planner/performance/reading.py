@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from planner.performance import clients
-from planner.performance.workload import PRECISIONS, Architecture, Gpu, Question, weight_bytes
+from planner.performance.tables import COLUMNS, TOO_MANY, Impossible, opened
+from planner.performance.workload import PRECISIONS, Architecture, Gpu, Question, precision_named, weight_bytes
 
 DATA = Path(__file__).parent.parent / "data" / "performance"
 _GIGA, _TERA = 1e9, 1e12
@@ -21,23 +22,14 @@ DEFAULT_INPUT_TOKENS = 256.0
 DEFAULT_SATURATED = 256.0
 MOST_CONCURRENCY = 100_000
 MOST_TOKENS = 10_000_000
-COLUMNS = (
-    "engine", "engine_version", "params_b", "layers", "hidden", "heads", "kv_heads", "intermediate", "vocab", "gpu", "tp", "pp",
-    "weight_precision", "isl", "osl", "concurrency_or_batch", "kind",
-)  # fmt: skip
-"""Columns that a row must have; the rest of the measurements' columns may be left out."""
-
 _WAYS = {"batch": "static", "single": "static", "saturated": "load", "concurrency": "serve"}
 _NEEDS = {"fp8": "fp8", "fp4": "fp4"}
 _ENGINES = (
     ("vllm (splitwise", "splitwise"), ("tensorrt-llm (mlperf", "mlperf"), ("vllm", "vllm"), ("tensorrt", "trt"), ("sglang", "sglang"),
     ("fastertransformer", "ft"), ("llama.cpp", "llama.cpp"), ("deepspeed-mii", "mii"), ("deepspeed", "deepspeed"),
+    ("trt", "trt"), ("llama-cpp", "llama.cpp"), ("llama_cpp", "llama.cpp"), ("llamacpp", "llama.cpp"),
     ("lmdeploy", "lmdeploy"), ("hf", "hf"), ("sat", "sat"), ("mlc", "mlc"), ("paddle", "paddle"), ("exllama", "exllama"),
 )  # fmt: skip
-
-
-class Impossible(ValueError):
-    """A question that no machine can run, or that does not say enough; the text says why in one sentence."""
 
 
 def number(row: dict[str, str], column: str, low: float, high: float, default: float | None = None) -> float:
@@ -63,7 +55,7 @@ def _count(row: dict[str, str], column: str, high: float = 1e9, default: float |
 
 def rows(name: str | Path) -> list[dict[str, str]]:
     """Rows of a CSV of `planner/data/performance`, or of an absolute path."""
-    with (DATA / name).open(newline="") as file:
+    with opened(DATA / name) as file:
         return list(csv.DictReader(file))
 
 
@@ -76,18 +68,49 @@ def families() -> dict[str, list[dict[str, str]]]:
     return found
 
 
+_WHOLE_NAMES = {"RTX": "RTX PRO 6000"}
+"""What of a GPU's name tells the family, where the family's own is that of many others too."""
+
+
+def family_of(name: str) -> str | None:
+    """The family that a name holds, however it is spelt: `H100-SXM-80GB`, `NVIDIA H200`, `8xA100`, `Tesla V100-SXM2`."""
+    spelt = re.sub(r"[^A-Z0-9]+", " ", name.upper())
+    for family in families():
+        if re.search(rf"(?<![A-Z0-9])(?:\d+X)?{_WHOLE_NAMES.get(family, family)}(?=\s|SXM|PCI|NVL|X\d|$)", spelt):
+            return family
+    return None
+
+
+def _of_size(cards: list[dict[str, str]], name: str, memory_gb: str) -> list[dict[str, str]]:
+    """The cards whose memory is nearest to the one that is stated; GB and GiB are both in use, as are whole and usable sizes."""
+    stated = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GI?B)?", memory_gb.upper())
+    if memory_gb and not stated:
+        raise Impossible(f"gpu_memory_gb {memory_gb!r}: a number of GB")
+    stated = stated or re.search(r"(\d+)\s*GI?B", name.upper())
+    if stated is None:
+        return cards
+    asked = max(float(stated[1]), 1.0)
+
+    def apart(row: dict[str, str]) -> float:
+        return abs(math.log(float(row["memory_gb"]) / asked))
+
+    nearest = min(map(apart, cards))
+    if nearest > math.log(2):
+        sizes = sorted({row["memory_gb"] for row in cards}, key=int)
+        raise Impossible(f"no {cards[0]['family']} has {asked:g} GB; known: {', '.join(sizes)}")
+    return [row for row in cards if apart(row) == nearest]
+
+
 def gpu(name: str, memory_gb: str = "", link: str = "") -> Gpu:
     """The GPU that a row names, as loosely as sources do: `H100`, `A100-SXM4-80GB`. Raises Impossible for an unknown one."""
-    family = re.split(r"[-\s]", name.strip())[0]
-    if family not in families():
-        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(families())}")
-    size = memory_gb or next(iter(re.findall(r"(\d+)\s*GB", name)), "")
-    form = "PCIe" if "PCI" in name.upper() else "NVL" if "NVL" in name else ""
-    cards = families()[family]
-    cards = [row for row in cards if row["memory_gb"] == size.split(".")[0]] or cards
+    family = family_of(name)
+    if family is None:
+        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(_WHOLE_NAMES.get(one, one) for one in families())}")
+    form = "PCIe" if "PCI" in name.upper() else "NVL" if "NVL" in name.upper() else ""
+    cards = _of_size(families()[family], name, memory_gb)
     row = ([row for row in cards if row["form"] == form] or [row for row in cards if not row["form"]] or cards)[-1]
     link_gb_s = float(row["link_gb_s"])
-    if link.startswith("PCIe"):
+    if link.upper().startswith("PCI"):
         link_gb_s = min(link_gb_s, _PCIE_GB_S.get(family, link_gb_s))
     return Gpu(
         family=family,
@@ -100,6 +123,30 @@ def gpu(name: str, memory_gb: str = "", link: str = "") -> Gpu:
     )
 
 
+def _within(what: str, text: str, least: int, most: int) -> int:
+    """A whole number of the notes."""
+    if not least <= int(text) <= most:
+        raise Impossible(f"notes: {what} {text}: between {least} and {most}")
+    return int(text)
+
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_EXPERTS = r"(\d+)(?: ?\+ ?\d+)?(?: routed)? experts\b"
+_CHOSEN = r"top[- ]?(\d+)|(\d+)(?: experts)? (?:active|activated|per token)\b"
+_ACTIVE = rf"{_NUMBER} ?B (?:params |parameters )?activ|activ\w*(?: params| parameters)?:? {_NUMBER} ?B"
+
+
+def _experts(notes: str) -> tuple[int, int, float] | None:
+    """Routed experts, those of one token, and active parameters; None for a dense model. Raises Impossible where part of it is missing."""
+    if not re.search(r"\bMoE\b|\bexperts\b", notes, re.IGNORECASE):
+        return None
+    parts = [re.search(one, notes, re.IGNORECASE) for one in (_EXPERTS, _CHOSEN, _ACTIVE)]
+    if not all(parts):
+        raise Impossible("notes: a mixture of experts, but not of how many: such as `MoE 8 experts top-2, 12.9B active`")
+    experts, chosen, active = (next(filter(None, part.groups())) for part in parts)
+    return _within("experts", experts, 2, 65_536), _within("top", chosen, 1, int(experts) - 1), float(active) * 1e9
+
+
 def architecture(row: dict[str, str]) -> Architecture:
     """The shape in a row's columns; experts, head size and attention windows stand in its notes. Raises Impossible."""
     notes = row.get("notes") or ""
@@ -107,10 +154,9 @@ def architecture(row: dict[str, str]) -> Architecture:
         raise Impossible("the architecture's columns are empty: params_b, layers, hidden, heads, intermediate, vocab")
     params = number(row, "params_b", 1e-3, 1e5) * 1e9
     hidden, heads = _count(row, "hidden"), _count(row, "heads")
-    moe = re.search(r"MoE (\d+)(?:\+\d+)? experts top-(\d+)[^;]*?([\d.]+)B active", notes)
-    experts, chosen, active = (int(moe[1]), int(moe[2]), float(moe[3]) * 1e9) if moe else (1, 1, params)
+    experts, chosen, active = _experts(notes) or (1, 1, params)
     head_dim = re.search(r"head_dim (\d+)", notes)
-    latent = moe and not row["kv_heads"]
+    latent = experts > 1 and not row["kv_heads"]
     # Grouped-query attention whose groups differ by layer: about two KV heads on average (DeciLM-7B: 67 in 32 layers).
     unstated = 2 if "variable GQA" in notes else heads
     full, window = (0.25, 0) if "full attention 1 layer in 4" in notes else (0.0, 2048) if "sparse attention" in notes else (1.0, 0)
@@ -118,12 +164,12 @@ def architecture(row: dict[str, str]) -> Architecture:
         full, window = 0.5, 128
     return Architecture(
         params=params,
-        active_params=min(active, params),
+        active_params=active,
         layers=_count(row, "layers"),
         hidden=hidden,
         heads=heads,
         kv_heads=1 if latent else _count(row, "kv_heads", default=unstated),
-        head_dim=int(head_dim[1]) if head_dim else max(hidden // heads, 1),
+        head_dim=_within("head_dim", head_dim[1], 1, 65_536) if head_dim else max(hidden // heads, 1),
         intermediate=_count(row, "intermediate"),
         vocab=_count(row, "vocab"),
         experts=experts,
@@ -170,6 +216,8 @@ def check(q: Question) -> None:
     a, card = q.architecture, q.gpu
     if q.weight_precision not in PRECISIONS:
         raise Impossible(f"unknown precision {q.weight_precision!r}; known: {', '.join(PRECISIONS)}")
+    if a.active_params > a.params:
+        raise Impossible(f"{a.active_params / 1e9:g}B active of {a.params / 1e9:g}B parameters")
     needs = _NEEDS.get(q.weight_precision)
     if needs and needs not in card.peaks:
         runs = [p for p in ("fp16", "fp8", "int8", "int4") if p in ("fp16", "int4") or p in card.peaks]
@@ -181,7 +229,8 @@ def check(q: Question) -> None:
     gpus = q.tensor_parallel * q.pipeline_parallel * q.attention_replicas
     weights = a.params * weight_bytes(q.weight_precision)
     if weights > gpus * card.memory_bytes:
-        raise Impossible(f"weights of {weights / 1e9:.0f} GB do not fit {gpus} GPUs of {card.memory_bytes / 1e9:.0f} GB")
+        count = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        raise Impossible(f"weights of {weights / 1e9:.3g} GB do not fit {count} of {card.memory_bytes / 1e9:.3g} GB")
 
 
 def _layout(row: dict[str, str]) -> tuple[int, int, int]:
@@ -192,28 +241,43 @@ def _layout(row: dict[str, str]) -> tuple[int, int, int]:
         return 1, tp, tp
     if not experts:
         return tp, 1, 1
-    spread = int(experts[1]) * int(experts[2])
-    return tp, max(spread // tp, 1), int(experts[2])
+    parts, expert_parallel = _within("moe_tp", experts[1], 1, 1024), _within("moe_ep", experts[2], 1, 1024)
+    return tp, max(parts * expert_parallel // tp, 1), expert_parallel
+
+
+def _kv_precision(cell: str) -> str:
+    """fp16 or fp8, as only the bytes of a value count; empty where it is left to the engine."""
+    name = precision_named(cell)
+    if cell.lower() in ("", "auto"):
+        return ""
+    if name not in ("fp16", "bf16", "fp8", "int8", "q8_0"):
+        raise Impossible(f"unknown kv_precision {cell!r}; known: fp16, fp8")
+    return "fp16" if name in ("fp16", "bf16") else "fp8"
 
 
 def question(row: dict[str, str]) -> Question:
     """Raises Impossible with one sentence where the row is malformed or cannot run."""
+    if TOO_MANY in row:
+        raise Impossible(
+            f"malformed row; {row[TOO_MANY]} cells, more than the first line has: a comma inside a cell needs quotes around it"
+        )
     if any(row.get(column) is None for column in COLUMNS):
         raise Impossible(f"malformed row; without {', '.join(c for c in COLUMNS if row.get(c) is None)}")
-    kind, notes = row["kind"], row.get("notes") or ""
+    row = {column: cell.strip() for column, cell in row.items() if isinstance(cell, str)}
+    kind, notes = row["kind"].lower(), row.get("notes", "")
     if kind not in _WAYS:
         raise Impossible(f"unknown kind {kind!r}; known: {', '.join(_WAYS)}")
     engine, generation, era = engine_keys(row, kind)
     tp, attention_replicas, expert_parallel = _layout(row)
     replicas = re.search(r"= (\d+) replicas", notes)
     burst = re.search(r"(\d+)-request burst", notes)
-    arrivals = re.search(r"request rate ([\d.]+) req/s", notes)
+    arrivals = re.search(rf"request rate {_NUMBER} req/s", notes)
     load = float(burst[1]) if burst else DEFAULT_SATURATED if kind == "saturated" else 1.0
-    precision = row["weight_precision"]
+    precision = precision_named(row["weight_precision"])
     # NVIDIA's documents: FP8 and FP4 checkpoints of TensorRT-LLM come with an FP8 cache.
     sent = clients.client(row)
     eight_bits = precision in ("fp8", "fp4") and (engine == "trt" or sent.caches_in_8_bits)
-    kv = row.get("kv_precision") or ("fp8" if eight_bits else "fp16")
+    kv = _kv_precision(row.get("kv_precision", "")) or ("fp8" if eight_bits else "fp16")
     concurrency = max(number(row, "concurrency_or_batch", 1e-3, MOST_CONCURRENCY, load), 1.0)
     made = Question(
         architecture=architecture(row),
@@ -222,7 +286,7 @@ def question(row: dict[str, str]) -> Question:
         pipeline_parallel=_count(row, "pp", 1024),
         expert_parallel=expert_parallel,
         attention_replicas=attention_replicas,
-        replicas=float(replicas[1]) if replicas else 1.0,
+        replicas=float(_within("replicas", replicas[1], 1, 100_000)) if replicas else 1.0,
         weight_precision=precision,
         kv_precision=kv,
         input_tokens=number(row, "isl", 1, MOST_TOKENS, DEFAULT_INPUT_TOKENS) * sent.mean_length,

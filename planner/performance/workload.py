@@ -111,6 +111,19 @@ _WEIGHT_BYTES = {
     "q3_k_m": 0.489, "q4_k_m": 0.606, "q5_k_m": 0.711, "q6_k": 0.82,
 }  # fmt: skip
 PRECISIONS = tuple(_WEIGHT_BYTES)
+_ALSO_CALLED = {
+    "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16", "fp8-e4m3": "fp8", "fp8-e5m2": "fp8", "nvfp4": "fp4",
+    "awq": "awq-int4", "int4-awq": "awq-int4", "gptq": "gptq-int4", "int4-gptq": "gptq-int4", "int8-gptq": "gptq-int8",
+    "w4a16": "int4", "w8a16": "int8",
+}  # fmt: skip
+
+
+def precision_named(text: str) -> str:
+    """The name used here for a precision as sources spell it: `FP8_E4M3`, `bfloat16`, `Q4_K_M`; text that names none as it is."""
+    name = text.strip().lower()
+    return name if name in _WEIGHT_BYTES else _ALSO_CALLED.get(name.replace("_", "-"), text)
+
+
 _KEEPS_16_BIT_ATTENTION = {"fp4", "mxfp4", "int4"}
 
 
