@@ -15,6 +15,7 @@ from planner.choices.assessment import assess
 from planner.performance import commands as performance
 from planner.planning import plan
 from settings import SettingsError, files
+from settings.ending import ended
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,4 +68,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from settings import Problem, SettingsError, files
+from settings.ending import ended
 from settings.stack_file import StackFile
 
 SCHEMA_PATH = files.ROOT / "stack.schema.json"
@@ -174,4 +175,4 @@ def _schema(*, write: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))
