@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Every process of a rehearsal carries this variable with the rehearsal's folder, so that it can be found and ended by its
 # id, whoever started it and whatever became of the one who did.
 MARK = "ZIG_REHEARSAL"
+SHARED = Path("/tmp")
+"""For what all rehearsals share, or must find by a short path: not TMPDIR, which is of each rehearsal's own programs."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Layout:
         return self.root / "pulumi-home"
 
     @property
+    def temporary(self) -> Path:
+        """For what the programs of a rehearsal write and leave: kubeconfigs, certificates."""
+        return self.root / "tmp"
+
+    @property
     def types(self) -> Path:
         """What was read from the SDK about Azure's types, shared by the rehearsals of a repository."""
         return self.root.parent / "azure-types"
@@ -91,4 +97,4 @@ class Layout:
     @property
     def socket(self) -> Path:
         """The egress proxy's socket. Not under `root`: a socket's path has at most 107 characters."""
-        return Path(tempfile.gettempdir()) / f"zig-ai-aks-{self.short}.sock"
+        return SHARED / f"zig-ai-aks-{self.short}.sock"

@@ -28,7 +28,7 @@ def prepare(layout: Layout, repository: Path, stack: str) -> None:
     if not source.exists():
         stacks = sorted(path.name.split(".")[1] for path in repository.glob("Pulumi.*.yaml"))
         raise ProjectError(f"there is no stack '{stack}' ({source.name}); there are: {', '.join(stacks) or 'none'}")
-    for folder in (layout.project, layout.backend, layout.logs, layout.home):
+    for folder in (layout.project, layout.backend, layout.logs, layout.home, layout.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     for entry in repository.iterdir():
         if entry.name not in _NOT_LINKED and not (entry.name.startswith("Pulumi.") and entry.suffix == ".yaml"):
@@ -77,6 +77,8 @@ def environment(layout: Layout, subscription: Subscription, *, arm_endpoint: str
         "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "KUBECONFIG": str(layout.kubeconfig),  # never a person's own cluster
+        # At each start the Kubernetes provider writes the kubeconfig into a file there, and leaves it (provider/pkg/provider/util.go).
+        "TMPDIR": str(layout.temporary),
         "ARM_ENDPOINT": arm_endpoint,
         "ARM_SUBSCRIPTION_ID": subscription.subscription_id,
         "ARM_TENANT_ID": subscription.tenant_id,

@@ -15,7 +15,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,7 +25,7 @@ from typing import Any
 import yaml
 
 from rehearsal import processes
-from rehearsal.layout import REPOSITORY, Layout
+from rehearsal.layout import REPOSITORY, SHARED, Layout
 from rehearsal.ports import free_ports
 
 HERE = Path(__file__).resolve().parent
@@ -132,7 +131,7 @@ def _ports(count: int) -> list[int]:
 @contextlib.contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """kwokctl takes the first free port for what has no flag; two at once would take the same."""
-    with open(Path(tempfile.gettempdir()) / f"zig-ai-aks-ports-{os.getuid()}.lock", "w") as lock:
+    with open(SHARED / f"zig-ai-aks-ports-{os.getuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
