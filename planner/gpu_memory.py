@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from planner import memory
+from planner import layers, memory
 from planner.catalogue import Gpu, ModelShape
-from planner.engine_traits import traits
-from planner.layers import shares_heads, split_layers
+from planner.engine_traits import EngineTraits, traits
 from planner.memory import MemoryFit
 from planner.plan import GpuSize
 from settings import Problem, StackSettings
@@ -30,9 +29,9 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
     model, compiled = settings.model, settings.model.compilation.tensorrt
     weight_precision, kv_precision = precisions(settings)
     split = _layer_split(settings, gpu, shape)
-    stages = split_layers(shape.layers, settings.sharding.shards_count * split)
+    stages = settings.sharding.shards_count * split
     # Those between the ends differ in nothing but a layer more in the first of them.
-    ends = {stage.index: stage for stage in (stages[0], stages[min(1, len(stages) - 1)], stages[-1])}
+    ends = [layers.stage(shape.layers, stages, index) for index in sorted({0, min(1, stages - 1), stages - 1})]
     fits = [
         memory.fit(
             gpu,
@@ -48,7 +47,7 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
             gpus=gpus_of_shard(settings) if split == 1 else 1,
             batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
         )
-        for stage in ends.values()
+        for stage in ends
     ]
     # A token is in the cache of every stage, so the one that holds fewest decides.
     return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
@@ -75,8 +74,13 @@ class Parallel:
 
 
 def parallel(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> Parallel:
-    split = _layer_split(settings, gpu, shape)
-    return Parallel(tensor=gpus_of_shard(settings) // split, pipeline=settings.sharding.shards_count * split)
+    return parallel_of(gpus_of_shard(settings), settings.sharding.shards_count, traits(settings.engine, gpu), shape)
+
+
+def parallel_of(gpus: int, shards: int, of_engine: EngineTraits, shape: ModelShape) -> Parallel:
+    """Of a pipeline of so many shards, each of so many GPUs."""
+    split = _parts(gpus, of_engine, shape)
+    return Parallel(tensor=gpus // split, pipeline=shards * split)
 
 
 def precisions(settings: StackSettings) -> tuple[str, str]:
@@ -98,7 +102,11 @@ def weights_read_gb(settings: StackSettings, shape: ModelShape) -> float:
 
 def _layer_split(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
     """Into how many GPUs the layers of one shard are divided; 1 where each of them holds a part of every layer."""
-    return min(gpus_of_shard(settings), shape.layers) if traits(settings.engine, gpu).whole_pipeline_in_a_pod else 1
+    return _parts(gpus_of_shard(settings), traits(settings.engine, gpu), shape)
+
+
+def _parts(gpus: int, of_engine: EngineTraits, shape: ModelShape) -> int:
+    return min(gpus, shape.layers) if of_engine.whole_pipeline_in_a_pod else 1
 
 
 def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
@@ -106,8 +114,8 @@ def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
     fit = tightest(settings, gpu, shape)
     if not settings.model.kv_cache.enabled:
         return fit.short_gib
-    layers = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, gpu, shape)))
-    least_gib = batch_tokens(settings, gpu, shape) * memory.kv_bytes_per_token(shape, layers, precisions(settings)[1]) / 2**30
+    most = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, gpu, shape)))
+    least_gib = batch_tokens(settings, gpu, shape) * memory.kv_bytes_per_token(shape, most, precisions(settings)[1]) / 2**30
     return max(0.0, least_gib - fit.kv_room_gib)
 
 
@@ -122,7 +130,7 @@ def too_large(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShap
         key="model.name",
         value=settings.model.name,
         consequence=f"each GPU would hold {parts.weights_gib:.1f} GiB of weights, {parts.activations_gib:.1f} GiB of activations "
-        f"and the cache, and a {gpu.name} has {parts.total_gib - parts.reserve_gib:.1f} GiB for them: {missing:.1f} GiB too few",
+        f"and the cache, and a {gpu.name} has {max(parts.total_gib - parts.reserve_gib, 0):.1f} GiB for them: {missing:.1f} GiB too few",
         fix=" or ".join(changes) if changes else "a gpuPool.vmSize whose GPUs have more memory",
     )
 
@@ -159,7 +167,7 @@ def _more_gpus(settings: StackSettings, counts: Iterable[int], fits: Callable[[S
 
 def _more_sharing(settings: StackSettings, size: GpuSize, shape: ModelShape, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
     """More GPUs that share each layer; where a node has too few, more nodes of them."""
-    counts = [count for count in range(1, size.gpus + 1) if shares_heads(shape, count)]
+    counts = [count for count in range(1, size.gpus + 1) if layers.shares_heads(shape, count)]
     found = list(_more_gpus(settings, counts, fits))
     whole = with_values(settings, {_GPUS: counts[-1]})
     yield from found or (f"{more} with {'.'.join(map(str, _GPUS))}: {counts[-1]}" for more in _more_shards(whole, shape, fits))

@@ -8,14 +8,14 @@ from planner.plan import ShardPlan
 
 def split_layers(layers: int, shards: int) -> tuple[ShardPlan, ...]:
     """Contiguous, even ranges; when they do not divide, the first stages take one layer more."""
+    return tuple(stage(layers, shards, index) for index in range(shards))
+
+
+def stage(layers: int, shards: int, index: int) -> ShardPlan:
+    """One of them."""
     base, extra = divmod(layers, shards)
-    stages = []
-    first = 0
-    for index in range(shards):
-        last = first + base + (index < extra) - 1
-        stages.append(ShardPlan(index=index, first_layer=first, last_layer=last))
-        first = last + 1
-    return tuple(stages)
+    first = index * base + min(index, extra)
+    return ShardPlan(index=index, first_layer=first, last_layer=first + base + (index < extra) - 1)
 
 
 def shares_heads(shape: ModelShape, gpus: int) -> bool:

@@ -8,6 +8,7 @@ third and fourth and 10 m for every further one, as Azure/karpenter-provider-azu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 MAX_PODS_PER_NODE = 250
 """Azure CNI Overlay's default and maximum."""
@@ -25,6 +26,7 @@ class Allocatable:
     huge_pages_mib: int
 
 
+@cache
 def reserved_cpu_millicores(vcpus: int) -> int:
     """kube-reserved CPU of a node."""
     return sum(60 if core == 1 else 40 if core == 2 else 20 if core <= 4 else 10 for core in range(1, vcpus + 1))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from settings.explaining import Path, key_text
 from settings.stack import StackSettings
@@ -44,7 +47,10 @@ def with_values(settings: StackSettings, values: Mapping[Path, Any]) -> StackSet
     """
     if not values:
         return settings
-    changed = document(settings)
+    sections = {path[0] for path in values}
+    # The others are as valid as they were.
+    fields = {name: str(field.alias) for name, field in StackSettings.model_fields.items() if field.alias in sections}
+    changed = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(fields))
     for path, value in values.items():
         *parents, last = path
         place: Any = changed
@@ -53,7 +59,12 @@ def with_values(settings: StackSettings, values: Mapping[Path, Any]) -> StackSet
         if isinstance(place, list) and isinstance(last, str):
             place, last = _named(place)[last], "value"
         place[last] = value
-    return StackSettings.model_validate_json(json.dumps(changed))
+    return settings.model_copy(update={name: _reader(name).validate_json(json.dumps(changed[key])) for name, key in fields.items()})
+
+
+@cache
+def _reader(field: str) -> TypeAdapter[Any]:
+    return TypeAdapter(StackSettings.model_fields[field].annotation)
 
 
 def _child(place: Any, part: int | str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -68,9 +69,14 @@ class Quantity(str):
     @property
     def amount(self) -> Decimal:
         """In base units, exactly."""
-        match = self.PATTERN.fullmatch(self)
-        assert match, f"{self!r} was built without validation"
-        return Decimal(match["number"]) * self.FACTOR[match["unit"] or ""]
+        return _amount(type(self), str(self))
+
+
+@cache
+def _amount(kind: type[Quantity], text: str) -> Decimal:
+    match = kind.PATTERN.fullmatch(text)
+    assert match, f"{text!r} was built without validation"
+    return Decimal(match["number"]) * kind.FACTOR[match["unit"] or ""]
 
 
 class ByteSize(Quantity):

@@ -7,10 +7,12 @@ import math
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 from planner.performance import constants, model
 from planner.performance import terms as t
-from planner.performance.workload import Question, Work, work
+from planner.performance.workload import Question, Work, under, work
 
 _FITTED = Path(__file__).parent.parent / "data" / "performance" / "fitted.json"
 
@@ -141,3 +143,47 @@ def extrapolates(q: Question, w: Work) -> bool:
         return True
     asked = {"input_tokens": q.input_tokens, "output_tokens": q.output_tokens, "concurrency": q.concurrency}
     return any(not low <= asked[name] <= high for name, (low, high) in seen["limits"].items())
+
+
+class Times(NamedTuple):
+    """Of one request, in seconds."""
+
+    first_token: Range
+    per_token: Range
+    floor_per_token: float
+
+
+class ClosedLoop:
+    """One question with any number of requests in flight: what does not depend on that is worked out once, as searches ask for hundreds."""
+
+    def __init__(self, q: Question) -> None:
+        self.question, self._work = q, work(q)
+        self._constants = _constants(tuple(self._work.keys.items()))
+        # Of the load, `target` looks at no more than whether a request is alone.
+        self._alone, self._several = replace(q, concurrency=1.0), replace(q, concurrency=2.0)
+
+    def at(self, concurrency: float) -> Times:
+        """As `estimate` has them."""
+        w, k, q = under(self._work, concurrency), self._constants, self._alone if concurrency == 1 else self._several
+        first, each = _range(q, "ttft", w, k), _range(q, "tpot", w, k)
+        assert first and each, "a closed loop has both"
+        floor = floor_tpot_s(under(w, model.running(w, k, w.concurrency)))
+        if each.low < floor:
+            each = Range(value=max(each.value, floor), low=floor, high=max(each.high, floor))
+        return Times(first, each, floor)
+
+    @property
+    def extrapolated(self) -> bool:
+        """As `estimate` says with little load."""
+        return extrapolates(self._several, self._work)
+
+    def busy(self, concurrency: float) -> Range:
+        """Share of the time in which a GPU that has work runs some kernel. Not fitted: docs/adr/0010 has what it was held against."""
+        w, k = self._work, self._constants
+        value, low, high = model.busy_shares(w, k, model.running(w, k, concurrency), w.isl + w.osl / 2)
+        return Range(value=value, low=low, high=high)
+
+
+@cache
+def _constants(keys: tuple[tuple[str, str], ...]) -> SimpleNamespace:
+    return constants.resolve(dict(keys), _fitted()["constants"])

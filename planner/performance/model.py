@@ -47,6 +47,18 @@ def decode_step_s(w, k, sequences, position):
     return core + kv + _communication_s(w, k, batch) + overheads
 
 
+def busy_shares(w, k, sequences, position):
+    """Shares of such a step in which some kernel runs, as a GPU's own counter of utilisation has it: likely, at least, at most.
+
+    Idle is the GPU while the host chooses tokens: most of that time. At least: all of it, and in half of what the fit calls overhead of a
+    step and a sequence; the rest is small kernels. At most: in half of it. All-reduces count as work, as their kernels wait.
+    """
+    step = decode_step_s(w, k, sequences, position)
+    chooses = t.choice_s(sequences + 1, w.vocab, w.choice_s_per_word)
+    overhead = k.step_s + k.sequence_s * t.microbatch(sequences, w.pp)
+    return tuple(t.busy_share(step, idle) for idle in (t.CHOICE_IDLE * chooses, chooses + 0.5 * overhead, 0.5 * chooses))
+
+
 def prefill_s(w, k, tokens, length):
     """Seconds to read `tokens` input tokens of sequences of `length` tokens, in one go."""
     products = _products_s(w, k, tokens, k.prefill_half_tokens, k.prefill_mfu)

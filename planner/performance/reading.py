@@ -101,6 +101,7 @@ def _of_size(cards: list[dict[str, str]], name: str, memory_gb: str) -> list[dic
     return [row for row in cards if apart(row) == nearest]
 
 
+@cache
 def gpu(name: str, memory_gb: str = "", link: str = "") -> Gpu:
     """The GPU that a row names, as loosely as sources do: `H100`, `A100-SXM4-80GB`. Raises Impossible for an unknown one."""
     family = family_of(name)

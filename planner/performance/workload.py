@@ -249,7 +249,7 @@ def work(q: Question) -> Work:
         several=float(tp > 1),
         isl=float(q.input_tokens),
         osl=float(q.output_tokens),
-        concurrency=max(q.concurrency / q.attention_replicas, 1.0),
+        concurrency=_of_a_replica(q.concurrency, q.attention_replicas),
         replicas=q.replicas * q.attention_replicas,
         sharing=float(q.attention_replicas),
         admission_steps=q.admission_steps,
@@ -257,13 +257,30 @@ def work(q: Question) -> Work:
         answer_held=1.0 if q.engine == "trt" else 0.5,
         closed=float(q.arrivals_per_s is None),
         choice_s_per_word=CHOICE_S_PER_WORD.get(q.engine, 0.0),
-        log_concurrency=math.log2(q.concurrency) / 4 - 1,
+        log_concurrency=_log_concurrency(q.concurrency),
         log_isl=math.log2(q.input_tokens) / 4 - 2.5,
         log_osl=math.log2(q.output_tokens) / 4 - 2.25,
         log_gpus=math.log2(tp * q.pipeline_parallel * q.attention_replicas) / 2,
         log_size=math.log2(a.active_params / 20e9) / 3,
         keys=_keys(q),
     )
+
+
+def under(w: Work, concurrency: float) -> Work:
+    """The same with another number of requests in flight."""
+    # Without the constructor: a search makes hundreds, and it takes longer than the equations.
+    made = object.__new__(Work)
+    loads = {"concurrency": _of_a_replica(concurrency, w.sharing), "log_concurrency": _log_concurrency(concurrency)}
+    made.__dict__.update(w.__dict__ | loads)
+    return made
+
+
+def _of_a_replica(concurrency: float, attention_replicas: float) -> float:
+    return max(concurrency / attention_replicas, 1.0)
+
+
+def _log_concurrency(concurrency: float) -> float:
+    return math.log2(concurrency) / 4 - 1
 
 
 def _keys(q: Question) -> dict[str, str]:
