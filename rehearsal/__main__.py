@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="preview, up, up again, refresh, destroy")
     run_parser.add_argument("--stack", required=True)
-    run_parser.add_argument("--subscription", default="default", help="default, today, tight-quota, no-zones")
+    run_parser.add_argument("--subscription", default="default", help="default, today, tight-quota, granted, no-zones")
     run_parser.add_argument("--keep", action="store_true", help="stop after the up and leave everything running")
     run_parser.add_argument(
         "--fault", action="append", default=[], metavar="KIND:TYPE", help="throttle, 500, quota or crash, e.g. 500:AgentPool"

@@ -38,6 +38,7 @@ class Outcome:
     details: list[str] = field(default_factory=list)  # changed resources with the changed properties
     errors: list[str] = field(default_factory=list)  # the engine's diagnostics
     warnings: list[str] = field(default_factory=list)  # what the program itself had to say
+    notes: list[str] = field(default_factory=list)  # what it said besides
     failed: bool = False
     took: dict[str, float] = field(default_factory=dict)  # "Type name" -> seconds, of what took a while
 
@@ -145,6 +146,8 @@ class Engine:
             message = _plain(event.diagnostic_event.message).strip()
             if not re.match(r"using \S+ from \$PATH|resource plugin \S+ is expected", message):  # the engine's own, about plugins
                 outcome.warnings.append(message)
+        elif event.diagnostic_event and event.diagnostic_event.severity == "info":
+            outcome.notes.append(_plain(event.diagnostic_event.message).strip())
         elif event.diagnostic_event and event.diagnostic_event.severity == "error":
             message = _plain(event.diagnostic_event.message).strip()
             urn = event.diagnostic_event.urn or ""

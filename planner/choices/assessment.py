@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from planner.catalogue import ModelShape
 from planner.choices.choice import Choice, Found, Wish, bits
-from planner.choices.load import load_of
+from planner.choices.load import load_of, too_long
 from planner.choices.search import search
 from planner.choices.verdicts import Prediction, Verdict, predict, verdicts
 from planner.performance.reading import Impossible
@@ -37,8 +37,8 @@ class Assessment:
 
     @property
     def meets(self) -> bool:
-        """Whether no target is missed or in doubt."""
-        return bool(self.verdicts) and all(verdict.outcome in ("met", "unknown") for verdict in self.verdicts)
+        """Whether every target is met."""
+        return bool(self.verdicts) and all(verdict.outcome == "met" for verdict in self.verdicts)
 
 
 def assess(asked: StackSettings, wish: Wish | None = None, *, made: Plan | None = None) -> Assessment:
@@ -50,7 +50,8 @@ def assess(asked: StackSettings, wish: Wish | None = None, *, made: Plan | None 
         except SettingsError as error:
             problem = "; ".join(f"{one.key}: {one.consequence}" for one in error.problems)
     prediction = None
-    if made is not None:
+    problem = problem or too_long(load_of(asked), shape)
+    if made is not None and not problem:
         try:
             prediction = predict(made.settings, made.size, made.gpu, shape, load_of(asked))
         except Impossible as error:

@@ -90,7 +90,8 @@ def lines(title: str, series: Sequence[Line], *, x_name: str, y_name: str, at_le
         for mark in line.marks:
             x, y = x_of(mark.x), y_of(mark.y)
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="mark {line.style}"><title>{escape(mark.words)}</title></circle>')
-            parts += [_text(x + 10, y + 4, mark.words, "value")] * mark.shown
+            # Below it: no line falls to the right.
+            parts += [_text(x + 10, y + 19, mark.words, "value")] * mark.shown
     return _svg(height, title, parts)
 
 

@@ -35,7 +35,13 @@ class Wish:
 
     @property
     def bound(self) -> str:
+        """Of a time that has to be short."""
         return "value" if self.expected else "high"
+
+    @property
+    def least(self) -> str:
+        """Of a figure that has to be large."""
+        return "value" if self.expected else "low"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,16 @@ class Choice:
     def gpus(self) -> int:
         return self.pipelines * self.parallel.tensor * self.parallel.pipeline
 
+    @property
+    def quota_vcpus(self) -> int:
+        """That the subscription must be allowed in the region, of `quota_family`."""
+        return self.nodes * self.size.vcpus
+
+    @property
+    def quota_family(self) -> str:
+        """As `az vm list-usage` names it; all spot nodes share one."""
+        return "lowPriorityCores" if self.settings.gpu_pool.spot or self.spot else self.size.quota_family
+
     def predict(self) -> Prediction:
         return predict(self.settings, self.size, self.gpu, self.shape, self.load, self.one)
 
@@ -90,6 +106,8 @@ class BestEffort:
     """The latency that it gives one request alone."""
     requests_s: float
     """Of any layout with the most pipelines, within the latency target; 0 where none keeps it."""
+    busy: float
+    """Greatest share of the time in which kernels run, of the layouts that keep the latency target; 1 where one is busy enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +119,8 @@ class Found:
     """Layouts that do not meet the targets, by reason."""
     without_price: tuple[str, ...]
     """Sizes that the price list does not have in the region."""
+    priced: int
+    """Sizes that could be used, and have a price."""
     best_effort: BestEffort | None
     """None where no layout fits at all."""
 

@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run_compare(options: argparse.Namespace) -> int:
     """Exit status: 0 where at least one entry was compared, else 1."""
-    from planner.choices import measured, report
+    from planner.choices import measured
 
     try:
         compared = measured.compare(options.measured)
@@ -47,13 +47,14 @@ def run_compare(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(measured.as_json(compared), indent=2))
     else:
+        from planner.choices import report
+
         report.show_compared(compared, _console())
     return 0 if any(one.pairs for one in compared) else 1
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0 with a layout that meets the targets, 1 without one or with problems."""
-    from planner.choices import outputs, report
     from planner.choices.assessment import assess
     from planner.choices.choice import Wish
 
@@ -67,8 +68,12 @@ def run(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     if options.json:
+        from planner.choices import outputs
+
         print(json.dumps(outputs.as_json(found, options.stack), indent=2))
     else:
+        from planner.choices import report
+
         report.show(found, options.stack, _console(), everything=options.all)
     return 0 if found.found.choices else 1
 

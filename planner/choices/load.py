@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.catalogue import ModelShape
 from settings import StackSettings
 
 _LETTERS_A_TOKEN = 4
@@ -25,6 +26,17 @@ class Load:
     """The target: seconds for `judged_tokens`."""
     requests_s: float
     """The target: requests a second."""
+
+
+def too_long(load: Load, shape: ModelShape) -> str:
+    """Why the model cannot hold such a request, and what would do; empty where it can."""
+    tokens = max(load.output_tokens, load.judged_tokens)
+    if load.input_tokens + tokens <= shape.context:
+        return ""
+    return (
+        f"a request of {load.input_tokens:,} + {tokens:,} tokens exceeds the {shape.context:,} that {shape.name} holds; a shorter "
+        "loadTest.prompt, fewer loadTest.maxTokens or targets.tokens, or another model"
+    )
 
 
 def load_of(settings: StackSettings) -> Load:

@@ -14,7 +14,7 @@ from planner.choices.load import Load
 from planner.choices.serving import Pipeline
 from planner.engine_traits import NAMES, traits
 from planner.performance import asking
-from planner.performance.estimate import Range
+from planner.performance.estimate import ClosedLoop, Range
 from planner.performance.reading import MOST_CONCURRENCY, MOST_TOKENS, Impossible
 from settings.files import ROOT
 
@@ -59,10 +59,14 @@ class Entry(BaseModel):
     throughput_tok_s: _Figure | None = None
     """Output tokens."""
     requests_s: _Figure | None = None
+    utilisation: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the time in which some kernel ran, by the GPU's own counter."""
 
 
 _SPLITS_LAYERS = {each.performs_like for each in map(traits, NAMES) if each.whole_pipeline_in_a_pod}
-QUANTITIES = ("ttft_ms", "tpot_ms", "latency_s", "throughput_tok_s", "requests_s")
+QUANTITIES = ("ttft_ms", "tpot_ms", "latency_s", "throughput_tok_s", "requests_s", "utilisation")
+SHARE = "utilisation"
+"""Its errors are in points, not in percent of the measured figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,11 @@ class Pair:
     def ratio(self) -> float:
         """Estimated over measured."""
         return self.estimated.value / self.measured
+
+    @property
+    def error_percent(self) -> float:
+        """Of the measured figure; points of a share."""
+        return 100 * abs(self.estimated.value - self.measured if self.quantity == SHARE else self.ratio - 1)
 
     @property
     def inside(self) -> bool:
@@ -139,7 +148,7 @@ def _estimated(name: str, entry: Entry) -> Compared:
         latency_s=1.0, requests_s=1.0,
     )  # fmt: skip
     most = max(1, round((entry.slots or entry.concurrency) / replicas))
-    one = Pipeline.of(asking.question(ask), load, most)
+    one = Pipeline(loop=ClosedLoop(asking.question(ask)), load=load, most=most, takes_turns=entry.engine in _SPLITS_LAYERS)
     each = entry.concurrency / replicas
     times = one.at(each)
     whole, users = times.request, entry.concurrency
@@ -150,6 +159,7 @@ def _estimated(name: str, entry: Entry) -> Compared:
         "latency_s": times.request,
         "requests_s": requests,
         "throughput_tok_s": _times(requests, entry.osl),
+        SHARE: one.busy(each),
     }
     pairs = tuple(Pair(quantity=quantity, measured=value, estimated=found[quantity]) for quantity, value in measured.items())
     return Compared(name=name, entry=entry, pairs=pairs, extrapolated=one.extrapolated)
@@ -188,12 +198,12 @@ def _row(one: Compared) -> dict[str, Any]:
 
 
 def summary(compared: tuple[Compared, ...]) -> dict[str, dict[str, float]]:
-    """By quantity: entries, median and mean error in percent of the measured value, share inside the range."""
+    """By quantity: entries, median and mean error in percent of the measured value (a share's in points), share inside the range."""
     found: dict[str, dict[str, float]] = {}
     for quantity in QUANTITIES:
         pairs = [pair for one in compared for pair in one.pairs if pair.quantity == quantity]
         if pairs:
-            errors = [100 * abs(pair.ratio - 1) for pair in pairs]
+            errors = [pair.error_percent for pair in pairs]
             found[quantity] = {
                 "rows": len(pairs),
                 "median_error_percent": round(statistics.median(errors), 1),

@@ -15,6 +15,8 @@ def nodes(settings: StackSettings, per_node: int, pipelines: int) -> list[int]:
 
 def surviving(settings: StackSettings, per_node: int, least: int, lost_nodes: int, most: int) -> int:
     """The fewest pipelines of which `least` are left when so many nodes are lost; more than `most` where even that is too few."""
+    if not lost_nodes:
+        return least
     pipelines = least
     while pipelines <= most and pipelines - lost_nodes * _lost(settings, per_node, pipelines) < least:
         pipelines += 1

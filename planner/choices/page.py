@@ -25,11 +25,11 @@ _STEPS = 28
 
 def page(assessment: Assessment, stack: str) -> str:
     """The whole document."""
-    title = f"{stack}: {assessment.shape.name} against its targets"
+    title = f"{stack}: {assessment.shape.name} {words.tally(assessment)}"
     sections = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="faint">{escape(assessment.asked.engine)}: {escape(words.asked(assessment))}. {escape(words.basis(assessment))}</p>',
         _answer(assessment),
+        f'<p class="faint">{escape(assessment.asked.engine)}: {escape(words.asked(assessment))}. {escape(words.basis(assessment))}</p>',
         _cards(assessment),
         _frontier(assessment),
         _costs(assessment),
@@ -47,13 +47,14 @@ def page(assessment: Assessment, stack: str) -> str:
 
 
 def _answer(assessment: Assessment) -> str:
-    return f'<p class="answer">{"<br>".join(map(escape, words.two_lines(assessment)))}</p>'
+    return "".join(f'<p class="answer">{escape(line)}</p>' for line in words.two_lines(assessment))
 
 
 def _cards(assessment: Assessment) -> str:
     cards = "".join(
-        f'<div class="card"><b>{escape(verdict.key.removeprefix("targets."))}: {escape(verdict.asked)}</b>'
-        f'<div class="outcome {verdict.outcome.split()[-1]}">{verdict.outcome}</div><p>{escape(verdict.predicted)}</p></div>'
+        f'<div class="card"><b>{escape(verdict.key.removeprefix("targets."))}</b>'
+        f'<div class="outcome {verdict.outcome.split()[-1]}">{verdict.outcome}</div><p class="faint">wanted {escape(verdict.asked)}</p>'
+        f"<p>{escape(verdict.predicted)}</p></div>"
         for verdict in assessment.verdicts
     )
     return f"<h2>The layout as it is</h2><p class='faint'>{escape(words.as_it_is(assessment))}</p><div class='cards'>{cards}</div>"
@@ -66,7 +67,8 @@ def _series(assessment: Assessment) -> list[tuple[str, str, Pipeline, int]]:
     if made is not None and assessment.prediction is not None:
         one = pipeline(made.settings, made.size, made.gpu, assessment.shape, load)
         entries.append((f"as it is: {made.nodes} x {made.size.name}", "series-0", one, made.pipelines))
-    for number, choice in enumerate(assessment.alternatives, start=1):
+    others = (choice for choice in assessment.alternatives if lines.changes(assessment.asked, choice))
+    for number, choice in enumerate(others, start=1):
         one = pipeline(choice.settings, choice.size, choice.gpu, choice.shape, load)
         entries.append((words.short(choice), f"series-{number}", one, choice.pipelines))
     return entries
@@ -93,7 +95,7 @@ def _frontier(assessment: Assessment) -> str:
     )  # fmt: skip
     return (
         "<h2>Latency against throughput</h2><p class='faint'>From one request a pipeline to twice the users in flight. Dashed: the "
-        f"slow end of the estimate's range. Dots: {load.users:,} requests in flight.</p>"
+        f"slow end of the estimate's range. Dots: {load.users:,} requests in flight; more take a line to the right.</p>"
         + charts.legend((style, name) for name, style, _, _ in entries)
         + f"<div class='wide'>{chart}</div>"
     )
@@ -166,8 +168,8 @@ def _what_if(cases: Sequence[WhatIf]) -> str:
         if case.choice is None:
             rows.append([case.what, "no layout meets the targets", "", ""])
             continue
-        change = "" if base is None or case is cases[0] else f"{case.choice.usd_per_hour / base.usd_per_hour - 1:+.0%}"
-        rows.append([case.what, words.short(case.choice), f"{case.choice.usd_per_hour:,.2f}", change])
+        change = f"{case.choice.usd_per_hour / base.usd_per_hour - 1:+.0%}" if base else ""
+        rows.append([case.what, words.short(case.choice), f"{case.choice.usd_per_hour:,.2f}", change.replace("+0%", "")])
     return "<h2>What if</h2>" + _table(["if", "the cheapest layout then", "USD/hour", "change"], rows, numbers=(2, 3))
 
 
@@ -186,7 +188,8 @@ def _layouts(assessment: Assessment) -> str:
 
 def _switch(assessment: Assessment) -> str:
     blocks = [
-        f"<p>{escape(words.summary(choice))}</p><pre>{escape(lines.lines(assessment.asked, choice) or 'as it is')}</pre>"
+        f"<p>{escape(words.summary(choice))}<br><span class='faint'>{escape(words.quota(choice))}</span></p>"
+        f"<pre>{escape(lines.lines(assessment.asked, choice) or 'as it is')}</pre>"
         for choice in assessment.alternatives
     ]
     return "<h2>Lines that switch to them</h2>" + "".join(blocks) if blocks else ""

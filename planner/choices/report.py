@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 
 from planner.choices import lines, words
 from planner.choices.assessment import Assessment
-from planner.choices.measured import Compared, summary
+
+if TYPE_CHECKING:
+    from planner.choices.measured import Compared
 
 ROWS = 12
-_STYLES = {"met": "green", "in doubt": "yellow", "missed": "red", "unknown": "dim"}
+_STYLES = {"met": "green", "in doubt": "yellow", "missed": "red"}
 
 
 def show(assessment: Assessment, stack: str, console: Console, *, everything: bool = False) -> None:
@@ -53,6 +57,8 @@ def show_alternatives(assessment: Assessment, stack: str, console: Console) -> N
     for number, choice in enumerate(assessment.alternatives, start=1):
         changed = lines.lines(assessment.asked, choice)
         _say(console, f"\n{number}. {words.summary(choice)}" + ("" if changed else " (as it is)"), bold=True)
+        if changed:
+            _say(console, f"  {words.quota(choice)}")
         for line in changed.splitlines():
             _say(console, f"  {line}")
     if other := next((choice for choice in assessment.alternatives if lines.changes(assessment.asked, choice)), None):
@@ -61,6 +67,8 @@ def show_alternatives(assessment: Assessment, stack: str, console: Console) -> N
 
 def show_compared(compared: tuple[Compared, ...], console: Console) -> None:
     """Each measured figure with its estimate, and how the estimates did."""
+    from planner.choices.measured import SHARE, summary
+
     table = Table("", "quantity", "measured", "estimated", "range", "ratio", "", box=None, pad_edge=False)
     for one in compared:
         for pair in one.pairs:
@@ -74,7 +82,8 @@ def show_compared(compared: tuple[Compared, ...], console: Console) -> None:
             _say(console, f"{one.name}: {one.error}")
     _say(console, "\nestimates against measurements; ~ is beyond what was fitted", bold=True)
     for quantity, said in summary(compared).items():
-        errors = f"{said['median_error_percent']:g} / {said['mean_error_percent']:g} % median / mean error"
+        unit = "points" if quantity == SHARE else "%"
+        errors = f"{said['median_error_percent']:g} / {said['mean_error_percent']:g} {unit} median / mean error"
         _say(console, f"  {quantity:<17} {said['rows']:>3} rows, {errors}, {said['inside']:.0%} inside the range")
 
 

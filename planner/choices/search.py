@@ -11,7 +11,7 @@ from planner import catalogue, drivers, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.choice import BITS, BestEffort, Choice, Found, Wish
 from planner.choices.forms import Form, formed, forms, with_batch
-from planner.choices.load import Load, load_of
+from planner.choices.load import Load, load_of, too_long
 from planner.choices.nodes import nodes, surviving
 from planner.choices.serving import Pipeline, pipeline
 from planner.gpu_memory import Parallel
@@ -60,12 +60,14 @@ class _Search:
     rejected: Counter[str] = field(default_factory=Counter)
     quickest: tuple[float, Situation] | None = None
     requests_s: float = 0.0
+    busy: float = 0.0
     pipelines: dict[tuple, Pipeline] = field(default_factory=dict)
     """By all that decides what one does: sizes with the same GPU share them."""
 
     def run(self) -> Found:
         choices: list[Choice] = []
         unpriced: list[str] = []
+        priced = 0
         for region in self.wish.regions or (self.asked.azure.location,):
             for name in catalogue.gpu_size_names():
                 size = self._size(name, region)
@@ -76,6 +78,7 @@ class _Search:
                     self.rejected[str(reason)] += len(every)
                     unpriced += [name] * (self._price(size) is None)
                     continue
+                priced += 1
                 choices += self._of_size(at, region, every)
         choices.sort(key=lambda choice: (choice.usd_per_hour, -BITS[choice.precision], choice.gpus))
         return Found(
@@ -83,6 +86,7 @@ class _Search:
             choices=tuple(choices),
             rejected=self.rejected,
             without_price=tuple(dict.fromkeys(unpriced)),
+            priced=priced,
             best_effort=self._best_effort(),
         )
 
@@ -99,6 +103,8 @@ class _Search:
 
     def _on(self, size: GpuSize, region: str) -> Situation:
         """The stack on this size, with everything done that the size changes whatever the layout."""
+        if too_long(self.load, self.shape):
+            raise _Rejected("the model's context is too short for such requests")
         gpu = catalogue.gpu(size.gpu)
         assert gpu, "every size's GPU is in the catalogue"
         if size.retired_on and not self.wish.retired:
@@ -128,15 +134,16 @@ class _Search:
     def _of_size(self, at: Situation, region: str, every: tuple[Form, ...]) -> Iterator[Choice]:
         enough: dict[tuple[str, int], tuple[int, str]] = {}
         for form in every:
-            here = replace(at, settings=formed(at.settings, self.shape, form))
-            split = gpu_memory.parallel(here.settings, here.gpu, self.shape)
+            split = gpu_memory.parallel_of(form.gpus, form.stages, at.traits, self.shape)
             kind = (form.precision, split.tensor)
             stages, reason = enough.get(kind, (split.pipeline, ""))
             if stages < split.pipeline:
                 self.rejected[reason] += 1
                 continue
             try:
-                self._check(here, split)
+                self._check_form(form, split, at.gpu)
+                here = replace(at, settings=formed(at.settings, self.shape, form))
+                self._check(here)
                 choice, least = self._choice(here, split, region)
                 yield choice
                 deeper, reason = least > 1, "more stages where one pipeline serves the load with fewer"
@@ -146,12 +153,15 @@ class _Search:
             if not deeper:
                 enough[kind] = split.pipeline, reason
 
-    def _check(self, at: Situation, split: Parallel) -> None:
-        """The bounds. Raises _Rejected."""
-        if gpu_memory.precisions(at.settings)[0] == "fp8" and not at.gpu.fp8:
+    def _check_form(self, form: Form, split: Parallel, gpu: Gpu) -> None:
+        """What no stack is needed for. Raises _Rejected."""
+        if form.precision == "fp8" and not gpu.fp8:
             raise _Rejected("the GPU has no fp8")
         if split.tensor > 1 and not shares_heads(self.shape, split.tensor):
             raise _Rejected("the attention heads do not divide by the GPUs that would share a layer")
+
+    def _check(self, at: Situation) -> None:
+        """The bounds. Raises _Rejected."""
         if gpu_memory.missing_gib(at.settings, at.gpu, self.shape) > 0:
             raise _Rejected(_TOO_LARGE, deeper=True)
         floor_s = gpu_memory.token_floor_s(at.settings, at.gpu, self.shape) * self.load.judged_tokens
@@ -170,15 +180,14 @@ class _Search:
         each = one.most_within(self.load.latency_s, self.wish.bound, min(one.most, self._in_flight(longest_s)))
         if not each:
             raise _Rejected("too slow for the latency target, even with one request alone")
-        request_s = getattr(one.at(each).request, self.wish.bound)
+        request_s = one.request_s(each, self.wish.bound)
         self.requests_s = max(self.requests_s, MOST_PIPELINES * each / request_s)
-        least = math.ceil(self._in_flight(request_s) / each)
+        least = self._busy_enough(one, math.ceil(self._in_flight(request_s) / each))
         carried = math.ceil(self._in_flight(request_s) / least)
         pipelines = surviving(at.settings, node.pods, least, self.wish.survive, MOST_PIPELINES)
+        self._stages_busy_enough(one, pipelines)
         if pipelines > MOST_PIPELINES:
             raise _Rejected(f"more than {MOST_PIPELINES} pipelines", deeper=True)
-        if one.busy_at_most(self.load.users / pipelines) < self.asked.targets.gpu_utilization.fraction:
-            raise _Rejected("the users leave pipeline stages without work")
         settings = with_batch(at.settings, max(carried, at.settings.coordinator.config.dynamic_batching.max_batch_size))
         settings = settings.model_copy(update={"sharding": settings.sharding.model_copy(update={"pipelines": pipelines})})
         if gpu_memory.missing_gib(settings, at.gpu, self.shape) > 0:
@@ -193,6 +202,29 @@ class _Search:
             usd_per_hour=count * price, load=self.load, one=one,
         )  # fmt: skip
         return made, least
+
+    def _busy_enough(self, one: Pipeline, pipelines: int) -> int:
+        """The fewest from there on that have so few requests each that their GPUs seldom wait for the host. Raises _Rejected."""
+        wanted = self.asked.targets.gpu_utilization.fraction
+
+        def busy(count: int) -> float:
+            return getattr(one.loop.busy(max(self.load.users / count, 1.0)), self.wish.least)
+
+        if busy(pipelines) >= wanted:
+            return pipelines
+        alone = busy(self.load.users)
+        if alone < wanted:
+            self.busy = max(self.busy, alone)
+            raise _Rejected("the GPUs would wait too long for the host, even with one request alone")
+        return next(count for count in range(pipelines + 1, self.load.users + 1) if busy(count) >= wanted)
+
+    def _stages_busy_enough(self, one: Pipeline, pipelines: int) -> None:
+        each, reached = self.load.users / pipelines, 1.0
+        if one.busy_at_most(each) < 1:
+            reached = getattr(one.busy(each), self.wish.least)
+        self.busy = max(self.busy, reached)
+        if reached < self.asked.targets.gpu_utilization.fraction:
+            raise _Rejected("pipeline stages would wait for each other, or for more users")
 
     def _pipeline(self, at: Situation, split: Parallel) -> Pipeline:
         """With a batch as large as the engine takes and the cache holds."""
@@ -221,4 +253,5 @@ class _Search:
             floor_s=floor_s,
             alone_s=self._pipeline(at, split).at(1).latency,
             requests_s=self.requests_s,
+            busy=self.busy,
         )

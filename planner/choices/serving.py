@@ -9,9 +9,9 @@ from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
 from planner.engine_traits import traits
 from planner.performance import asking
-from planner.performance.estimate import Answer, Range, estimate
+from planner.performance.estimate import ClosedLoop, Range
+from planner.performance.estimate import Times as LoopTimes
 from planner.performance.workload import Gpu as Card
-from planner.performance.workload import Question
 from planner.plan import GpuSize
 from settings import StackSettings
 
@@ -43,72 +43,88 @@ class Times:
 class Pipeline:
     """One copy of the model on its GPUs, and how many requests it runs at once."""
 
-    question: Question
+    loop: ClosedLoop
     load: Load
     most: int
     """Requests in the batch; more wait for one to end."""
-    extrapolated: bool
-    """Whether the measurements that were fitted leave out such a GPU, shape or engine."""
-    _answers: dict[float, Answer] = field(default_factory=dict, compare=False, repr=False)
+    measured: bool = True
+    """Whether the estimates are of the engine itself."""
+    takes_turns: bool = False
+    """Whether its stages work on the same batch one after another, however many requests there are."""
+    _found: dict[float, LoopTimes] = field(default_factory=dict, compare=False, repr=False)
     """By the requests that run; a copy with another `most` shares them."""
 
-    @classmethod
-    def of(cls, question: Question, load: Load, most: int, *, measured: bool = True) -> Pipeline:
-        """`measured`: whether the estimates are of the engine itself."""
-        beyond = estimate(replace(question, concurrency=2.0)).extrapolated
-        return cls(question=question, load=load, most=most, extrapolated=not measured or beyond)
+    @property
+    def extrapolated(self) -> bool:
+        """Whether the measurements that were fitted leave out such a GPU, shape or engine."""
+        return not self.measured or self.loop.extrapolated
 
     def at(self, in_flight: float) -> Times:
         """With so many requests always there. Beyond `most` each waits its turn: by Little's law, all times grow alike."""
-        running = max(1.0, min(in_flight, self.most))
-        found = self._answers.get(running)
+        by_bound = {bound: self._seconds(in_flight, bound) for bound in ("value", "low", "high")}
+        first, each, latency, request = (Range(**dict(zip(by_bound, one, strict=True))) for one in zip(*by_bound.values(), strict=True))
+        floor_s = self._alone(self._running(in_flight)).floor_per_token
+        return Times(first_token=first, per_token=each, latency=latency, request=request, floor_per_token_s=floor_s)
+
+    def _alone(self, running: float) -> LoopTimes:
+        """Of a request that does not wait for its turn."""
+        found = self._found.get(running)
         if found is None:
-            found = self._answers[running] = estimate(replace(self.question, concurrency=running))
-        assert found.ttft_s and found.tpot_s, "a closed loop has both"
-        waits = max(in_flight / running - 1, 0.0)
-        request = _sum(found.ttft_s, found.tpot_s, self.load.output_tokens - 1)
-        first = _sum(found.ttft_s, request, waits)
-        return Times(
-            first_token=first,
-            per_token=found.tpot_s,
-            latency=_sum(first, found.tpot_s, self.load.judged_tokens - 1),
-            request=_sum(request, request, waits),
-            floor_per_token_s=found.floor_tpot_s,
-        )
+            found = self._found[running] = self.loop.at(running)
+        return found
+
+    def _running(self, in_flight: float) -> float:
+        return max(1.0, min(in_flight, self.most))
+
+    def _seconds(self, in_flight: float, bound: str) -> tuple[float, float, float, float]:
+        """First token, each further one, latency, whole request: bounds with bounds, so as wide as the parts can be together."""
+        running = self._running(in_flight)
+        found = self._alone(running)
+        first, each = getattr(found.first_token, bound), getattr(found.per_token, bound)
+        request = first + each * (self.load.output_tokens - 1)
+        waited = request * max(in_flight / running - 1, 0.0)
+        return first + waited, each, first + waited + each * (self.load.judged_tokens - 1), request + waited
 
     def most_within(self, latency_s: float, bound: str, limit: int = 8192) -> int:
         """The most requests in flight, up to `limit`, whose latency's `bound` (value, low, high) is within `latency_s`; 0 for none."""
 
         def latency(in_flight: int) -> float:
-            return getattr(self.at(in_flight).latency, bound)
+            return self._seconds(in_flight, bound)[2]
 
-        low, high, halve = 1, limit, False
-        low_s, high_s = latency(low), latency(high)
-        if high_s <= latency_s or low_s > latency_s:
-            return limit if high_s <= latency_s else 0
-        # More requests never make one quicker, and the latency is nearly a line: where that crosses, and the middle, in turns.
+        low, high = 1, limit
+        low_s = latency(low)
+        if low_s > latency_s:
+            return 0
+        high_s = latency(high)
+        if high_s <= latency_s:
+            return limit
+        # More requests never make one quicker. Where the line through the last two points crosses; the middle, should that take long.
+        last, last_s, slope, tries = low, low_s, (high_s - low_s) / (high - low), 0
         while high - low > 1:
-            share = 0.5 if halve else (latency_s - low_s) / (high_s - low_s)
-            middle = min(max(low + int((high - low) * share), low + 1), high - 1)
+            tries += 1
+            guess = last + int((latency_s - last_s) / slope) if slope > 0 and tries < 8 else (low + high) // 2
+            middle = min(max(guess, low + 1), high - 1)
             middle_s = latency(middle)
-            if middle_s <= latency_s:
-                low, low_s = middle, middle_s
-            else:
-                high, high_s = middle, middle_s
-            halve = not halve
+            slope = (middle_s - last_s) / (middle - last)
+            last, last_s = middle, middle_s
+            low, high = (middle, high) if middle_s <= latency_s else (low, middle)
         return low
 
     def busy_at_most(self, in_flight: float) -> float:
-        """Share of the time in which a GPU can have work: with fewer requests than pipeline stages, the other stages wait."""
-        return min(1.0, max(1.0, min(in_flight, self.most)) / self.question.pipeline_parallel)
+        """Share of the time in which a GPU can have work: with fewer batches under way than pipeline stages, the other stages wait."""
+        batches = 1.0 if self.takes_turns else self._running(in_flight)
+        return min(1.0, batches / self.loop.question.pipeline_parallel)
+
+    def busy(self, in_flight: float) -> Range:
+        """Share of the time in which some kernel runs on a GPU."""
+        alone, most = self.loop.busy(self._running(in_flight)), self.busy_at_most(in_flight)
+        return Range(value=most * alone.value, low=most * alone.low, high=most * alone.high)
 
     def requests_s(self, in_flight: float, bound: str = "value") -> float:
-        return in_flight / getattr(self.at(in_flight).request, bound)
+        return in_flight / self.request_s(in_flight, bound)
 
-
-def _sum(one: Range, other: Range, times: float) -> Range:
-    """Bounds with bounds: as wide as the two can be together."""
-    return Range(**{name: getattr(one, name) + times * getattr(other, name) for name in ("value", "low", "high")})
+    def request_s(self, in_flight: float, bound: str) -> float:
+        return self._seconds(in_flight, bound)[3]
 
 
 def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Load, *, most: int | None = None) -> Pipeline:
@@ -131,7 +147,14 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
         output_tokens=load.output_tokens,
         concurrency=1.0,
     )
-    return Pipeline.of(question, load, most_at_once(settings, gpu, shape, load) if most is None else most, measured=of_engine.measured)
+    return Pipeline(
+        loop=ClosedLoop(question),
+        load=load,
+        most=most_at_once(settings, gpu, shape, load) if most is None else most,
+        measured=of_engine.measured,
+        # llama.cpp splits prompts over its GPUs, not the tokens of a step (ggml-org/llama.cpp#6017).
+        takes_turns=of_engine.whole_pipeline_in_a_pod,
+    )
 
 
 def most_at_once(settings: StackSettings, gpu: Gpu, shape: ModelShape, load: Load) -> int:

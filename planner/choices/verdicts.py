@@ -11,9 +11,10 @@ from planner.choices.load import Load
 from planner.choices.serving import Pipeline, Times, most_at_once, pipeline
 from planner.performance.estimate import Range
 from planner.plan import GpuSize
+from planner.wording import figure
 from settings import StackSettings
 
-Outcome = Literal["met", "in doubt", "missed", "unknown"]
+Outcome = Literal["met", "in doubt", "missed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Verdict:
     asked: str
     predicted: str
     outcome: Outcome
-    """In doubt: the target lies inside the range of the estimate. Unknown: nothing here predicts it."""
+    """In doubt: the target lies inside the range of the estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +43,20 @@ class Prediction:
     """With as many in flight as there are users, however long each waits."""
     floor_s: float
     """What the latency's tokens take at best: weights read once a token at full bandwidth."""
+    weights_gb: float
+    """10^9 bytes of them that a token reads."""
+    bandwidth_gb_s: float
+    """Full, of the GPUs that share a layer."""
     memory_share: float
     """Of each GPU's memory: weights, cache, activations and libraries."""
     bandwidth_share: float
     """Of each GPU's memory bandwidth (or arithmetic, if that is the limit) that useful work takes while a token is made."""
+    busy: Range
+    """Share of the time in which some kernel runs on a GPU, which is what gpu_utilization measures."""
     busy_at_most: float
     """Share of the time in which a GPU can have work."""
+    busy_measured: bool
+    """Whether that was held against measurements of the engine."""
     extrapolated: bool
 
     def usd_per_million_tokens(self, usd_per_hour: float) -> float | None:
@@ -76,9 +85,13 @@ def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape,
         requests_s=Range(value=most("value"), low=most("high"), high=most("low")),
         requests_s_of_users=load.users / times.request.value,
         floor_s=gpu_memory.token_floor_s(settings, gpu, shape) * load.judged_tokens,
+        weights_gb=gpu_memory.weights_read_gb(settings, shape),
+        bandwidth_gb_s=gpu.bandwidth_gb_s * one.loop.question.tensor_parallel,
         memory_share=_memory_share(settings, gpu, shape),
         bandwidth_share=times.floor_per_token_s / times.per_token.value,
+        busy=one.busy(each),
         busy_at_most=one.busy_at_most(each),
+        busy_measured=one.loop.question.engine == "llama.cpp",
         extrapolated=one.extrapolated,
     )
 
@@ -100,19 +113,19 @@ def verdicts(settings: StackSettings, found: Prediction) -> tuple[Verdict, ...]:
         ),
         Verdict(
             key="targets.throughputRps",
-            asked=f"{targets.throughput_rps:g} requests/s",
+            asked=f"{figure(targets.throughput_rps)} requests/s",
             predicted=_throughput(found),
             outcome=_judged(found.requests_s, at_least=targets.throughput_rps),
         ),
         Verdict(
             key="targets.gpuUtilization",
-            asked=str(targets.gpu_utilization),
+            asked=f"at least {targets.gpu_utilization}",
             predicted=_utilization(found),
-            outcome="missed" if found.busy_at_most < targets.gpu_utilization.fraction else "unknown",
+            outcome=_judged(found.busy, at_least=targets.gpu_utilization.fraction),
         ),
         Verdict(
             key="targets.gpuMemory",
-            asked=str(targets.gpu_memory),
+            asked=f"at most {targets.gpu_memory}",
             predicted=f"{found.memory_share:.0%} of each GPU",
             outcome="met" if round(found.memory_share, 3) <= targets.gpu_memory.fraction else "missed",
         ),
@@ -126,25 +139,27 @@ def _judged(predicted: Range, *, at_most: float = float("inf"), at_least: float 
 
 
 def seconds(found: Range) -> str:
-    return f"{found.value:.3g} s ({found.low:.3g} to {found.high:.3g})"
+    return f"{figure(found.value)} s ({figure(found.low)} to {figure(found.high)})"
 
 
 def _latency(found: Prediction) -> str:
-    best = f"{found.floor_s:.2g} s at best, as each token reads the weights"
-    return f"{seconds(found.times.latency)} with {found.load.users} in flight; {best}"
+    return f"{seconds(found.times.latency)} with {found.load.users:,} in flight; {figure(found.floor_s)} s at best, {why_no_less(found)}"
+
+
+def why_no_less(found: Prediction) -> str:
+    """What the floor is made of."""
+    return f"as each token reads {found.weights_gb:.1f} GB of weights at {found.bandwidth_gb_s:,g} GB/s"
 
 
 def _throughput(found: Prediction) -> str:
     most = found.requests_s
     if most.value:
-        return f"{most.value:.3g} requests/s ({most.low:.3g} to {most.high:.3g}) within {found.load.latency_s:g} s"
-    return f"none within {found.load.latency_s:g} s; {found.requests_s_of_users:.3g} requests/s with {found.load.users} in flight"
+        return f"{figure(most.value)} requests/s ({figure(most.low)} to {figure(most.high)}) within {found.load.latency_s:g} s"
+    return f"none within {found.load.latency_s:g} s; {figure(found.requests_s_of_users)} requests/s with {found.load.users:,} in flight"
 
 
 def _utilization(found: Prediction) -> str:
     if found.busy_at_most < 1:
-        return f"at most {found.busy_at_most:.0%}: {found.load.users} users leave pipeline stages without work"
-    return (
-        f"{found.bandwidth_share:.0%} of the memory bandwidth in use; for how much of the time some kernel runs, which is what "
-        "gpu_utilization measures, is not predicted"
-    )
+        return f"at most {found.busy_at_most:.0%}: stages of a pipeline wait for each other"
+    most = f"a kernel runs {found.busy.low:.0%} to {found.busy.high:.0%} of the time"
+    return f"{'~' * (not found.busy_measured)}{most}; {found.bandwidth_share:.0%} of the memory bandwidth in use"

@@ -45,6 +45,7 @@ def _cases(found: Assessment) -> Iterator[tuple[str, StackSettings, Wish, int]]:
         wish,
         least,
     )
+    yield "GPUs that may idle", with_values(asked, {("targets", "gpuUtilization"): "0%"}), wish, least
     yield "one node may be lost", asked, replace(wish, survive=wish.survive + 1), least
     yield "enough if the estimate itself meets the targets", asked, replace(wish, expected=True), least
     yield "spot prices", asked, replace(wish, spot=True), least

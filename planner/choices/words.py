@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from planner import gpu_memory
 from planner.choices import lines
 from planner.choices.assessment import Assessment
 from planner.choices.choice import Choice
-from planner.choices.verdicts import seconds
+from planner.choices.load import too_long
+from planner.choices.verdicts import seconds, why_no_less
 from planner.engine_traits import traits
 from planner.gpu_memory import Parallel
-from planner.wording import count
+from planner.wording import count, figure
 
 COLUMNS = ("USD/hour", "USD/M tokens", "nodes", "size", "weights", "TP", "PP", "pipelines", "latency", "requests/s")
 
@@ -19,7 +22,7 @@ def asked(assessment: Assessment) -> str:
     load, targets = assessment.found.load, assessment.asked.targets
     return (
         f"{load.users:,} requests in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens; wanted {targets.latency} for "
-        f"{targets.tokens:,} tokens and {targets.throughput_rps:g} requests/s"
+        f"{targets.tokens:,} tokens and {figure(targets.throughput_rps)} requests/s"
     )
 
 
@@ -65,6 +68,14 @@ def summary(choice: Choice) -> str:
     return f"{', '.join([layout, *_elsewhere(choice)])}: {choice.usd_per_hour:,.2f} USD an hour{' at the spot price' * choice.spot}"
 
 
+def quota(choice: Choice) -> str:
+    """What the subscription has to be allowed before the layout can be made, and how to see whether it is."""
+    return (
+        f"quota needed: {choice.quota_vcpus:,} vCPUs of {choice.quota_family} in {choice.region} (az vm list-usage --location "
+        f"{choice.region} shows what there is)"
+    )
+
+
 def as_it_is(assessment: Assessment) -> str:
     """The same of the stack's own layout."""
     made = assessment.plan
@@ -85,17 +96,29 @@ def two_lines(assessment: Assessment) -> tuple[str, str]:
     return _judgement(assessment), _cheapest(assessment)
 
 
+def tally(assessment: Assessment) -> str:
+    """In a few words, how the stack's own layout does."""
+    outcomes = [verdict.outcome for verdict in assessment.verdicts]
+    missed, doubted, of = outcomes.count("missed"), outcomes.count("in doubt"), count(len(outcomes), "target")
+    if not outcomes:
+        return "no prediction"
+    if not missed:
+        return f"may miss {doubted} of {of}" if doubted else f"meets all {of}"
+    return f"misses {missed} of {of}" + f", and may miss {doubted} more" * bool(doubted)
+
+
 def _judgement(assessment: Assessment) -> str:
     one, load = assessment.prediction, assessment.found.load
     if one is None:
         return f"Targets: no prediction; {assessment.problem}"
     said = ", ".join(f"{verdict.key.removeprefix('targets.')} {verdict.outcome}" for verdict in assessment.verdicts)
-    within = f"up to {one.requests_s.value:,.3g} requests/s within {load.latency_s:g} s"
-    rate = within if one.requests_s.value else f"{one.requests_s_of_users:,.3g} requests/s"
-    return (
-        f"Targets: {said}. With {load.users:,} users {seconds(one.times.latency)} for {load.judged_tokens:,} tokens, of which reading the "
-        f"weights takes {one.floor_s:.2g} s at best, wanted {load.latency_s:g} s; {rate}, wanted {load.requests_s:g}."
-    )
+    takes = f"{load.judged_tokens:,} tokens take {seconds(one.times.latency)} with {load.users:,} users, wanted {load.latency_s:g} s"
+    floor = f"{figure(one.floor_s)} s"
+    out_of_reach = f"this layout needs {floor} even for one user, {why_no_less(one)}"
+    within = f"up to {figure(one.requests_s.value)} requests/s within {load.latency_s:g} s"
+    rate = within if one.requests_s.value else f"{figure(one.requests_s_of_users)} requests/s"
+    why = f": {out_of_reach}" if one.floor_s > load.latency_s else f" ({floor} at best)"
+    return f"Targets: {said}. {takes}{why}; {rate}, wanted {figure(load.requests_s)}."
 
 
 def _cheapest(assessment: Assessment) -> str:
@@ -106,26 +129,43 @@ def _cheapest(assessment: Assessment) -> str:
     best = assessment.alternatives[0]
     if not lines.changes(assessment.asked, best):
         return f"Nothing that meets them is cheaper than {summary(best)}."
-    return f"The cheapest that meets them: {summary(best)}."
+    return f"The cheapest that meets them: {summary(best)}; its quota: {best.quota_vcpus:,} vCPUs of {best.quota_family}."
+
+
+def _longer(seconds: float) -> str:
+    """A duration of the settings that is no shorter."""
+    return f"{math.ceil(seconds * 1000)}ms" if seconds < 10 else f"{math.ceil(seconds)}s"
 
 
 def impossible(assessment: Assessment) -> str:
     """Why nothing meets the targets: the floor, and what would have to change."""
-    best, load = assessment.found.best_effort, assessment.found.load
+    found, targets = assessment.found, assessment.asked.targets
+    best, load = found.best_effort, found.load
+    if unfit := too_long(load, assessment.shape):
+        return unfit
+    if not found.priced:
+        regions = ", ".join(assessment.wish.regions or (assessment.asked.azure.location,))
+        return f"no size that is sold has a {'spot ' * assessment.wish.spot}price in {regions}; --region with another, or all"
     if best is None:
-        return f"{assessment.shape.name} fits no size of the region; a smaller model, fewer bits, or another region"
-    quickest = f"{best.gpu} x {best.tensor} in {best.precision}"
+        more = f"a targets.gpuMemory of more than {targets.gpu_memory}, " * (targets.gpu_memory.fraction < 1)
+        return f"{assessment.shape.name} fits no size of the region; a smaller model, fewer bits, {more}or another region"
+    quickest, alone = f"{best.gpu} x {best.tensor} in {best.precision}", best.alone_s
     if best.floor_s > load.latency_s:
         return (
-            f"the quickest, {quickest}, reads the weights {load.judged_tokens} times in {best.floor_s:.3g} s at best, against "
-            f"{load.latency_s:g} s; targets.latency of more than {best.alone_s.high:.3g}s, fewer targets.tokens, or a smaller model"
+            f"the quickest, {quickest}, reads the weights {load.judged_tokens:,} times in {figure(best.floor_s)} s at best, against "
+            f"{load.latency_s:g} s; targets.latency of more than {_longer(alone.high)}, fewer targets.tokens, or a smaller model"
         )
     if not best.requests_s:
         return (
-            f"the quickest, {quickest}, takes {seconds(best.alone_s)} for one request alone, {best.floor_s:.3g} s at best; "
-            f"targets.latency of {best.alone_s.high:.3g}s or more, fewer targets.tokens, or a smaller model"
+            f"the quickest, {quickest}, takes {seconds(alone)} for one request alone, {figure(best.floor_s)} s at best; "
+            f"targets.latency of {_longer(alone.high)} or more, fewer targets.tokens, or a smaller model"
+        )
+    if best.busy < targets.gpu_utilization.fraction:
+        return (
+            f"of the layouts that are quick enough, the busiest runs kernels {best.busy:.0%} of the time, against "
+            f"{targets.gpu_utilization}; a lower targets.gpuUtilization"
         )
     return (
-        f"the most that 256 pipelines reach within {load.latency_s:g} s is {best.requests_s:,.0f} requests/s, against "
-        f"{load.requests_s:,g} and {load.users:,} users; fewer of them, or a longer targets.latency"
+        f"the most that 256 pipelines reach within {load.latency_s:g} s is {figure(best.requests_s)} requests/s, against "
+        f"{figure(load.requests_s)} and {load.users:,} users; fewer of them, or a longer targets.latency"
     )

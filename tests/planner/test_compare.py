@@ -1,6 +1,7 @@
 """`python -m planner compare`: measurements beside their estimates, and files that hold none."""
 
 import json
+import statistics
 
 import pytest
 
@@ -8,7 +9,9 @@ from planner.__main__ import main
 from planner.choices import measured
 from planner.choices.measured import Unreadable, compare
 from planner.performance import asking
+from settings import files
 
+MEASURED = files.ROOT / "bench" / "results" / "gpu_nvidia_h100_80gb_hbm3.json"
 PUBLISHED = {
     "model": "llama-3-70b", "gpu": "H100-80GB-SXM", "gpus": 4, "precision": "fp8", "engine": "vllm", "isl": 1000, "osl": 1000,
     "concurrency": 16, "ttft_ms": 121, "tpot_ms": 13.19,
@@ -39,13 +42,33 @@ def test_an_entry_has_the_estimate_of_the_same_question(written):
 
 
 def test_rates_and_latency_follow_from_the_times(written):
-    figures = {"latency_s": 13.3, "requests_s": 1.2, "throughput_tok_s": 1200}
+    figures = {"latency_s": 13.3, "requests_s": 1.2, "throughput_tok_s": 1200, "utilisation": 0.9}
     [one] = compare(written({"machine": "here", "rows": [PUBLISHED | figures]}))
     found = {pair.quantity: pair.estimated for pair in one.pairs}
     assert found["latency_s"].value == pytest.approx((found["ttft_ms"].value + 999 * found["tpot_ms"].value) / 1000)
     assert found["requests_s"].value == pytest.approx(16 / found["latency_s"].value)
     assert found["throughput_tok_s"].low == pytest.approx(16 * 1000 / found["latency_s"].high)
     assert list(found) == list(measured.QUANTITIES)
+
+
+def test_how_busy_a_gpu_is_was_measured():
+    """Of one llama-server on an H100, with 1 to 100 users; eight that share it keep it busy all the time, which is not modelled."""
+    rows = json.loads(MEASURED.read_text())["rows"]
+    shares = [
+        pair
+        for row, one in zip(rows, compare(MEASURED), strict=True)
+        for pair in one.pairs
+        if pair.quantity == "utilisation" and "servers" not in row["arm"]
+    ]
+    assert len(shares) >= 9 and min(pair.measured for pair in shares) < 0.4 < 0.9 < max(pair.measured for pair in shares)
+    assert statistics.median(pair.error_percent for pair in shares) < 10
+    assert all(pair.inside for pair in shares)
+
+
+def test_gpus_that_take_turns_are_idle_in_between(written):
+    entry = PUBLISHED | {"model": "llama-3-8b", "engine": "llama.cpp", "precision": "int8", "concurrency": 2, "utilisation": 0.5}
+    alone, turns = (compare(written([entry | {"gpus": gpus}]))[0].pairs[-1].estimated for gpus in (1, 2))
+    assert turns.high <= 0.5 < alone.low
 
 
 def test_fewer_slots_than_requests_make_them_wait(written):

@@ -32,4 +32,4 @@ def test_an_unknown_stack_and_an_unknown_subscription(repository):
     code, output = rehearse(repository, "run", "--stack", "prd")
     assert code == 1 and "there is no stack 'prd'" in output and "there are: dev" in output
     code, output = rehearse(repository, "run", "--stack", "dev", "--subscription", "tomorrow")
-    assert code == 1 and "there are: default, no-zones, tight-quota, today" in output
+    assert code == 1 and "there are: default, granted, no-zones, tight-quota, today" in output
