@@ -134,6 +134,9 @@ def _weights(plan: Plan) -> str:
     lines = [f"\nweights, {weights.gib:.2f} GiB"]
     if weights.source:
         lines.append(f"  fetched once from {weights.source} to {weights.folder} in the weight storage, each byte checked")
+        retention = plan.settings.rollout.weights_retention
+        how_long = f"for {retention} more" if retention else "until someone deletes them: rollout.weightsRetention"
+        lines.append(f"  those of an earlier source stay {how_long}")
     else:
         lines.append(
             f"  whoever has them puts them to {weights.folder}/{weights.file or ''} in the weight storage: there is no model.source"

@@ -196,6 +196,14 @@ class Rollout(Section):
     """How long a shard may take from start to ready; longer is a failure."""
     termination_grace: Annotated[Duration, Between("0s", "1h", "a node drain waits at most an hour")] = Duration("120s")
     """How long a pod may finish its requests before it is killed."""
+    weights_retention: (
+        Annotated[
+            Duration, Between("1d", "3650d", "pods of the version before may still read those weights, or nothing would ever be deleted")
+        ]
+        | None
+    ) = None
+    """How long the weights of an earlier `model.source` stay, in the storage and on the nodes, once those of this one are complete. Left
+    out: in the storage until someone deletes them, on a node until it goes."""
 
 
 class Tls(Section):

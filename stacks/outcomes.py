@@ -145,6 +145,7 @@ _SWITCHES = (
     ("images.prometheus", "monitoring.enabled", "false"),
     ("images.weights", "model.source", NOT_SET),
     ("model.tokenSecret", "model.source", NOT_SET),
+    ("rollout.weightsRetention", "model.source", NOT_SET),
     ("images.gpuMetrics", "monitoring.enabled", "false"),
     ("targets.throughputRps", "monitoring.enabled", "false"),
     ("targets.gpuUtilization", "monitoring.enabled", "false"),

@@ -224,6 +224,12 @@ def _weights(plan: Plan) -> Lines:
     yield "model.tokenSecret.name", fetch(f"{token}.name")
     yield "model.tokenSecret.key", fetch(f"{token}.key")
     yield "images.weights", fetch(f"{_CONTAINER}.image")
+    if retention := settings.rollout.weights_retention:
+        told, seconds = "env[RETENTION_SECONDS].value", str(round(retention.seconds))
+        forget = Resource("CronJob", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_RETENTION}")
+        yield "rollout.weightsRetention", forget(f"spec.jobTemplate.{_CONTAINER}.{told}", seconds)
+        if plan.weights.on_node:
+            yield "rollout.weightsRetention", copy(f"{_CONTAINER}.{told}", seconds)
 
 
 def _lasting(volume: Resource, plan: Plan) -> Place:

@@ -133,6 +133,7 @@ def _weights_fetch(parts: _Parts, opts: pulumi.ResourceOptions) -> list[pulumi.R
         model=parts.settings.model,
         plan=parts.plan.weights,
         storage=_storage_address(azure),
+        retention=parts.settings.rollout.weights_retention,
         client_id=azure.fetch_client_id,
     )
     return [WeightsFetch(names.WEIGHTS_FETCH, args, opts)]
@@ -154,6 +155,7 @@ def _weights_copy(parts: _Parts, opts: pulumi.ResourceOptions) -> list[pulumi.Re
         size=str(settings.caching.l2_cache.size),
         storage=_storage_address(azure),
         client_id=azure.copy_client_id,
+        retention=settings.rollout.weights_retention,
         spot=settings.gpu_pool.spot,
     )
     return [WeightsCopy(names.WEIGHTS_COPY, args, opts)]

@@ -5,7 +5,7 @@ name when it is complete, and shards mount that folder: until it is there the ku
 it, and none asks whether it may start. Their volume is a PersistentVolume, since their namespace forbids paths of the node in a pod.
 https://kubernetes.io/docs/concepts/storage/volumes/#hostpath-volume-types (Directory)
 
-Not here: whether there is room for it (planner/local_disk.py), and what is left of an older version's copy, which goes with the node.
+Not here: whether there is room for it (planner/local_disk.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from infra.kubernetes import names, pods, weights_fetch
 from infra.kubernetes.weights import read_only_volume
 from planner import node_agents, weights
 from planner.plan import WeightsPlan
+from settings.quantities import Duration
 
 SCRIPT = Path(__file__).parent / "node_disk.sh"
 _SCRIPT_DIR = "/opt/node-disk"
@@ -41,6 +42,8 @@ class WeightsCopyArgs:
     """Address of the weight storage's container."""
     client_id: pulumi.Input[str]
     """The identity that reads: `Storage Blob Data Reader` on the container, federated with this DaemonSet's service account."""
+    retention: Duration | None
+    """Of the copies of earlier sources; None where they stay until the node goes."""
     spot: bool
     """Whether the GPU pools are spot pools, which carry one more taint."""
 
@@ -90,6 +93,8 @@ class WeightsCopy(pulumi.ComponentResource):
 
 def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
     told = {"STORAGE": args.storage, "FOLDER": args.plan.folder, "NODE_DISK": names.NODE_WEIGHTS_DIR}
+    if args.retention:
+        told["RETENTION_SECONDS"] = str(round(args.retention.seconds))
     return {
         "metadata": {
             "labels": names.labels(names.WEIGHTS_COPY, "node-agent") | {"azure.workload.identity/use": "true"},

@@ -3,8 +3,9 @@
 Its name carries the source's hash: another source is another Job, and an unchanged one is never run again. Shards come after it, so that
 none is ever told of a folder that is not complete. A fetch that failed is made anew by the next `pulumi up`.
 
-Not here: what it does (`weights_transfer/`), the storage and the right to write there (`infra/azure/`), the way out
-(`network_policies.py`), and the Secret that `model.tokenSecret` names, which is whoever's who wants the model.
+Not here: what it does (`weights_transfer/`), when the weights of earlier sources go (`weights_retention.py`), the storage and the right to
+write there (`infra/azure/`), the way out (`network_policies.py`), and the Secret that `model.tokenSecret` names, which is whoever's who
+wants the model.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
+from infra.kubernetes.weights_retention import weights_retention
 from planner.plan import WeightsPlan
 from settings.model import Model
+from settings.quantities import Duration
 
 PROGRAM = Path(__file__).parent / "weights_transfer"
 PROGRAM_DIR = "/opt/weights-transfer"
@@ -36,6 +39,8 @@ class WeightsFetchArgs:
     plan: WeightsPlan
     storage: pulumi.Input[str]
     """Address of the weight storage's container."""
+    retention: Duration | None
+    """Of earlier sources' weights; None where they stay for ever."""
     client_id: pulumi.Input[str]
     """The identity that writes: `Storage Blob Data Contributor` on the container, federated with this Job's service account."""
 
@@ -66,11 +71,11 @@ class WeightsFetch(pulumi.ComponentResource):
         )
         program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=program_files(), opts=child)
         timeout = f"{math.ceil(args.plan.fetch_wait_s / 60)}m"
-        k8s.batch.v1.Job(
+        job = k8s.batch.v1.Job(
             name,
             # A failed Job would otherwise be waited for again, and never run again.
             metadata=metadata | {"name": job_name(args.model), "annotations": {"pulumi.com/replaceUnready": "true"}},
-            spec=_job_spec(args, labels),
+            spec=_job_spec(args, labels, "fetch", _told_to_fetch(args)),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # The pod names both as text, which is no dependency that the engine could see.
@@ -78,18 +83,28 @@ class WeightsFetch(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout),
             ),
         )
+        if args.retention:
+            told = _environment(args, RETENTION_SECONDS=str(round(args.retention.seconds)))
+            # Nothing goes for the sake of weights that never came.
+            after = pulumi.ResourceOptions(parent=self, depends_on=[job])
+            weights_retention(_job_spec(args, labels, "forget", told), after)
         self.register_outputs({})
 
 
-def _environment(args: WeightsFetchArgs) -> list[pods.Manifest]:
-    literals = {"SOURCE": args.model.source, "STORAGE": args.storage, "FOLDER": args.plan.folder, "FILE_NAME": args.plan.file}
-    environment: list[pods.Manifest] = [{"name": name, "value": value} for name, value in literals.items() if value is not None]
+def _environment(args: WeightsFetchArgs, **more: str | None) -> list[pods.Manifest]:
+    literals = {"STORAGE": args.storage, "FOLDER": args.plan.folder} | more
+    return [{"name": name, "value": value} for name, value in literals.items() if value is not None]
+
+
+def _told_to_fetch(args: WeightsFetchArgs) -> list[pods.Manifest]:
+    environment = _environment(args, SOURCE=args.model.source, FILE_NAME=args.plan.file)
     if secret := args.model.token_secret:
         environment.append({"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}})
     return environment
 
 
-def _job_spec(args: WeightsFetchArgs, labels: dict[str, str]) -> Any:
+def _job_spec(args: WeightsFetchArgs, labels: dict[str, str], what: str, environment: list[pods.Manifest]) -> Any:
+    """Of a Job that runs the program. `what`: it is to do."""
     return {
         "backoffLimit": _RETRIES,
         "podFailurePolicy": {
@@ -111,8 +126,8 @@ def _job_spec(args: WeightsFetchArgs, labels: dict[str, str]) -> Any:
                     {
                         "name": "fetch",
                         "image": args.image,
-                        "command": ["python", PROGRAM_DIR, "fetch"],
-                        "env": _environment(args),
+                        "command": ["python", PROGRAM_DIR, what],
+                        "env": environment,
                         # Eight blocks of 32 MiB on their way, and as many being read back.
                         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
                         "securityContext": pods.restricted_container_security(),

@@ -103,10 +103,12 @@ VARIATIONS = {
         "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
         "model": {"source": f"hf://org/name@{'0' * 40}/name.Q8_0.gguf"},
         "caching": {"l2Cache": {"size": "100Gi", "persistent": False}},
+        "rollout": {"weightsRetention": "14d"},
     },
     "fetched with a token": {
         "model": {"source": f"hf://meta-llama/Llama-2-70b@{'0' * 40}", "tokenSecret": {"name": "hub", "key": "token"}},
         "images": {"weights": "docker.io/ours/python:3.14"},
+        "rollout": {"weightsRetention": "30d"},
     },
     "autoscaling": {"autoscaling": {"enabled": True}},
     "four pipelines, pool bounds": {"gpuPool": {"minNodes": 4, "maxNodes": 10}, "sharding": {"pipelines": 4}},

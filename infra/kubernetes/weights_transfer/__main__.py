@@ -2,6 +2,7 @@
 
     python weights_transfer fetch    from $SOURCE into a folder of the stack's blob container
     python weights_transfer keep     from that folder to this node's own disk, then stays
+    python weights_transfer forget   deletes the folders of earlier sources that are older than $RETENTION_SECONDS
 
 It runs in a bare Python image from a ConfigMap: the standard library only, and nothing of this repository.
 
@@ -10,8 +11,8 @@ with what the source says of it. Blocks go over in parallel and in any order; th
 again. A run that finds its manifest does nothing. Every failure is one line and exit code 1.
 
 Environment: SOURCE (hf://, https://, oci://, as `model.source` writes it), TOKEN (of that source), FILE_NAME (what a source of one file
-is called in the folder), STORAGE (https://ACCOUNT.blob.core.windows.net/CONTAINER), FOLDER, NODE_DISK (for keep), and what AKS's
-workload identity adds (AZURE_...).
+is called in the folder), STORAGE (https://ACCOUNT.blob.core.windows.net/CONTAINER), FOLDER, NODE_DISK (for keep), RETENTION_SECONDS (for
+forget, and for keep if the node's copies are to go too), and what AKS's workload identity adds (AZURE_...).
 """
 
 import errno
@@ -69,7 +70,7 @@ def transfer(files, there, place, source):
             entries.append({"path": file.path, "size": file.size, "sha256": have["sha256"]})
             unsure = "" if file.digests else " (its source says none to compare with)"
             say(f"{file.path}: {file.size} bytes, sha256 {have['sha256']}{unsure}")
-    place.finish({"source": source, "files": entries})
+    place.finish({"folder": place.folder, "source": source, "files": entries})
     total = sum(file.size for file in files)
     say(f"complete: {len(files)} files, {total / 2**30:.2f} GiB, of which {moved / 2**30:.2f} GiB came in {time.monotonic() - began:.0f} s")
 
@@ -83,6 +84,8 @@ def fetch(environment):
     there, done = place.wait_for_access(), place.manifest()
     if done and done["source"] == source and all(there.get(file["path"]) == file["size"] for file in done["files"]):
         say(f"complete already: {len(done['files'])} files from {source}; nothing to do")
+        # Earlier sources, which this one was until now, are given their time anew.
+        place.finish(done)
         return
     files = remote_files(source, environment.get("TOKEN", "").strip() or None)
     if not files:
@@ -101,9 +104,15 @@ def keep(environment):
     place = NodeFolder(environment["NODE_DISK"], environment["FOLDER"])
     if place.manifest() is not None:
         say(f"complete already: {place}; nothing to do")
+        place.renew()
     else:
         copy(stored_in(environment), place)
-    if environment.get("STAY", "true") == "true":
+    stays, retention_s = environment.get("STAY", "true") == "true", environment.get("RETENTION_SECONDS")
+    if retention_s and stays:
+        time.sleep(max(0.0, float(retention_s) - place.age_s()))
+    if retention_s:
+        forget_earlier(place, float(retention_s))
+    if stays:
         signal.pause()
 
 
@@ -116,9 +125,28 @@ def copy(stored, place):
     transfer(files, place.sizes(), place, done["source"])
 
 
+def forget(environment):
+    place = stored_in(environment)
+    place.wait_for_access()
+    if place.manifest() is None:
+        raise Failure(f"{place}: there is no {MANIFEST}: nothing is deleted before the weights that are wanted are complete")
+    forget_earlier(place, float(environment["RETENTION_SECONDS"]))
+
+
+def forget_earlier(place, retention_s):
+    """Deletes what other sources left, if both it and what replaced it are older: until then pods may read it, or be told to again."""
+    for other in place.others():
+        source, left_s = other.manifest()["source"], retention_s - min(place.age_s(), other.age_s())
+        if left_s > 0:
+            say(f"{other}: stays for {left_s / 86400:.1f} days more; {source}")
+        else:
+            other.delete()
+            say(f"{other}: deleted; {source}")
+
+
 def main(arguments):
     try:
-        {"fetch": fetch, "keep": keep}[arguments[0]](os.environ)
+        {"fetch": fetch, "keep": keep, "forget": forget}[arguments[0]](os.environ)
     except (Failure, Refused) as error:
         return failed(str(error))
     except Exception as error:

@@ -8,6 +8,7 @@ import os
 import time
 import urllib.parse
 import xml.etree.ElementTree as xml
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from web import Failure, call
@@ -70,11 +71,12 @@ class Container:
                     "size": int(about.findtext("Content-Length")),
                     "etag": f'"{about.findtext("Etag").strip(chr(34))}"',
                     "md5": about.findtext("Content-MD5"),
+                    "modified": parsedate_to_datetime(about.findtext("Last-Modified")).timestamp(),
                 }
             marker = page.findtext("NextMarker") or None
 
     def about(self, name):
         """One blob, as `list` has it."""
         answered = self.call("HEAD", name)[1]
-        size, etag, md5 = (answered.get(one) for one in ("Content-Length", "ETag", "Content-MD5"))
-        return {"name": name, "size": int(size), "etag": etag, "md5": md5}
+        size, etag, md5, modified = (answered.get(one) for one in ("Content-Length", "ETag", "Content-MD5", "Last-Modified"))
+        return {"name": name, "size": int(size), "etag": etag, "md5": md5, "modified": parsedate_to_datetime(modified).timestamp()}

@@ -48,6 +48,24 @@ class BlobFolder:
                 return None
             raise
 
+    def age_s(self):
+        """Since it was complete, or was found complete by a fetch that asked for it again."""
+        return time.time() - self._container.about(f"{self.folder}/{MANIFEST}")["modified"]
+
+    def others(self):
+        """Of the container, those that a fetch made."""
+        folders = [name.removesuffix(f"/{MANIFEST}") for name in self._names("") if name.endswith(f"/{MANIFEST}")]
+        return made_by_a_fetch(BlobFolder(self._container, folder) for folder in folders if folder != self.folder)
+
+    def delete(self):
+        """From then on it is not complete, however far this comes."""
+        self._container.call("DELETE", f"{self.folder}/{MANIFEST}")
+        for name in list(self._names(f"{self.folder}/")):
+            self._container.call("DELETE", name)
+
+    def _names(self, prefix):
+        return (entry["name"] for entry in self._container.list(prefix))
+
     def finish(self, manifest):
         text = json.dumps(manifest, indent=1).encode()
         self._container.call("PUT", f"{self.folder}/{MANIFEST}", text, {"x-ms-blob-type": "BlockBlob"})
@@ -90,6 +108,11 @@ class BlobFolder:
         self._container.call("DELETE", f"{self.folder}/{file.path}")
 
 
+def made_by_a_fetch(folders):
+    """A copy that someone has made of one, with its manifest, is theirs."""
+    return [folder for folder in folders if (manifest := folder.manifest()) and manifest.get("folder") == folder.folder]
+
+
 def _block_id(remote, index):
     """Blocks of another version of the file have other ids."""
     version = hashlib.sha256(f"{remote.version} {BLOCK}".encode()).hexdigest()[:12]
@@ -100,7 +123,8 @@ class NodeFolder:
     """A folder of the node's own disk, which gets its name only when it is complete."""
 
     def __init__(self, disk, folder):
-        self.path, self._draft = Path(disk) / folder, Path(disk) / f".{folder}.part"
+        self._disk, self.folder = Path(disk), folder
+        self.path, self._draft = self._disk / folder, self._disk / f".{folder}.part"
 
     def __str__(self):
         return f"this node's disk, {self.path}"
@@ -112,13 +136,37 @@ class NodeFolder:
         file = self.path / MANIFEST
         return json.loads(file.read_text()) if file.exists() else None
 
+    def age_s(self):
+        """Since it was complete, or was found complete by an agent that was told of it again."""
+        return time.time() - (self.path / MANIFEST).stat().st_mtime
+
+    def renew(self):
+        os.utime(self.path / MANIFEST)
+
+    def others(self):
+        """Of the disk, those that an agent made."""
+        folders = [file.parent.name for file in self._disk.glob(f"*/{MANIFEST}")]
+        return made_by_a_fetch(NodeFolder(self._disk, folder) for folder in folders if folder != self.folder)
+
+    def delete(self):
+        """From then on it is not complete, however far this comes."""
+        shutil.rmtree(self._draft, ignore_errors=True)
+        self.path.rename(self._draft)
+        shutil.rmtree(self._draft)
+
     def has_room(self, files):
+        # Nobody reads what is left of a copy that was interrupted, and this agent makes no other one.
+        for draft in self._disk.glob(".*.part"):
+            if draft != self._draft:
+                shutil.rmtree(draft)
         self._draft.mkdir(parents=True, exist_ok=True)
         there = self.sizes()
         needed, free = sum(file.size - there.get(file.path, 0) for file in files), shutil.disk_usage(self._draft).free
         if needed > free:
+            earlier = sum(file["size"] for other in self.others() for file in other.manifest()["files"])
+            kept = f", as pods may still read the {earlier / 2**30:.1f} GiB of earlier weights" if earlier else ""
             raise Failure(
-                f"{self}: {needed / 2**30:.1f} GiB are to come and {free / 2**30:.1f} GiB are free: a size with a larger local disk"
+                f"{self}: {needed / 2**30:.1f} GiB are to come and {free / 2**30:.1f} GiB are free{kept}: a size with a larger local disk"
             )
 
     def bring(self, remote, pool):

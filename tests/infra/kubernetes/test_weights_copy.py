@@ -4,6 +4,7 @@ import pytest
 
 from infra.kubernetes import names
 from planner import node_agents
+from settings.quantities import Duration
 from tests.infra.kubernetes.conftest import changed, settings_of
 from tests.infra.kubernetes.test_weights_fetch import COMMIT, with_model
 
@@ -105,6 +106,14 @@ def test_other_weights_are_another_volume(deploy):
     source = f"hf://org/name@{COMMIT}/name.gguf"
     first, second = (deploy(with_model("dev", source=one)) for one in (source, source.replace("name.gguf", "other.gguf")))
     assert shard(first)["volumes"] != shard(second)["volumes"]
+
+
+def test_the_copies_of_earlier_sources_go_when_the_stored_ones_do(deploy, dev):
+    def told(deployed):
+        return {variable["name"]: variable["value"] for variable in agent(deployed)["template"]["spec"]["containers"][0]["env"]}
+
+    kept = deploy(changed(settings_of("dev"), "rollout", weights_retention=Duration("2d")))
+    assert told(kept) == told(dev) | {"RETENTION_SECONDS": "172800"}
 
 
 def test_switched_off_shards_read_the_storage(deploy):

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from infra.kubernetes import weights_fetch
+from infra.kubernetes import names, weights_fetch
 from settings import load
 from settings.leaves import document
-from tests.infra.kubernetes.conftest import settings_of
+from settings.quantities import Duration
+from tests.infra.kubernetes.conftest import changed, settings_of
 
 JOB = "kubernetes:batch/v1:Job"
 COMMIT = "b4e04e128f421c93a5f1e34ac4d7ca9b0af47b80"
@@ -25,6 +26,10 @@ def job(deployed):
 
 def environment(deployed):
     [container] = job(deployed)["spec"]["template"]["spec"]["containers"]
+    return environment_of(container)
+
+
+def environment_of(container):
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container["env"]}
 
 
@@ -61,6 +66,26 @@ def test_the_token_is_a_reference(deploy):
     assert environment(deployed)["TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
     [shards] = [c.inputs["data"] for c in deployed.recorder.all("kubernetes:core/v1:ConfigMap") if c.name == "zig-ai-shard-config"]
     assert "hub" not in str(shards) and "tokenSecret" not in str(shards)
+
+
+CRON_JOB = "kubernetes:batch/v1:CronJob"
+
+
+def test_weights_of_earlier_sources_stay_unless_asked_otherwise(deploy):
+    assert names.WEIGHTS_RETENTION not in {cron.name for cron in deploy(settings_of("dev")).recorder.all(CRON_JOB)}
+
+
+def test_what_deletes_them_is_what_may_write_and_comes_after_the_fetch(deploy):
+    deployed = deploy(changed(settings_of("dev"), "rollout", weights_retention=Duration("14d")))
+    cron = deployed.recorder.one(CRON_JOB, names.WEIGHTS_RETENTION)
+    spec, fetch = cron.inputs["spec"]["jobTemplate"]["spec"], job(deployed)["spec"]
+    [forgets], [fetches] = (one["template"]["spec"].pop("containers") for one in (spec, fetch))
+    assert spec == fetch, "the same account, identity, labels for the way out, and security"
+    assert forgets["command"] == [*fetches["command"][:-1], "forget"]
+    told = {variable["name"]: variable["value"] for variable in forgets["env"]}
+    assert told == {"STORAGE": environment_of(fetches)["STORAGE"], "FOLDER": deployed.plan.weights.folder, "RETENTION_SECONDS": "1209600"}
+    assert deployed.recorder.options_of(CRON_JOB, names.WEIGHTS_RETENTION).depends_on == {names.WEIGHTS_FETCH}
+    assert cron.inputs["spec"]["concurrencyPolicy"] == "Forbid"
 
 
 def test_only_a_lost_node_is_tried_again(deploy):

@@ -11,7 +11,9 @@ import hashlib
 import json
 import re
 import threading
+import time
 import urllib.parse
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from xml.sax.saxutils import escape
 
@@ -32,6 +34,8 @@ class World:
         self.hub_token: str | None = None
         self.page_size = 1000
         self.blobs: dict[str, bytes] = {}
+        self.written: dict[str, float] = {}
+        """When each blob was, in seconds since 1970."""
         self.blocks: dict[str, dict[str, bytes]] = {}
         self.layers: dict[str, bytes] = {}
         self.registry_password: str | None = None
@@ -193,10 +197,11 @@ class World:
             ids = re.findall(r"<Latest>([^<]+)</Latest>", body.decode())
             content = b"".join(self.blocks[key][one] for one in ids) if ids else b""
             self.blobs[key] = content[:-1] + b"?" if self.corrupt_storage else content
+            self.written[key] = time.time()
             self.blocks.pop(key, None)
             return 201, {}, b""
         if method == "PUT":
-            self.blobs[key] = body
+            self.blobs[key], self.written[key] = body, time.time()
             return 201, {}, b""
         if asked.get("comp") == "blocklist":
             if key not in self.blocks and key not in self.blobs:
@@ -215,17 +220,21 @@ class World:
         if key == self.changes_after_a_look:
             self.blobs[key] = content[::-1]
         if method == "HEAD":
-            return 200, about | {"Content-Length": str(len(content))}, content
+            return 200, about | {"Content-Length": str(len(content)), "Last-Modified": self._written(key)}, content
         return _part(content, headers)
 
     def _listing(self, container, prefix):
         found = [key for key in sorted(self.blobs) if key.startswith(f"{container}/{prefix}")]
         listed = "".join(
             f"<Blob><Name>{escape(key.partition('/')[2])}</Name><Properties><Content-Length>{len(self.blobs[key])}</Content-Length>"
+            f"<Last-Modified>{self._written(key)}</Last-Modified>"
             f"<Etag>{escape(_etag(self.blobs[key]).strip(chr(34)))}</Etag><Content-MD5/></Properties></Blob>"
             for key in found
         )
         return f"<EnumerationResults><Blobs>{listed}</Blobs><NextMarker/></EnumerationResults>".encode()
+
+    def _written(self, key):
+        return formatdate(self.written.get(key, 0), usegmt=True)
 
     # a registry
 

@@ -18,7 +18,7 @@ def listed(files):
 def test_one_file_becomes_the_engines(stand):
     succeeds(stand.run(SOURCE=ONE_FILE, FILE_NAME="model.gguf"))
     assert stand.stored == {"model.gguf": GGUF}
-    assert stand.manifest == {"source": ONE_FILE, "files": listed({"model.gguf": GGUF})}
+    assert stand.manifest == {"folder": "llama-2-7b-0a1b2c3d", "source": ONE_FILE, "files": listed({"model.gguf": GGUF})}
 
 
 def test_a_folder_comes_whole_but_for_the_same_weights_in_other_formats(stand):
