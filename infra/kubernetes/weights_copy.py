@@ -26,8 +26,6 @@ from settings.quantities import Duration
 
 SCRIPT = Path(__file__).parent / "node_disk.sh"
 _SCRIPT_DIR = "/opt/node-disk"
-_MANIFEST = "zig-ai-weights.json"
-"""weights_transfer/places.py."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +125,7 @@ def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
                     "command": ["python", weights_fetch.PROGRAM_DIR, "keep"],
                     "env": [{"name": name, "value": value} for name, value in told.items()],
                     "readinessProbe": {
-                        "exec": {"command": ["test", "-e", f"{names.NODE_WEIGHTS_DIR}/{args.plan.folder}/{_MANIFEST}"]},
+                        "exec": {"command": ["test", "-d", f"{names.NODE_WEIGHTS_DIR}/{args.plan.folder}"]},
                         "periodSeconds": 5,
                     },
                     # Root's, as the disk is, and nothing else of root's.

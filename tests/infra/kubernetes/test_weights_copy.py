@@ -62,7 +62,7 @@ def test_a_shard_starts_only_where_the_copy_is_complete(dev):
     [copy] = agent(dev)["template"]["spec"]["containers"]
     told = {variable["name"]: variable["value"] for variable in copy["env"]}
     assert volume["hostPath"] == {"path": f"{told['NODE_DISK']}/{told['FOLDER']}", "type": "Directory"}
-    assert copy["readinessProbe"]["exec"]["command"] == ["test", "-e", f"{volume['hostPath']['path']}/zig-ai-weights.json"]
+    assert copy["readinessProbe"]["exec"]["command"] == ["test", "-d", volume["hostPath"]["path"]]
     assert "nodeAffinity" not in volume, "each node has its own at the same path"
 
 
