@@ -64,20 +64,21 @@ def weights_folder(plan: Plan) -> str:
     return f"{DATA_DIR}/{plan.weights.folder}"
 
 
-def weights_mounts(plan: Plan) -> dict[str, str]:
-    """Fields of a `Server` that reads the node's copy, or the storage where nodes keep none."""
-    return {"node_weights_dir": weights_folder(plan)} if plan.weights.on_node else {"weights_dir": DATA_DIR}
+def shard_fields(settings: StackSettings, plan: Plan, port: str, health_path: str | None) -> dict[str, Any]:
+    """Fields of a shard's `Server` that all engines give alike: its pod's resources, and probes that spare it restarts.
 
-
-def loading(port: str, path: str | None, seconds: float) -> Probe:
-    """A startup probe that allows so many seconds: probes that kill a model which is still loading are the commonest fault of such
-    deployments."""
-    return Probe(
-        port=port,
-        path=path,
-        period_seconds=_STARTUP_PERIOD_SECONDS,
-        failure_threshold=math.ceil(seconds / _STARTUP_PERIOD_SECONDS),
-    )
+    Probes that kill a model which is still loading are the commonest fault of such deployments.
+    """
+    load_seconds = settings.rollout.model_load_timeout.seconds
+    startup = {"period_seconds": _STARTUP_PERIOD_SECONDS, "failure_threshold": math.ceil(load_seconds / _STARTUP_PERIOD_SECONDS)}
+    return {
+        "requests": dict(plan.pod.requests),
+        "limits": dict(plan.pod.limits),
+        "startup": Probe(port=port, path=health_path, **startup),
+        # A restart costs a whole pipeline a model load, so a shard is given a minute to answer again.
+        "liveness": Probe(port=port, path=health_path, failure_threshold=6),
+        "readiness": Probe(port=port, path=health_path, period_seconds=5),
+    }
 
 
 EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (

@@ -20,11 +20,12 @@ version has the same flags as the one the tests run (five commits apart).
 
 from __future__ import annotations
 
-from engines import proxied
-from engines.common import environment, loading, weights_folder, weights_mounts, without_cuda_graphs
-from engines.images import image_reference
+from dataclasses import replace
+
+from engines import upstream
+from engines.common import environment, weights_folder, without_cuda_graphs
 from engines.llama_cpp_told import told
-from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
+from engines.workload import Endpoints, Env, Workload
 from planner.plan import Plan
 from settings import StackSettings
 
@@ -33,13 +34,6 @@ VERSION = "b11434"
 IMAGE = "ghcr.io/ggml-org/llama.cpp:server-cuda-b11429"
 """Images are published once a day and not of each version (.github/workflows/docker.yml): of b11434 there is none known, this is the
 nearest. It is built for CUDA 12.8, which still has the V100; `server-cuda13` has not."""
-USER = 10001
-"""Any that is not root: nothing in the image belongs to a user of its own."""
-
-HTTP = Port(name="http", number=8080)
-HEALTH_PATH = "/health"
-"""503 while the model is loading."""
-HOME = "/tmp"
 
 GGUF_TYPES = {"fp16": "F16", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}
 """File types of as many bits as the planner counts: planner/memory.py, bytes_per_weight."""
@@ -60,7 +54,7 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *("--model", model_path(plan)),
         *("--alias", settings.model.name),
         *("--host", "0.0.0.0"),
-        *("--port", str(HTTP.number)),
+        *("--port", str(upstream.HTTP.number)),
         # The planner has counted the memory: what does not fit is an error at start and no smaller cache.
         *("--fit", "off"),
         *("--n-gpu-layers", "all"),
@@ -92,33 +86,11 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
 
 
 def _environment(settings: StackSettings) -> tuple[Env, ...]:
-    # The root is read-only, and CUDA keeps compiled kernels below HOME.
-    ours = [Env(name="HOME", value=HOME)]
+    ours = [Env(name="HOME", value=upstream.HOME)]
     if without_cuda_graphs(settings):
         # Its presence is what counts: ggml/src/ggml-cuda/common.cuh.
         ours.append(Env(name="GGML_CUDA_DISABLE_GRAPHS", value="1"))
     return environment(settings, ours)
-
-
-def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
-    return Server(
-        image=image_reference(settings.images.shard or IMAGE, endpoints.registry),
-        command=("/app/llama-server",),
-        args=arguments(settings, plan),
-        env=_environment(settings),
-        config_files=(),
-        ports=(HTTP,),
-        metrics_port=HTTP.name,
-        startup=loading(HTTP.name, HEALTH_PATH, settings.rollout.model_load_timeout.seconds),
-        # A restart costs a whole pipeline a model load, so it is given a minute to answer again.
-        liveness=Probe(port=HTTP.name, path=HEALTH_PATH, failure_threshold=6),
-        readiness=Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5),
-        requests=dict(plan.pod.requests),
-        limits=dict(plan.pod.limits),
-        run_as_user=USER,
-        pre_stop_seconds=proxied.serving_on_seconds(settings),
-        **weights_mounts(plan),
-    )
 
 
 class LlamaCpp:
@@ -128,22 +100,19 @@ class LlamaCpp:
 
     def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload:
         """`plan` must have one shard a pipeline, which the planner sees to."""
-        upstream = proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH)
-        coordinator, shard = proxied.coordinator(settings, endpoints, upstream), _shard(settings, plan, endpoints)
+        shard = upstream.server(
+            settings,
+            plan,
+            endpoints,
+            image=IMAGE,
+            command=("/app/llama-server",),
+            args=arguments(settings, plan),
+            env=_environment(settings),
+        )
+        workload = upstream.workload(settings, endpoints, shard)
         quantization = settings.model.quantization
         gguf_type = GGUF_TYPES[quantization.precision if quantization.enabled else "fp16"]
-        return Workload(
-            coordinator=coordinator,
-            shard=shard,
-            serving_ports=(proxied.serving_port(settings),),
-            shards_talk=False,
-            leaders_port=HTTP,
-            inference_path=proxied.INFERENCE_PATH,
-            load_query=proxied.LOAD_QUERY,
-            latency=proxied.LATENCY,
-            requests=proxied.REQUESTS,
-            told=told(settings, coordinator, shard, gguf_type),
-        )
+        return replace(workload, told=told(settings, workload.coordinator, shard, gguf_type))
 
 
 LLAMA_CPP = LlamaCpp()

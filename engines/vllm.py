@@ -13,11 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from engines import proxied, ray_group
-from engines.common import environment, loading, weights_folder, weights_mounts, without_cuda_graphs
-from engines.images import image_reference
+from engines import ray_group, upstream
+from engines.common import environment, weights_folder, without_cuda_graphs
 from engines.vllm_told import told
-from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
+from engines.workload import Endpoints, Env, Server, Workload
 from planner import gpu_memory
 from planner.engine_traits import traits
 from planner.engine_traits.vllm import RELEASE_ON_VOLTA
@@ -25,12 +24,6 @@ from planner.plan import Plan
 from settings import StackSettings
 
 IMAGE = "docker.io/vllm/vllm-openai"
-USER = 10001
-"""Any that is not root: nothing in the image belongs to a user of its own."""
-
-HTTP = Port(name="http", number=8080)
-HEALTH_PATH = "/health"
-HOME = "/tmp"
 
 _BLOCK_TOKENS = 16
 """Of the cache; the default of both releases on CUDA."""
@@ -54,7 +47,7 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         model_path(plan),
         *("--served-model-name", model.name),
         *("--host", "0.0.0.0"),
-        *("--port", str(HTTP.number)),
+        *("--port", str(upstream.HTTP.number)),
         *("--tensor-parallel-size", str(plan.pod.gpus)),
         *("--pipeline-parallel-size", str(len(plan.shards))),
         *("--distributed-executor-backend", _executor(plan)),
@@ -134,8 +127,7 @@ def attention_backend(settings: StackSettings, plan: Plan) -> str | None:
 def _environment(settings: StackSettings, plan: Plan) -> tuple[Env, ...]:
     load_seconds = math.ceil(settings.rollout.model_load_timeout.seconds)
     ours = [
-        # The root is read-only, and caches of compiled kernels are kept below HOME.
-        Env(name="HOME", value=HOME),
+        Env(name="HOME", value=upstream.HOME),
         # PyTorch asks for the user's name, and this one is not in the image's /etc/passwd (vllm-project/vllm#44548).
         Env(name="USER", value="vllm"),
         Env(name="HF_HUB_OFFLINE", value="1"),
@@ -160,25 +152,17 @@ def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads:
     command: tuple[str, ...] = ("vllm",)
     if len(plan.shards) > 1:
         command = (ray_group.leader if leads else ray_group.worker)(plan.pod.gpus, load_seconds)
-    port, path = (HTTP, HEALTH_PATH) if leads else (ray_group.RAYLET, None)
-    return Server(
-        image=image_reference(settings.images.shard or f"{IMAGE}:v{release(plan)}", endpoints.registry),
+    port, health_path = (upstream.HTTP, upstream.HEALTH_PATH) if leads else (ray_group.RAYLET, None)
+    return upstream.server(
+        settings,
+        plan,
+        endpoints,
+        image=f"{IMAGE}:v{release(plan)}",
         command=command,
         args=arguments(settings, plan) if leads else (),
         env=_environment(settings, plan),
-        config_files=(),
-        ports=(port,),
-        metrics_port=HTTP.name,
-        startup=loading(port.name, path, load_seconds),
-        # A restart costs a whole pipeline a model load, so it is given a minute to answer again.
-        liveness=Probe(port=port.name, path=path, failure_threshold=6),
-        readiness=Probe(port=port.name, path=path, period_seconds=5),
-        requests=dict(plan.pod.requests),
-        limits=dict(plan.pod.limits),
-        run_as_user=USER,
-        # A worker too: a group ends as a whole, and its leader answers nothing without it.
-        pre_stop_seconds=proxied.serving_on_seconds(settings),
-        **weights_mounts(plan),
+        port=port,
+        health_path=health_path,
         # NCCL and the processes of a pod's GPUs meet in it.
         shared_memory="8Gi",
     )
@@ -191,21 +175,9 @@ class Vllm:
 
     def render(self, settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Workload:
         """`plan` must be of this engine."""
-        grouped = len(plan.shards) > 1
-        upstream = proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH)
-        workload = Workload(
-            coordinator=proxied.coordinator(settings, endpoints, upstream),
-            shard=_server(settings, plan, endpoints, leads=True),
-            worker=_server(settings, plan, endpoints, leads=False) if grouped else None,
-            serving_ports=(proxied.serving_port(settings),),
-            leaders_port=HTTP,
-            shards_talk=grouped,
-            shards_choose_ports=grouped,
-            inference_path=proxied.INFERENCE_PATH,
-            load_query=proxied.LOAD_QUERY,
-            latency=proxied.LATENCY,
-            requests=proxied.REQUESTS,
-        )
+        shard = _server(settings, plan, endpoints, leads=True)
+        worker = _server(settings, plan, endpoints, leads=False) if len(plan.shards) > 1 else None
+        workload = upstream.workload(settings, endpoints, shard, worker)
         return replace(workload, told=told(workload, plan))
 
 

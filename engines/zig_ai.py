@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from engines import read_back
-from engines.common import DATA_DIR, effects, loading, plain, resource_list, variable, weights_folder
+from engines.common import DATA_DIR, effects, plain, resource_list, shard_fields, variable, weights_folder
 from engines.images import image_reference
 from engines.workload import Cache, ConfigFile, Endpoints, Env, FieldPath, Port, Probe, Role, Series, Server, Told, Workload
 from planner.plan import Plan
@@ -152,12 +152,6 @@ def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
         ),
         config_files=(ConfigFile(name="shard.yaml", content=shard_config(settings, plan, endpoints)),),
         ports=(HTTP, METRICS, SHARD),
-        startup=loading(HTTP.name, HEALTH_PATH, settings.rollout.model_load_timeout.seconds),
-        # A restart costs a whole pipeline a model load, so a shard is given a minute to answer again.
-        liveness=Probe(port=HTTP.name, path=HEALTH_PATH, failure_threshold=6),
-        readiness=Probe(port=HTTP.name, path=HEALTH_PATH, period_seconds=5),
-        requests=dict(plan.pod.requests),
-        limits=dict(plan.pod.limits),
         run_as_user=ZIGAI_UID,
         # The coordinator looks every `healthCheckInterval`; it must have stopped sending before the shard stops taking.
         pre_stop_seconds=math.ceil(settings.coordinator.config.health_check_interval.seconds),
@@ -166,6 +160,7 @@ def _shard(settings: StackSettings, plan: Plan, endpoints: Endpoints) -> Server:
         huge_pages_dir=HUGE_PAGES_DIR if plan.pod.huge_pages_mib else None,
         shared_memory="8Gi",
         cache=Cache(path=CACHE_DIR, size=str(l2_cache.size), persistent=l2_cache.persistent) if l2_cache.enabled else None,
+        **shard_fields(settings, plan, HTTP.name, HEALTH_PATH),
     )
 
 

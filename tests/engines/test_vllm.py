@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from engines import ENGINES, proxied, ray_group
-from engines.vllm import HTTP, attention_backend, model_path
+from engines.upstream import HTTP
+from engines.vllm import attention_backend, model_path
 from infra.endpoints import endpoints
 from planner import plan as make_plan
 from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA

@@ -1,0 +1,74 @@
+"""The servers of pipelines behind the proxy (`proxied.py`): what engines that have no coordinator give alike.
+
+Such a server speaks HTTP, says on the same port whether its model is loaded and how much it does, and reads the weights where they are.
+"""
+
+from __future__ import annotations
+
+from engines import proxied
+from engines.common import DATA_DIR, shard_fields, weights_folder
+from engines.images import image_reference
+from engines.workload import Endpoints, Env, Port, Server, Workload
+from planner.plan import Plan
+from settings import StackSettings
+
+HTTP = Port(name="http", number=8080)
+HEALTH_PATH = "/health"
+"""503 while the model is loading."""
+HOME = "/tmp"
+"""The root is read-only, and what an engine compiles is kept below HOME."""
+_USER = 10001
+"""Any that is not root: nothing in the images belongs to a user of its own."""
+
+
+def server(
+    settings: StackSettings,
+    plan: Plan,
+    endpoints: Endpoints,
+    *,
+    image: str,
+    command: tuple[str, ...],
+    args: tuple[str, ...],
+    env: tuple[Env, ...],
+    port: Port = HTTP,
+    health_path: str | None = HEALTH_PATH,
+    shared_memory: str | None = None,
+) -> Server:
+    """`image`: the engine's, where settings name none."""
+    return Server(
+        image=image_reference(settings.images.shard or image, endpoints.registry),
+        command=command,
+        args=args,
+        env=env,
+        config_files=(),
+        ports=(port,),
+        metrics_port=HTTP.name,
+        run_as_user=_USER,
+        # A worker too: a group ends as a whole, and its leader answers nothing without it.
+        pre_stop_seconds=proxied.serving_on_seconds(settings),
+        shared_memory=shared_memory,
+        **shard_fields(settings, plan, port.name, health_path),
+        **_weights(plan),
+    )
+
+
+def _weights(plan: Plan) -> dict[str, str]:
+    """Read from the node's copy, or from the storage where nodes keep none."""
+    return {"node_weights_dir": weights_folder(plan)} if plan.weights.on_node else {"weights_dir": DATA_DIR}
+
+
+def workload(settings: StackSettings, endpoints: Endpoints, shard: Server, worker: Server | None = None) -> Workload:
+    """`worker`: where a pipeline is several pods, which then choose among themselves on which ports they talk."""
+    return Workload(
+        coordinator=proxied.coordinator(settings, endpoints, proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH)),
+        shard=shard,
+        worker=worker,
+        serving_ports=(proxied.serving_port(settings),),
+        leaders_port=HTTP,
+        shards_talk=worker is not None,
+        shards_choose_ports=worker is not None,
+        inference_path=proxied.INFERENCE_PATH,
+        load_query=proxied.LOAD_QUERY,
+        latency=proxied.LATENCY,
+        requests=proxied.REQUESTS,
+    )
