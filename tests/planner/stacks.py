@@ -4,7 +4,7 @@ import json
 
 from hypothesis import strategies as st
 
-from planner import catalogue
+from planner import catalogue, plan
 from settings import StackSettings, files
 
 GUIDE_SHARD = {
@@ -31,6 +31,50 @@ def stack(name: str) -> StackSettings:
     found = files.from_file(files.stack_file_path(name), name).settings
     assert found is not None
     return found
+
+
+A100 = {"vmSize": "Standard_NC24ads_A100_v4"}
+H100 = {"vmSize": "Standard_NC40ads_H100_v5"}
+
+
+def findings(asked):
+    return plan(asked).findings
+
+
+def shard(**config):
+    return GUIDE_SHARD | {"config": config}
+
+
+def with_env(**variables):
+    return GUIDE_SHARD | {"env": [{"name": name, "value": value} for name, value in variables.items()]}
+
+
+def resources(cpu, memory, limit_cpu=None, limit_memory=None, gpus=1):
+    requests = {"nvidia.com/gpu": gpus, "cpu": cpu, "memory": memory}
+    return {
+        "resources": {"requests": requests, "limits": requests | {"cpu": limit_cpu or cpu, "memory": limit_memory or memory}},
+    }
+
+
+def llama_cpp(**sections):
+    """The guide's shards with an engine that keeps a pipeline in one pod, on a node whose two GPUs hold the model."""
+    return settings(**{"engine": "llama_cpp", "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}} | sections)
+
+
+GGUF = f"hf://org/name-GGUF@{'0' * 40}/name.Q8_0.gguf"
+
+
+def fetched(**sections):
+    """The same with weights that each node keeps a copy of."""
+    return llama_cpp(**{"model": {"source": GGUF}} | sections)
+
+
+def vllm(size="Standard_NC48ads_A100_v4", **sections):
+    """The guide's shards with an engine that lets the GPUs of a pod share each layer."""
+    return settings(engine="vllm", gpuPool={"vmSize": size}, **sections)
+
+
+PUBLIC = {"public": True, "allowedIpRanges": ["20.1.2.0/24"]}
 
 
 DRIVEN_SIZES = [name for name in catalogue.gpu_size_names() if catalogue.gpu_size(name, "eastus").aks_driver]

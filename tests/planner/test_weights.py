@@ -4,8 +4,7 @@ import pytest
 
 from planner import catalogue, local_disk, node_agents, placement, plan, weights
 from settings import SettingsError
-from tests.planner.stacks import settings, stack
-from tests.planner.test_rules import GGUF, fetched, llama_cpp
+from tests.planner.stacks import GGUF, fetched, llama_cpp, settings, stack
 
 COMMIT = "0" * 40
 

@@ -1,0 +1,86 @@
+"""What each setting becomes with vLLM; and its coordinator."""
+
+import shutil
+
+import pytest
+
+from engines import proxied
+from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA
+from tests.engines.rendering import assert_each_setting_is_told_of, assert_envoy_takes
+from tests.engines.vllm.conftest import A100S, BATCHING, V100S, asked, release_of, rendered
+
+
+def test_each_setting_is_told_of(variant):
+    assert_each_setting_is_told_of(*rendered(variant))
+
+
+def test_what_every_pod_of_a_group_has_is_told_of_the_workers_too(v100s):
+    def told(role):
+        shared = ("image", "requests", "limits", "env", "startup")
+        return {(said.key, said.field) for said in v100s[0].told if said.role == role and said.field and said.field[0] in shared}
+
+    # Said once, as they are not the setting's own value.
+    once = {
+        ("shard.config.threadPinning", ("limits", "cpu")),
+        ("shard.config.workerThreads", ("env", "OMP_NUM_THREADS", "value")),
+        ("model.attention.flashAttention", ("env", "VLLM_ATTENTION_BACKEND", "value")),
+        ("model.attention.fusedAttention", ("env", "VLLM_ATTENTION_BACKEND", "value")),
+    }
+    assert told("worker") == told("shard") - once
+
+
+def test_sources_name_the_release_that_runs(variant):
+    workload, _ = rendered(variant)
+    other = {RELEASE: RELEASE_ON_VOLTA, RELEASE_ON_VOLTA: RELEASE}[release_of(workload.shard)]
+    assert not [said for said in workload.told if f"v{other}" in said.source]
+
+
+CHANGES = {
+    ("shard", "config", "gpuMemoryFraction"): (0.8, "in force", "0.8"),
+    ("model", "kvCache", "compression"): (False, "in force", "auto"),
+    (*BATCHING, "maxBatchSize"): (64, "in force", "64"),
+    (*BATCHING, "priorityBatching"): (False, "in force", "fcfs"),
+    ("model", "kvCache", "maxCacheSize"): ("8Gi", "translated", str(4 * 2**30)),
+    ("shard", "config", "memoryMapping"): (False, "in force", "eager"),
+    ("caching", "l1Cache", "size"): ("20Gi", "in force", "20"),
+    ("shard", "config", "workerThreads"): (12, "translated", "6"),
+    ("model", "name"): ("llama-3-70b", "in force", "llama-3-70b"),
+    ("rollout", "modelLoadTimeout"): ("10m", "in force", "600"),
+}
+
+
+@pytest.mark.parametrize(("path", "change"), CHANGES.items(), ids=[".".join(path) for path in CHANGES])
+def test_the_guides_keys_are_flags_and_variables(path, change, a100s):
+    value, outcome, holds = change
+    key = ".".join(path)
+
+    def said(workload):
+        return [one for one in workload.told if one.key == key and one.field[:1] in (("args",), ("env",))][-1]
+
+    before, after = said(a100s[0]), said(rendered(asked(A100S, {path: value}))[0])
+    assert (after.outcome, after.holds, after.role) == (outcome, holds, "shard")
+    assert after.holds != before.holds
+
+
+def test_the_coordinator_finds_leaders_and_no_workers(v100s):
+    """By the name that only leaders have, on a port that only they serve."""
+    workload, _ = v100s
+    [file] = [file for file in workload.coordinator.config_files if file.name == proxied.CONFIG_FILE]
+    assert "zig-ai-shard-leaders.zig-ai.svc.cluster.local" in file.content
+    assert workload.leaders_port in workload.shard.ports and workload.leaders_port not in workload.worker.ports
+
+
+def test_a_group_serves_on_until_its_last_answers_are_sent(v100s):
+    """A leader without its workers answers nothing, so they end no sooner than it does."""
+    workload, _ = v100s
+    assert workload.shard.pre_stop_seconds == workload.worker.pre_stop_seconds > 0
+
+
+@pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
+def test_envoy_takes_the_rendered_file(variant, tmp_path):
+    assert_envoy_takes(rendered(variant)[0], tmp_path)
+
+
+def test_rendering_is_the_same_every_time():
+    """Anything else would roll all pods at every deployment."""
+    assert rendered(asked(V100S))[0] == rendered(asked(V100S))[0]

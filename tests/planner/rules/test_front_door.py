@@ -1,0 +1,82 @@
+"""The proxy: its memory, its end, and who may reach it."""
+
+import json
+
+import pytest
+
+from planner import plan, proxy_memory
+from settings import SettingsError
+from settings.files import ROOT
+from tests.planner.rules.cases import check, code_of
+from tests.planner.stacks import PUBLIC, findings, llama_cpp, settings
+
+CASES = [
+    (
+        "PROXY-001",
+        llama_cpp(),
+        "coordinator.resources.limits.memory",
+        "12Gi -> 3Gi",
+        "2,000 connections and 1,500 requests of 1MB at once take the proxy 2.6 GiB: it keeps no answers",
+        {"coordinator": {"resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "5Gi"}}}},
+    ),
+    (
+        "ROLL-001",
+        llama_cpp(rollout={"terminationGrace": "20s"}),
+        "rollout.terminationGrace",
+        "20s -> 20s",
+        "those of the last 12 s meet a pod that is gone",
+        {"rollout": {"terminationGrace": "40s"}},
+    ),
+    (
+        "REACH-002",
+        llama_cpp(exposure=PUBLIC),
+        "exposure.public",
+        "true -> true",
+        "as plain text",
+        {"exposure": PUBLIC | {"tls": {"secretName": "front-door"}}},
+    ),
+    (
+        "REACH-003",
+        settings(exposure=PUBLIC),
+        "exposure.public",
+        "true -> true",
+        "unnamed and without a limit of his own",
+        {"exposure": {"public": False}},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=code_of)
+def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
+    check(case)
+
+
+@pytest.mark.parametrize("lock", [{"apiKeys": {"secretName": "keys"}}, {"tls": {"secretName": "cert"}}], ids=["keys", "TLS"])
+def test_a_lock_that_the_engine_does_not_have_is_refused(lock):
+    """Whoever relied on it would stand open: no note in a table would be enough."""
+    [name] = lock
+    with pytest.raises(SettingsError) as refused:
+        plan(settings(exposure=lock, sizing={"mode": "verbatim"}))
+    [problem] = refused.value.problems
+    assert problem.key == f"exposure.{name}.secretName" and "answer everybody" in problem.consequence
+    assert not [one for one in findings(llama_cpp(exposure=lock)) if one.key.startswith("exposure")]
+
+
+@pytest.mark.parametrize("lock", [{"apiKeys": {"secretName": "keys"}}, {"tls": {"secretName": "cert", "clientCaSecretName": "ca"}}])
+def test_a_key_or_a_certificate_is_a_sign_in(lock):
+    assert "REACH-003" not in {one.code for one in findings(llama_cpp(exposure=PUBLIC | {"tls": {"secretName": "cert"}} | lock))}
+
+
+def test_a_proxy_gets_no_less_than_its_limits_let_in():
+    tight = {"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}, "limits": {"requestSize": "4MB"}}
+    [found] = [one for one in findings(llama_cpp(coordinator=tight)) if one.key == "coordinator.resources.limits.memory"]
+    assert (found.code, found.given) == ("PROXY-001", "11Gi") and "would refuse requests" in found.because
+    assert "PROXY-001" not in {one.code for one in findings(settings())}, "another coordinator has a cache to hold"
+
+
+def test_the_proxys_memory_is_what_was_measured():
+    measured = json.loads((ROOT / proxy_memory.SOURCE).read_text())
+    assert measured["mib"]["idle"] == pytest.approx(proxy_memory.IDLE_MIB, rel=0.05)
+    assert measured["kib_a_connection"] == pytest.approx(proxy_memory.CONNECTION_KIB, rel=0.05)
+    assert measured["kib_a_request"] == pytest.approx(proxy_memory.REQUEST_KIB, rel=0.05)
+    assert measured["bytes_a_body_byte"] == pytest.approx(proxy_memory.BYTES_A_BODY_BYTE, rel=0.05)

@@ -1,0 +1,54 @@
+"""Threads and heaps in what a shard really gets."""
+
+import pytest
+
+from tests.planner.rules.cases import check, code_of
+from tests.planner.stacks import resources, settings, shard, vllm, with_env
+
+CASES = [
+    (
+        "THREAD-001",
+        settings(),
+        "shard.config.workerThreads",
+        "24 -> 4",
+        "96 such threads on its 24 CPUs",
+        {"shard": shard(workerThreads=4, ioThreads=1)},
+    ),
+    (
+        "THREAD-002",
+        settings(shard=with_env(MKL_NUM_THREADS="24")),
+        "shard.env.MKL_NUM_THREADS",
+        "24 -> 4",
+        "5 CPUs",
+        {"shard": with_env(MKL_NUM_THREADS="4")},
+    ),
+    (
+        "THREAD-003",
+        settings(),
+        "shard.config.threadScheduler",
+        "fifo -> other",
+        "CAP_SYS_NICE",
+        {"shard": shard(threadScheduler="other")},
+    ),
+    (
+        "THREAD-004",
+        settings(shard=with_env(GC_MAXIMUM_HEAP_SIZE="200Gi")),
+        "shard.env.GC_MAXIMUM_HEAP_SIZE",
+        "200Gi -> 83712Mi",
+        "may use 109Gi in all",
+        {"shard": with_env(GC_MAXIMUM_HEAP_SIZE="64Gi")},
+    ),
+    (
+        "ENGINE-007",
+        vllm(caching={"l1Cache": {"size": "100Gi"}}, shard=resources("5", "109Gi")),
+        "caching.l1Cache.size",
+        "100Gi -> 55808Mi",
+        "a pipeline has 109 GiB",
+        {"caching": {"l1Cache": {"size": "54Gi"}}},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=code_of)
+def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
+    check(case)

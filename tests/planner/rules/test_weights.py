@@ -1,0 +1,46 @@
+"""Weights on their way to a pod."""
+
+import pytest
+
+from tests.planner.rules.cases import check, code_of
+from tests.planner.stacks import GGUF, fetched, llama_cpp
+
+CASES = [
+    (
+        "WEIGHTS-001",
+        llama_cpp(),
+        "caching.l2Cache.enabled",
+        "true -> false",
+        "without model.source nothing is",
+        {"model": {"source": GGUF}},
+    ),
+    (
+        "WEIGHTS-002",
+        fetched(gpuPool={"vmSize": "Standard_ND128isr_NDR_GB200_v6"}),
+        "caching.l2Cache.enabled",
+        "true -> false",
+        "no local disk that is known, and the weights are 68.7 GiB",
+        {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}},
+    ),
+    (
+        "WEIGHTS-003",
+        fetched(),
+        "caching.l2Cache.size",
+        "32Gi -> 69Gi",
+        "68.7 GiB of the 894",
+        {"caching": {"l2Cache": {"size": "70Gi"}}},
+    ),
+    (
+        "WEIGHTS-004",
+        fetched(rollout={"modelLoadTimeout": "5m"}),
+        "rollout.modelLoadTimeout",
+        "5m -> 13m",
+        "from the node's disk in 369 s, at 200 MB/s",
+        {"rollout": {"modelLoadTimeout": "13m"}},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=code_of)
+def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
+    check(case)
