@@ -14,7 +14,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from engines.workload import Port, Server
-from infra.kubernetes import config_maps, names, pods
+from infra.kubernetes import config_maps, names, pods, service_accounts
 from settings.coordinator import Coordinator as CoordinatorSettings
 from settings.platform import Exposure, Rollout
 
@@ -46,13 +46,7 @@ class Coordinator(pulumi.ComponentResource):
             "namespace": names.SERVICE_NAMESPACE,
             "labels": names.labels(names.COORDINATOR, "coordinator"),
         }
-        account = k8s.core.v1.ServiceAccount(
-            f"{name}-account",
-            metadata=metadata | {"annotations": {"azure.workload.identity/client-id": args.client_id}},
-            # It does not talk to the API server; Azure's token is another one, projected by the workload identity webhook.
-            automount_service_account_token=False,
-            opts=child,
-        )
+        account = service_accounts.of_identity(name, metadata, args.client_id, child)
         config = config_maps.server_config(names.COORDINATOR, args.server, "coordinator", child)
         replicas = args.coordinator.replicas
         k8s.apps.v1.Deployment(

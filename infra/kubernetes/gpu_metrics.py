@@ -54,7 +54,7 @@ class GpuMetrics(pulumi.ComponentResource):
             data={"counters.csv": COUNTERS},
             opts=child,
         )
-        self.daemon_set = k8s.apps.v1.DaemonSet(
+        k8s.apps.v1.DaemonSet(
             name,
             metadata={"name": names.GPU_METRICS, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels},
             spec={

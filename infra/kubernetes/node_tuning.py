@@ -71,7 +71,7 @@ class NodeTuning(pulumi.ComponentResource):
                 data={"setup.sh": script},
                 opts=pulumi.ResourceOptions(parent=self),
             )
-        self.daemon_set = k8s.apps.v1.DaemonSet(
+        k8s.apps.v1.DaemonSet(
             name,
             metadata={
                 "name": names.NODE_TUNING,

@@ -16,7 +16,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from engines.workload import Cache, Port, Server
-from infra.kubernetes import config_maps, names, pods, weights, zones
+from infra.kubernetes import config_maps, names, pods, service_accounts, weights, zones
 from infra.kubernetes.quantities import with_canonical_quantities
 from settings.platform import Rollout
 from settings.shard import TopologySpreadConstraint
@@ -57,18 +57,8 @@ class Shards(pulumi.ComponentResource):
         super().__init__("zig-ai-aks:kubernetes:Shards", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         labels = names.labels(names.SHARD, "shard")
-        account = k8s.core.v1.ServiceAccount(
-            f"{name}-account",
-            metadata={
-                "name": names.SHARD,
-                "namespace": names.SERVICE_NAMESPACE,
-                "labels": labels,
-                "annotations": {"azure.workload.identity/client-id": args.client_id},
-            },
-            # Shards do not talk to the API server; Azure's token is another one, projected by the workload identity webhook.
-            automount_service_account_token=False,
-            opts=child,
-        )
+        metadata = {"name": names.SHARD, "namespace": names.SERVICE_NAMESPACE, "labels": labels}
+        account = service_accounts.of_identity(name, metadata, args.client_id, child)
         config = [config_maps.server_config(names.SHARD, args.server, "shard", child)] if args.server.config_files else []
         timeout = f"{math.ceil(args.rollout.model_load_timeout.seconds / 60) + 10}m"
         self.set = k8s.apiextensions.CustomResource(
@@ -76,9 +66,7 @@ class Shards(pulumi.ComponentResource):
             api_version=_API_VERSION,
             kind="LeaderWorkerSet",
             metadata={
-                "name": names.SHARD,
-                "namespace": names.SERVICE_NAMESPACE,
-                "labels": labels,
+                **metadata,
                 # The provider knows no readiness of its own for this type; without it, a deployment is over before a shard runs.
                 "annotations": {"pulumi.com/waitFor": "condition=Available"},
             },
@@ -98,7 +86,7 @@ class Shards(pulumi.ComponentResource):
             _leaders_service(f"{name}-leaders", args.leaders_port, child)
         k8s.policy.v1.PodDisruptionBudget(
             f"{name}-budget",
-            metadata={"name": names.SHARD, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
+            metadata=metadata,
             spec={
                 # One shard down is its whole pipeline down, since the group is recreated: with a budget of one pod the first eviction
                 # spends it, and no other pipeline is touched until that one is back. A budget of `stages` pods would let a drain

@@ -18,7 +18,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from infra.kubernetes import names, pods, weights_fetch
+from infra.kubernetes import names, pods, service_accounts, weights_fetch
 from infra.kubernetes.weights import read_only_volume
 from planner import node_agents, weights
 from planner.plan import WeightsPlan
@@ -54,12 +54,7 @@ class WeightsCopy(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         labels = names.labels(names.WEIGHTS_COPY, "node-agent")
         metadata = {"name": names.WEIGHTS_COPY, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels}
-        account = k8s.core.v1.ServiceAccount(
-            f"{name}-account",
-            metadata=metadata | {"annotations": {"azure.workload.identity/client-id": args.client_id}},
-            automount_service_account_token=False,
-            opts=child,
-        )
+        account = service_accounts.of_identity(name, metadata, args.client_id, child)
         files = weights_fetch.program_files() | {SCRIPT.name: SCRIPT.read_text()}
         program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=files, opts=child)
         timeout = f"{math.ceil((weights.GRANT_S + weights.MARGIN * args.plan.copy_s) / 60)}m"

@@ -18,7 +18,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from infra.kubernetes import names, pods
+from infra.kubernetes import names, pods, service_accounts
 from infra.kubernetes.weights_retention import weights_retention
 from planner.plan import WeightsPlan
 from settings.model import Model
@@ -63,12 +63,7 @@ class WeightsFetch(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         labels = names.labels(names.WEIGHTS_FETCH, "weights")
         metadata = {"name": names.WEIGHTS_FETCH, "namespace": names.SERVICE_NAMESPACE, "labels": labels}
-        account = k8s.core.v1.ServiceAccount(
-            f"{name}-account",
-            metadata=metadata | {"annotations": {"azure.workload.identity/client-id": args.client_id}},
-            automount_service_account_token=False,
-            opts=child,
-        )
+        account = service_accounts.of_identity(name, metadata, args.client_id, child)
         program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=program_files(), opts=child)
         timeout = f"{math.ceil(args.plan.fetch_wait_s / 60)}m"
         job = k8s.batch.v1.Job(

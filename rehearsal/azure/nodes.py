@@ -18,7 +18,6 @@ from rehearsal.azure.rules.pools import node_count, pools_of
 from rehearsal.azure.state import Cloud
 from rehearsal.azure.subscription import Size, sizes
 
-MANAGER = "aks"  # field manager and marker of the nodes we own
 EVICTION_MIB = 100
 GPU_INSTANCES = "rehearsal/instances-of-a-gpu"
 """Annotation: into how many devices Multi-Instance GPU cuts each GPU of the node."""
