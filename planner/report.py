@@ -160,7 +160,7 @@ def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
         console.print(f"\n[bold]{outcome} ({len(found)})[/]", highlight=False)
         for finding in sorted(found, key=lambda one: (one.severity == "info", one.code)):
             given = "" if finding.given == finding.asked else f" -> {finding.given}"
-            head = Text.assemble((f"{finding.code:<{_INDENT}}", style), f"{finding.key}: {finding.asked}{given}")
+            head = Text.assemble((f"{finding.code:<{_INDENT - 1}} ", style), f"{finding.key}: {finding.asked}{given}")
             if console.is_terminal:
                 console.print(head, Padding(finding.because, (0, 0, 0, _INDENT)), highlight=False, markup=False)
             else:

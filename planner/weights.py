@@ -12,6 +12,7 @@ from planner.engine_traits import traits
 from planner.memory import weights_gib
 from planner.plan import GpuSize, WeightsPlan
 from settings import Problem, StackSettings
+from settings.source import WeightSource
 
 MARGIN = 2
 
@@ -95,9 +96,12 @@ def _seconds(gib: float, mb_s: float) -> float:
 
 def source_problems(settings: StackSettings) -> list[Problem]:
     """A source that the engine could not read, however it is fetched."""
-    source, file = settings.model.weight_source, traits(settings.engine).weights_file
-    if source is None or file is None:
+    source, engine = settings.model.weight_source, traits(settings.engine)
+    if source is None:
         return []
+    if engine.weights_file is None:
+        # What an image of the user's own reads, they know.
+        return [_one_file_for_a_folder(settings, source)] if engine.proxied and source.file else []
     if source.many:
         return [
             Problem(
@@ -116,4 +120,26 @@ def source_problems(settings: StackSettings) -> list[Problem]:
                 fix="a model in one file: `llama-gguf-split --merge` makes one, for a blob path or an OCI artifact",
             )
         ]
+    if source.file and source.file.lower().endswith(_NOT_GGUF):
+        return [
+            Problem(
+                key="model.source",
+                value=source.text,
+                consequence=f"{settings.engine} reads GGUF, and {source.file} is in another format: it would stop when it loads the model",
+                fix="a file that ends with .gguf; llama.cpp's convert_hf_to_gguf.py makes one of safetensors",
+            )
+        ]
     return []
+
+
+_NOT_GGUF = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".onnx", ".json", ".zip", ".tar", ".gz")
+
+
+def _one_file_for_a_folder(settings: StackSettings, source: WeightSource) -> Problem:
+    return Problem(
+        key="model.source",
+        value=source.text,
+        consequence=f"{settings.engine} reads a model's folder, with its config.json and tokenizer, and this is one file: it would stop at "
+        "start",
+        fix="the model as it was published, in safetensors: hf://org/name@COMMIT, a blob path that ends with /, or an OCI artifact",
+    )

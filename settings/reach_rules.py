@@ -124,6 +124,19 @@ def keys_are_not_sent_in_the_open(settings: StackSettings) -> Iterator[Problem]:
         )
 
 
+@rule("exposure")
+def keys_have_a_secret_of_their_own(settings: StackSettings) -> Iterator[Problem]:
+    keys, tls = settings.exposure.api_keys, settings.exposure.tls
+    if keys and tls and keys.secret_name in (tls.secret_name, tls.client_ca_secret_name):
+        yield Problem(
+            key="exposure.apiKeys.secretName",
+            value=keys.secret_name,
+            consequence="is the Secret of exposure.tls too: whoever hands out a client's key could read the certificate's, and writing "
+            "one would replace the other",
+            fix="a Secret of its own",
+        )
+
+
 @rule("cluster")
 def private_cluster_has_no_public_ranges(settings: StackSettings) -> Iterator[Problem]:
     if settings.cluster.private and settings.cluster.authorized_ip_ranges:
@@ -189,6 +202,7 @@ RULES = (
     nodes_have_addresses,
     exposure_is_limited,
     keys_are_not_sent_in_the_open,
+    keys_have_a_secret_of_their_own,
     private_cluster_has_no_public_ranges,
     budget_reaches_somebody,
     tags_fit_azure,

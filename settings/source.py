@@ -50,6 +50,8 @@ class WeightSource:
 
 def parse(text: str) -> WeightSource:
     """Raises pydantic's `told` error for text that names no source, or one whose content may change under the same name."""
+    if ".." in text.split("/"):
+        raise told("leads out of the model by its `..`: there is no such file, and the fetch would stop", EXAMPLES)
     if match := _HUB.fullmatch(text):
         version = match["version"]
         if version is None or not re.fullmatch(r"[0-9a-f]{40}", version):

@@ -92,6 +92,8 @@ def _sections(path: Path, tree: Tree, project: str) -> StackFile:
             sections[name] = value
         elif not name:
             problems.append(_without_namespace(key, project))
+        elif problem := stray(key, project):
+            problems.append(problem)
     lines = {_key(place, project): line for place, line in tree.lines.items()}
     lines |= {f"shard.env.{item['name']}": lines[f"shard.env[{i}]"] for i, item in _named(sections.get("shard"))}
     return StackFile(
@@ -163,6 +165,19 @@ def _without_namespace(key: str, project: str) -> Problem:
         value="",
         consequence="has no project in front of it: the engine refuses to read the file",
         fix=f"{project}:{section or name}:" if section else f"{project}: and one of {', '.join(known)}",
+    )
+
+
+def stray(key: str, project: str) -> Problem | None:
+    """A section under a project that is misspelt: the engine takes it for another's. Providers have keys of their own there."""
+    namespace, _, name = key.partition(":")
+    if namespace == project or name not in keys_of(StackSettings) or not closest(namespace, (project,)):
+        return None
+    return Problem(
+        key=key,
+        value="",
+        consequence=f"is of a project {namespace}: it would change nothing here",
+        fix=f"{project}:{name}:",
     )
 
 

@@ -19,11 +19,10 @@ CLIENT = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 """A client's name: a key of a Secret, and a header's value."""
 
 
-def manifest(secret: str, clients: Iterable[str], existing: Mapping[str, Any]) -> dict[str, Any]:
-    """A Secret that lets in exactly these clients and the load test; `existing` is the one in the cluster, or empty."""
-    kept = {name: base64.b64decode(value).decode() for name, value in existing.get("data", {}).items()}
+def manifest(secret: str, clients: Iterable[str], existing: Mapping[str, str]) -> dict[str, Any]:
+    """A Secret that lets in exactly these clients and the load test; `existing` has the keys of the one in the cluster, or none."""
     wanted = dict.fromkeys((names.LOAD_TEST, *clients))
-    keys = {client: kept.get(client) or secrets.token_urlsafe(32) for client in wanted}
+    keys = {client: existing.get(client) or secrets.token_urlsafe(32) for client in wanted}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -34,9 +33,12 @@ def manifest(secret: str, clients: Iterable[str], existing: Mapping[str, Any]) -
     }
 
 
-def read(text: str) -> Mapping[str, Any]:
-    """What `kubectl get secret -o json` printed. Raises ValueError for anything else."""
+def read(text: str) -> Mapping[str, str]:
+    """The keys in what `kubectl get secret -o json` printed. Raises ValueError for anything else."""
     found = json.loads(text)
     if not isinstance(found, dict) or found.get("kind") != "Secret":
         raise ValueError("not a Secret")
-    return found
+    data = found.get("data") or {}  # a Secret without keys has null there
+    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+        raise ValueError("not a Secret's data")
+    return {name: base64.b64decode(value, validate=True).decode() for name, value in data.items()}

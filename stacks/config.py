@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from settings import SettingsError, StackSettings, load
+from settings import SettingsError, StackSettings
+from settings.loading import check
+from settings.stack_file import stray
 
 
 def from_program() -> StackSettings:
@@ -16,7 +18,11 @@ def from_program() -> StackSettings:
     prefix = f"{pulumi.get_project()}:"
     ours = {key.removeprefix(prefix): text for key, text in engine.CONFIG.get().items() if key.startswith(prefix)}
     encrypted = {name for name in ours if engine.is_config_secret(prefix + name)}
-    return load(ours, stack=pulumi.get_stack(), encrypted=encrypted)
+    strays = tuple(problem for key in engine.CONFIG.get() if (problem := stray(key, pulumi.get_project())))
+    result = check(ours, stack=pulumi.get_stack(), encrypted=encrypted)
+    if strays or result.settings is None:
+        raise SettingsError((*strays, *result.problems))
+    return result.settings
 
 
 _SAID_WHY = 32

@@ -3,7 +3,8 @@
 import pytest
 
 from planner import catalogue, local_disk, node_agents, placement, plan, weights
-from settings import SettingsError
+from planner.__main__ import main
+from settings import SettingsError, files
 from tests.planner.stacks import GGUF, fetched, llama_cpp, settings, stack
 
 COMMIT = "0" * 40
@@ -111,6 +112,7 @@ def test_dev_keeps_a_copy_and_prod_waits_for_whoever_has_the_weights():
         (f"hf://org/name@{COMMIT}", "reads one GGUF file"),
         ("https://account.blob.core.windows.net/models/name/", "reads one GGUF file"),
         (f"hf://org/name@{COMMIT}/name-00001-of-00003.gguf", "one of several parts"),
+        (f"hf://org/name@{COMMIT}/model.safetensors", "model.safetensors is in another format"),
     ],
 )
 def test_an_engine_of_one_file_refuses_what_is_not_one(source, consequence):
@@ -120,6 +122,24 @@ def test_an_engine_of_one_file_refuses_what_is_not_one(source, consequence):
     assert problem.key == "model.source" and consequence in problem.consequence
     # An engine that reads folders takes it.
     assert plan(settings(model={"source": source})).weights.source == source
+
+
+def test_an_engine_of_folders_refuses_one_file():
+    """dev's source under `engine: vllm`: the switch is one line, and vLLM would have found a folder without a config.json."""
+    source = stack("dev").model.source
+    with pytest.raises(SettingsError) as refused:
+        plan(settings(engine="vllm", model={"source": source}))
+    [problem] = refused.value.problems
+    assert problem.key == "model.source" and "this is one file" in problem.consequence
+    assert plan(settings(engine="vllm", model={"source": source.rpartition("/")[0]})).weights.source == source.rpartition("/")[0]
+
+
+def test_a_finding_and_its_key_stand_apart(tmp_path, capsys):
+    """WEIGHTS-003 is as long as the column."""
+    text = files.stack_file_path("dev").read_text().replace("mode: strict", "mode: fitted")
+    (tmp_path / "Pulumi.dev.yaml").write_text(text.replace('size: "8Gi"\n    l3', 'size: "1Gi"\n    l3'))
+    assert main(["plan", "--file", str(tmp_path / "Pulumi.dev.yaml")]) == 0
+    assert "WEIGHTS-003 caching.l2Cache.size: 1Gi" in capsys.readouterr().out
 
 
 def test_an_artifact_may_be_one_file():

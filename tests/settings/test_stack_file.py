@@ -40,6 +40,10 @@ def told(read):
             ("config.shard", "", "has no project in front of it: the engine refuses to read the file", "zig-ai-aks:shard:"),
         ),
         (
+            "config:\n  zig_ai_aks:shard: {}\n  kubernetes:cluster: mine\n",
+            ("zig_ai_aks:shard", "", "is of a project zig_ai_aks: it would change nothing here", "zig-ai-aks:shard:"),
+        ),
+        (
             "zig-ai-aks:shard: {}\n",
             ("zig-ai-aks:shard", "", "stands beside config:, where the engine ignores it", "indent it below config:"),
         ),

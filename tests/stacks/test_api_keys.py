@@ -60,7 +60,19 @@ def test_a_client_keeps_its_key_or_loses_it(made):
     assert keys(made("alice"))["alice"] != keys(first)["alice"], "without the Secret that is there all keys are new"
 
 
-@pytest.mark.parametrize("given", ["", "not JSON", "[]", '{"kind": "List"}'])
+@pytest.mark.parametrize("data", [None, {}])
+def test_a_secret_that_holds_no_keys_yet(data, made):
+    assert keys(made("alice", existing={"kind": "Secret", "data": data})).keys() == {"alice", "load-test"}
+
+
+NO_SECRET = [
+    "[]",
+    '{"kind": "List"}',
+    *(json.dumps({"kind": "Secret", "data": data}) for data in ({"a": "abc"}, {"a": "/w=="}, {"a": 1}, ["a"])),
+]
+
+
+@pytest.mark.parametrize("given", ["", "not JSON", *NO_SECRET])
 def test_what_is_no_secret_is_one_line(given, tmp_path, capsys, monkeypatch):
     (tmp_path / "Pulumi.prod.yaml").write_text(CONFIG)
     monkeypatch.setattr("sys.stdin", io.StringIO(given))

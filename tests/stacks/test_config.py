@@ -27,6 +27,13 @@ def test_finds_sections_that_nothing_asks_for(engine):
         config.from_program()
 
 
+def test_finds_sections_of_a_project_that_is_misspelt(engine):
+    """The engine hands them over as another project's; nobody would ever read them."""
+    engine({"zig-ai:shard": "{}", "zig-ai-aks:shrad": "{}", "kubernetes:cluster": "mine"})
+    with pytest.raises(SettingsError, match=r"(?s)2 problems.*zig-ai:shard.*fix: zig-ai-aks:shard:.*did you mean shard"):
+        config.from_program()
+
+
 def test_checks_names_with_the_stacks_name(engine):
     engine({"zig-ai-aks:azure": '{"namePrefix": "a-very-long-name-of-ours"}'})
     with pytest.raises(SettingsError, match="with the stack's name, test, it makes"):
