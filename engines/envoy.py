@@ -149,7 +149,7 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
             _size_filter(args),
             http_filter("router", "router.v3.Router", {}),
         ],
-        "local_reply_config": {"mappers": [_busy()], "body_format": _REFUSAL},
+        "local_reply_config": {"mappers": [_busy(), _healthy()], "body_format": _REFUSAL},
     }
 
 
@@ -164,6 +164,15 @@ def _busy() -> dict[str, Any]:
         "filter": {"response_flag_filter": {"flags": ["UO"]}},
         "status_code": 503,
         "headers_to_add": [{"header": {"key": "Retry-After", "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+    }
+
+
+def _healthy() -> dict[str, Any]:
+    """The one answer of Envoy's own that is no refusal: the health filter's."""
+    ok = {"op": "EQ", "value": {"default_value": 200, "runtime_key": "zig_ai.healthy"}}
+    return {
+        "filter": {"status_code_filter": {"comparison": ok}},
+        "body_format_override": {"json_format": {"status": "healthy"}, "content_type": "application/json"},
     }
 
 

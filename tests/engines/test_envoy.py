@@ -82,10 +82,13 @@ def test_a_pipeline_that_still_loads_costs_no_request(tmp_path):
 
 
 def test_without_a_healthy_pipeline_it_says_so(two, tmp_path):
+    """And with one it says that, not in the form of a refusal."""
     with running(arguments(*two), two, tmp_path) as proxy:
+        assert json.loads(proxy.request("GET", "/api/v1/health")[2]) == {"status": "healthy"}
         for pipeline in two:
             pipeline.kill()
         wait_for(lambda: proxy.health == 503, 10)
+        assert json.loads(proxy.request("GET", "/api/v1/health")[2])["error"]["code"] == 503
         assert proxy.infer()[0] == 503
 
 
