@@ -6,7 +6,7 @@ import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,7 +43,7 @@ class Entry(BaseModel):
     """GPUs that share each layer; left out: all of them, or one where the engine splits layers over GPUs."""
     pp: _Count | None = None
     precision: str
-    kv_precision: str = "fp16"
+    kv_precision: Literal["fp16", "fp8"] = "fp16"
     engine: str
     """As `estimate --engine`."""
     engine_version: str | None = None
@@ -120,8 +120,11 @@ def compare(path: Path) -> tuple[Compared, ...]:
 
 
 def _compared(number: int, row: Any) -> Compared:
-    name = str(row.get("arm") or f"row {number}") if isinstance(row, dict) else f"row {number}"
-    if isinstance(row, dict) and row.get("error"):
+    if not isinstance(row, dict):
+        wrong = f"is no object with keys such as model, gpu and tpot_ms: {json.dumps(row)[:60]}"
+        return Compared(name=f"row {number}", entry=None, error=wrong)
+    name = str(row.get("arm") or f"row {number}")
+    if row.get("error"):
         return Compared(name=name, entry=None, error=f"was not measured: {row['error']}")
     try:
         entry = Entry.model_validate(row)
@@ -130,7 +133,7 @@ def _compared(number: int, row: Any) -> Compared:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in invalid.errors())
         return Compared(name=name, entry=None, error=wrong)
     except Impossible as error:
-        return Compared(name=name, entry=None, error=str(error))
+        return Compared(name=name, entry=None, error="; ".join(str(error).splitlines()))
 
 
 def _estimated(name: str, entry: Entry) -> Compared:

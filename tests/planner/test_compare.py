@@ -96,6 +96,8 @@ def test_gpus_split_layers_where_the_engine_does(written):
         ({"tpot_ms": float("nan")}, "tpot_ms: Input should be"),
         ({"tp": 3, "gpus": 3}, "tensor parallel 3 does not divide 64 attention heads"),
         ({"isl": "many"}, "isl: Input should be a valid integer"),
+        ({"kv_precision": "int3"}, "kv_precision: Input should be 'fp16' or 'fp8'"),
+        ({"model": "x", "gpu": "y"}, "; unknown GPU 'y'"),
         ({"ttft_ms": None, "tpot_ms": None}, "has none of ttft_ms"),
         ({"error": "out of memory"}, "was not measured: out of memory"),
     ],
@@ -126,6 +128,13 @@ def test_a_file_without_measurements_is_one_sentence(text, says, written, capsys
     assert main(["compare", "--measured", str(path)]) == 1
     printed = capsys.readouterr()
     assert says in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_an_entry_that_is_no_object_is_one_line(written):
+    assert [one.error for one in compare(written([PUBLISHED, None, "a"]))][1:] == [
+        "is no object with keys such as model, gpu and tpot_ms: null",
+        'is no object with keys such as model, gpu and tpot_ms: "a"',
+    ]
 
 
 def test_a_missing_file_is_one_sentence(capsys):
