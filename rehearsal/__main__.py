@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 from rehearsal.layout import REPOSITORY
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    """Once is enough: what is taken away then must not be cut short."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    # The engine's API goes on reading from a pipe that is closed by then.
+    threading.excepthook = lambda _: None
+    raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         parse(",".join(options.fault))
     except ValueError as error:
         parser.error(str(error))
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
+            signal.signal(number, _interrupted)
     return runner.run(
         runner.Options(
             stack=options.stack,

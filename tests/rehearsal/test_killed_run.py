@@ -1,5 +1,6 @@
 """A small program on the real engine and a real control plane: killed in the middle, and then from nothing to nothing."""
 
+import os
 import signal
 import time
 
@@ -34,11 +35,29 @@ def test_a_killed_run_can_be_run_again_from_nothing_to_nothing(repository):
     assert not layout.root.exists()
 
 
+def test_an_impatient_ctrl_c_leaves_nothing(repository):
+    """As in a terminal, where all processes of the run get it, and twice."""
+    layout = Layout.of_stack("dev", repository)
+    run = start(repository, "run", "--stack", "dev", start_new_session=True)
+    wait_for_a_cluster(layout, run)
+    for _ in range(3):
+        os.killpg(run.pid, signal.SIGINT)
+        time.sleep(0.2)
+    output, _ = run.communicate(timeout=200)
+    assert run.returncode == 1 and "interrupted; everything of this rehearsal was taken away" in output
+    assert "Traceback" not in output
+    assert nothing_runs(repository) and not layout.root.exists()
+
+
 def kill_midway(layout, run):
     """End the runner, and nothing else, as soon as there is a cluster."""
+    wait_for_a_cluster(layout, run)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+
+
+def wait_for_a_cluster(layout, run):
     deadline = time.monotonic() + 200
     while not layout.kubeconfig.exists():
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    run.send_signal(signal.SIGKILL)
-    run.communicate()

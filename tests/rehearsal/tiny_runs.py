@@ -23,10 +23,10 @@ def copied(folder):
     return folder
 
 
-def start(repository, *arguments):
+def start(repository, *arguments, **how):
     return subprocess.Popen(
         [sys.executable, "-m", "rehearsal", *arguments, "--repository", str(repository)],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "COLUMNS": "200"},
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "COLUMNS": "200"}, **how,
     )  # fmt: skip
 
 
