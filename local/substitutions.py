@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+import ssl
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,8 +183,23 @@ def _secrets(server: Server, secrets: Path | None) -> dict[str, Path]:
                 f"the coordinator reads the Secret {mounted.secret} as files, and {lacking}: give --secrets FOLDER, with "
                 f"{keys} in FOLDER/{mounted.secret}"
             )
+        if unreadable := _unreadable(here, mounted.keys):
+            raise ServeError(f"{here / unreadable} is not what the coordinator reads there: it would start and refuse every client")
         found[mounted.folder] = here.resolve()
     return found
+
+
+def _unreadable(folder: Path, keys: Collection[str]) -> str | None:
+    """The first of a Secret's files that is no certificate with its key, or no JSON."""
+    for key in keys:
+        try:
+            if key == "tls.crt":
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / key, folder / "tls.key")
+            elif key.endswith(".json"):
+                json.loads((folder / key).read_text())
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            return key
+    return None
 
 
 def _moved(text: str, moves: Mapping[str, Path]) -> str:

@@ -9,6 +9,7 @@ import yaml
 from engines.workload import ConfigFile, Env, MountedSecret, Port, Probe, SecretKey, Server
 from local.errors import ServeError
 from local.substitutions import RESOLVER, Around, Here, coordinator_command, shard_command
+from tests.engines.certificates import authority, signed
 
 HERE = Here(model=Path("/models/small.gguf"), host="127.0.1.1", port=4000, threads=1)
 BASE = ("--model", "/data/m.gguf", "--host", "0.0.0.0", "--port", "8080")
@@ -99,6 +100,18 @@ def test_a_secret_is_a_folder_that_is_given(tmp_path):
     with pytest.raises(ServeError, match=r"front-door has no tls.key"):
         coordinator_command(asked, around(tmp_path, secrets=tmp_path))
     (tmp_path / "front-door" / "tls.key").touch()
+    with pytest.raises(ServeError, match=r"front-door/tls.crt is not what the coordinator reads there"):
+        coordinator_command(asked, around(tmp_path, secrets=tmp_path))
+    signed(authority(tmp_path), tmp_path / "front-door", serial=1)
     made, files = coordinator_command(asked, around(tmp_path, secrets=tmp_path))
     assert yaml.safe_load(files["envoy.yaml"]) == {"file": f"{tmp_path}/front-door/tls.crt"}
     assert ("/app/secrets/tls", f"{tmp_path}/front-door") in {(each.pod, each.here) for each in made.substitutions}
+
+
+def test_a_file_of_keys_that_is_no_json_stops_it(tmp_path):
+    """Envoy would start, and answer every request with a 500 that says nothing."""
+    mounted = {"keys": MountedSecret(secret="our-keys", folder="/app/secrets/keys", keys=("api-keys.json",))}
+    (tmp_path / "our-keys").mkdir()
+    (tmp_path / "our-keys" / "api-keys.json").write_text("{")
+    with pytest.raises(ServeError, match=r"our-keys/api-keys.json is not what the coordinator reads there"):
+        coordinator_command(dataclasses.replace(server(content="{}"), secrets=mounted), around(tmp_path, secrets=tmp_path))
