@@ -137,15 +137,20 @@ _CHOSEN = r"top[- ]?(\d+)|(\d+)(?: experts)? (?:active|activated|per token)\b"
 _ACTIVE = rf"{_NUMBER} ?B (?:params |parameters )?activ|activ\w*(?: params| parameters)?:? {_NUMBER} ?B"
 
 
-def _experts(notes: str) -> tuple[int, int, float] | None:
-    """Routed experts, those of one token, and active parameters; None for a dense model. Raises Impossible where part of it is missing."""
+def _experts(notes: str, params: float, of_one: float) -> tuple[int, int, float]:
+    """Routed experts, those of one token, and active parameters: as stated, or less those of the others; `of_one`: of one expert.
+
+    Of a dense model 1, 1 and all. Raises Impossible where it is not said how many there are.
+    """
     if not re.search(r"\bMoE\b|\bexperts\b", notes, re.IGNORECASE):
-        return None
-    parts = [re.search(one, notes, re.IGNORECASE) for one in (_EXPERTS, _CHOSEN, _ACTIVE)]
-    if not all(parts):
+        return 1, 1, params
+    found = [re.search(one, notes, re.IGNORECASE) for one in (_EXPERTS, _CHOSEN, _ACTIVE)]
+    all_of_them, at_once, active = (next(filter(None, one.groups())) if one else None for one in found)
+    if all_of_them is None or at_once is None:
         raise Impossible("notes: a mixture of experts, but not of how many: such as `MoE 8 experts top-2, 12.9B active`")
-    experts, chosen, active = (next(filter(None, part.groups())) for part in parts)
-    return _within("experts", experts, 2, 65_536), _within("top", chosen, 1, int(experts) - 1), float(active) * 1e9
+    experts = _within("experts", all_of_them, 2, 65_536)
+    chosen = _within("top", at_once, 1, experts - 1)
+    return experts, chosen, float(active) * 1e9 if active else params - of_one * (experts - chosen)
 
 
 def architecture(row: dict[str, str]) -> Architecture:
@@ -155,23 +160,31 @@ def architecture(row: dict[str, str]) -> Architecture:
         raise Impossible("the architecture's columns are empty: params_b, layers, hidden, heads, intermediate, vocab")
     params = number(row, "params_b", 1e-3, 1e5) * 1e9
     hidden, heads = _count(row, "hidden"), _count(row, "heads")
-    experts, chosen, active = _experts(notes) or (1, 1, params)
+    layers, intermediate = _count(row, "layers"), _count(row, "intermediate")
+    experts, chosen, active = _experts(notes, params, 3.0 * hidden * intermediate * layers)
     head_dim = re.search(r"head_dim (\d+)", notes)
     latent = experts > 1 and not row["kv_heads"]
     # Grouped-query attention whose groups differ by layer: about two KV heads on average (DeciLM-7B: 67 in 32 layers).
     unstated = 2 if "variable GQA" in notes else heads
-    full, window = (0.25, 0) if "full attention 1 layer in 4" in notes else (0.0, 2048) if "sparse attention" in notes else (1.0, 0)
+    hybrid = re.search(r"full attention (?:in )?1 (?:layer )?(?:in|of) (\d+)", notes)
+    full, window = (
+        (1 / _within("full attention 1 layer in", hybrid[1], 1, 1000), 0)
+        if hybrid
+        else (0.0, 2048)
+        if "sparse attention" in notes
+        else (1.0, 0)
+    )
     if "gpt-oss" in (row.get("model") or ""):
         full, window = 0.5, 128
     return Architecture(
         params=params,
         active_params=active,
-        layers=_count(row, "layers"),
+        layers=layers,
         hidden=hidden,
         heads=heads,
         kv_heads=1 if latent else _count(row, "kv_heads", default=unstated),
         head_dim=_within("head_dim", head_dim[1], 1, 65_536) if head_dim else max(hidden // heads, 1),
-        intermediate=_count(row, "intermediate"),
+        intermediate=intermediate,
         vocab=_count(row, "vocab"),
         experts=experts,
         experts_per_token=chosen,
@@ -217,7 +230,7 @@ def check(q: Question) -> None:
     a, card = q.architecture, q.gpu
     if q.weight_precision not in PRECISIONS:
         raise Impossible(f"unknown precision {q.weight_precision!r}; known: {', '.join(PRECISIONS)}")
-    if a.active_params > a.params:
+    if not 0 < a.active_params <= a.params:
         raise Impossible(f"{a.active_params / 1e9:g}B active of {a.params / 1e9:g}B parameters")
     needs = _NEEDS.get(q.weight_precision)
     if needs and needs not in card.peaks:

@@ -176,7 +176,8 @@ def test_other_words_for_the_same_have_the_same_answer(changes, like):
         ({"gpu_memory_gb": "lots"}, "gpu_memory_gb 'lots'"),
         ({"gpu_memory_gb": "16"}, "no H100 has 16 GB; known: 80, 94"),
         ({"gpu_memory_gb": "81920"}, "no H100 has 81920 GB"),
-        ({"notes": "MoE 8 experts top-2"}, "a mixture of experts, but not of how many"),
+        ({"notes": "MoE with 8 experts"}, "a mixture of experts, but not of how many"),
+        ({"notes": "MoE 8 experts top-2"}, "B active of 70.55B parameters"),  # eight of this width and depth are more than it has
         ({"notes": "MoE 2 experts top-8, 5B active"}, "top 8: between 1 and 1"),
         ({"notes": "MoE 0 experts top-0, 1B active"}, "experts 0"),
         ({"notes": "MoE 8 experts top-2, 900B active"}, "900B active of 70.55B parameters"),
@@ -190,6 +191,13 @@ def test_other_words_for_the_same_have_the_same_answer(changes, like):
 def test_what_cannot_be_meant_is_an_error(changes, says):
     found = answer(DENSE | changes)
     assert set(found) == {"id", "error"} and says in found["error"]
+
+
+def test_active_parameters_follow_from_the_shape():
+    """Mixtral-8x7B: 12.9B of 46.7B."""
+    row = next(row for row in ROWS if row["model"].startswith("Mixtral-8x7B") and "12.9B active" in row["notes"])
+    bare = reading.question(row | {"notes": "MoE 8 experts top-2"}).architecture
+    assert bare.active_params == pytest.approx(12.9e9, rel=0.01)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -222,6 +230,26 @@ def test_all_that_is_wrong_is_said_at_once(capsys):
     assert [line.split(";")[0].split(":")[0] for line in said] == [
         "unknown engine 'z'", "unknown model 'x'", "unknown GPU 'y'", "--tp 0", "--isl 0", "--concurrency -1",
     ]  # fmt: skip
+
+
+WORDS = st.sampled_from(
+    (
+        "", "0", "-1", "1e9", "nan", "7", "1.5", "\u0664", "H100", "A100-0GB", "MoE", "8 experts top-2", "2 experts top-8,", "0B active",
+        "0.5B active", "head_dim 0", "moe_tp 0 moe_ep 2", "DEP8", "= 0 replicas", "0-request burst", "request rate 0 req/s", "fp8", "q4_0",
+        "request rate 1e9 req/s", "full attention 1 layer in 0", "sparse attention", "InferenceMAX", "vLLM", "SGLang", "TensorRT-LLM",
+        "0.10", "saturated", "B200",
+    )
+)  # fmt: skip
+CELLS = st.lists(WORDS, max_size=3).map(" ".join) | st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=6)
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(st.sampled_from(tuple(ROW)), CELLS, max_size=5))
+def test_no_cell_whatever_it_holds_ends_in_a_traceback(cells):
+    found = answer(DENSE | cells | {"id": "asked"})
+    assert found["id"] == "asked"
+    for part in found.values():
+        assert not isinstance(part, dict) or 0 < part["low"] <= part["value"] <= part["high"] < math.inf
 
 
 SHAPES = st.fixed_dictionaries(
