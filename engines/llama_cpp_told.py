@@ -13,11 +13,12 @@ from engines import llama_cpp_measured, proxied_told, read_back
 from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told
 from planner.engine_traits import traits
+from planner.engine_traits.llama_cpp import RELEASE
 from settings import StackSettings
 from settings.leaves import leaves
 
 _ENGINE = "llama_cpp"
-_SOURCE = "ggml-org/llama.cpp b11434"
+_SOURCE = f"ggml-org/llama.cpp {RELEASE}"
 _README = f"{_SOURCE} tools/server/README.md"
 
 _FLAGS: tuple[tuple[str, str], ...] = (

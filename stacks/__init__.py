@@ -1,0 +1,1 @@
+"""How the parts are joined for one stack, and what people can ask of it: check, explain, coverage, schema, API keys."""

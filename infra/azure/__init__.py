@@ -1,0 +1,1 @@
+"""What exists in Azure: one component a file, joined in `platform.py`."""

@@ -1,0 +1,1 @@
+"""What exists in the cluster: one component a file, joined in `platform.py`."""

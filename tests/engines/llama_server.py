@@ -9,7 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from engines.llama_cpp import VERSION
+from planner.engine_traits.llama_cpp import RELEASE
 
 LIST = Path(__file__).with_name("llama_server_flags.txt")
 
@@ -35,7 +35,7 @@ def of_binary(program: str) -> dict[str, bool]:
 def main() -> None:
     flags = of_binary("llama-server")
     lines = [f"{name} VALUE" if value else name for name, value in sorted(flags.items())]
-    LIST.write_text(f"# llama-server --help of llama.cpp {VERSION}\n" + "\n".join(lines) + "\n")
+    LIST.write_text(f"# llama-server --help of llama.cpp {RELEASE}\n" + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
