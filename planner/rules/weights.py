@@ -38,7 +38,8 @@ def node_copy(at: Situation) -> Iterator[Advice]:
             because=f"a {at.size.name} has {room}, and the weights are {needed_gib:.1f} GiB: shards read the weight storage at each start",
             source=_DISKS,
         )
-    elif cache.size.gib < needed_gib:
+        return
+    if cache.size.gib < needed_gib:
         yield Advice(
             code="WEIGHTS-003",
             outcome="adjusted",
@@ -46,6 +47,16 @@ def node_copy(at: Situation) -> Iterator[Advice]:
             value=f"{math.ceil(needed_gib)}Gi",
             because=f"a copy is whole or of no use, and the weights are {needed_gib:.1f} GiB of the {room_gib:.0f} of the node's disk",
             source=_DISKS,
+        )
+    if room_gib < 2 * needed_gib:
+        yield Advice(
+            code="WEIGHTS-005",
+            outcome="noted",
+            severity="info",
+            path=("model", "source"),
+            because=f"the {room_gib:.0f} GiB of a node's disk hold one copy of {needed_gib:.1f} GiB and not the next beside it, while pods "
+            "still read the first: another model of that size needs new nodes too, as another gpuPool.osDiskGib makes them",
+            source="docs/adr/0011-earlier-weights-go-by-age.md",
         )
 
 

@@ -3,7 +3,21 @@
 import pytest
 
 from tests.planner.rules.cases import check, code_of
-from tests.planner.stacks import GGUF, fetched, llama_cpp
+from tests.planner.stacks import GGUF, fetched, llama_cpp, resources, settings
+
+FOLDER = f"hf://org/name@{'0' * 40}"
+
+
+def small_disk():
+    """Of 176 GiB the operating system has 128."""
+    return settings(
+        engine="vllm",
+        gpuPool={"vmSize": "Standard_NC4as_T4_v3"},
+        model={"name": "llama-2-13b", "source": FOLDER, "quantization": {"precision": "int4"}, "kvCache": {"maxCacheSize": "1Gi"}},
+        sharding={"shardsCount": 1},
+        shard=resources("2", "8Gi"),
+    )
+
 
 CASES = [
     (
@@ -37,6 +51,14 @@ CASES = [
         "5m -> 13m",
         "from the node's disk in 369 s, at 200 MB/s",
         {"rollout": {"modelLoadTimeout": "13m"}},
+    ),
+    (
+        "WEIGHTS-005",
+        small_disk(),
+        "model.source",
+        f"{FOLDER} -> {FOLDER}",
+        "the 48 GiB of a node's disk hold one copy of 24.3 GiB",
+        {"gpuPool": {"vmSize": "Standard_NC8as_T4_v3"}},
     ),
 ]
 
