@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from planner.engine_traits import NAMES, traits
+
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "settings": set(),
@@ -46,6 +48,26 @@ def test_what_decides_does_not_need_the_engine(folder):
     for path in sorted((ROOT / folder).rglob("*.py")):
         pulumi = {name for name in imports(path) if name.startswith("pulumi")}
         assert not pulumi, f"{path.relative_to(ROOT)} imports {sorted(pulumi)}"
+
+
+MAY_NAME_ENGINES = ("planner/engine_traits", "planner/performance")
+"""The facts of each, and the measurements of each."""
+
+
+def engines_asked_for(path: Path) -> list[int]:
+    """Lines that compare something with an engine's name, or with whose measurements stand for one."""
+    names = set(NAMES) | {traits(name).performs_like for name in NAMES}
+    asking = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Compare | ast.MatchValue)]
+    return [node.lineno for node in asking if names & {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}]
+
+
+@pytest.mark.parametrize("folder", ["settings", "planner", "infra", "stacks", "local", "rehearsal"])
+def test_nobody_but_the_engines_asks_which_engine_it_is(folder):
+    """What differs between them is a trait, or in what they render."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        where = path.relative_to(ROOT)
+        if not str(where).startswith(MAY_NAME_ENGINES):
+            assert engines_asked_for(path) == [], where
 
 
 def test_main_stays_short():

@@ -9,6 +9,7 @@ from planner import gpu_memory, memory
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
 from planner.choices.serving import Pipeline, Times, most_at_once, pipeline
+from planner.engine_traits import traits
 from planner.performance.estimate import Range
 from planner.plan import GpuSize
 from planner.wording import figure
@@ -91,7 +92,7 @@ def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape,
         bandwidth_share=times.floor_per_token_s / times.per_token.value,
         busy=one.busy(each),
         busy_at_most=one.busy_at_most(each),
-        busy_measured=one.loop.question.engine == "llama.cpp",
+        busy_measured=traits(settings.engine, gpu).busy_measured,
         extrapolated=one.extrapolated,
     )
 

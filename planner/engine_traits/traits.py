@@ -55,6 +55,8 @@ class EngineTraits:
     """Whose measurements stand for it: an engine of `planner.performance.asking.ENGINES`."""
     measured: bool = True
     """Whether those are of the engine itself."""
+    busy_measured: bool = False
+    """Whether the share of the time in which a kernel runs was held against measurements of the engine."""
     without: tuple[Without, ...] = ()
 
     def lacks(self, document: dict[str, Any]) -> Iterator[Without]:
