@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from rehearsal.azure.diff import normal_location
-from rehearsal.azure.rules.pools import vcpus_in_use
+from rehearsal.azure.pools import vcpus_in_use
 from rehearsal.azure.state import Cloud, StateFile
 from rehearsal.azure.subscription import Size, Subscription, sizes
 

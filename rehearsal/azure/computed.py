@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rehearsal.azure.diff import normal_location
+from rehearsal.azure.pools import node_count
 from rehearsal.azure.rules import Request
-from rehearsal.azure.rules.pools import node_count
 
 _NAMESPACE = uuid.UUID("5ab5c219-4e74-4e0a-9a5e-7f0f4b7a2d11")
 

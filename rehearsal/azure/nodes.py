@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 from rehearsal.azure.diff import normal_location
-from rehearsal.azure.rules.pools import node_count, pools_of
+from rehearsal.azure.pools import node_count, pools_of
 from rehearsal.azure.state import Cloud
 from rehearsal.azure.subscription import Size, sizes
 

@@ -10,34 +10,15 @@ jenkins-infra/azure pull request 1458 (2026-05) and cloud-barista/cb-spider issu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
+from rehearsal.azure.pools import node_count, pools_of, vcpus_in_use
 from rehearsal.azure.rules.base import Refused, Request, network
 from rehearsal.azure.rules.network import RESERVED_ADDRESSES, prefixes
 from rehearsal.azure.rules.node_config import node_configuration
-from rehearsal.azure.state import Cloud
-from rehearsal.azure.subscription import Size, same_family, sizes
+from rehearsal.azure.subscription import Size, sizes
 
 _QUOTA_HINT = "If you want to increase the quota, please follow this instruction: https://learn.microsoft.com/azure/quotas/view-quotas."
-
-
-def node_count(pool: dict[str, Any]) -> int:
-    """Nodes a pool starts with: `count`, else the autoscaler's minimum, else one."""
-    if pool.get("count") is not None:
-        return int(pool["count"])
-    return int(pool.get("minCount") or 0) if pool.get("enableAutoScaling") else 1
-
-
-def pools_of(cloud: Cloud, cluster_id: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All pools as (id, properties), those inside a ManagedCluster and those of their own; of one cluster or of all."""
-    for cluster in cloud.of_type("ManagedCluster"):
-        if cluster_id is None or cluster["id"].lower() == cluster_id.lower():
-            for profile in cluster["inputs"].get("agentPoolProfiles") or []:
-                yield f"{cluster['id']}/agentPools/{profile['name']}", profile
-    for pool in cloud.of_type("AgentPool"):
-        if cluster_id is None or pool["id"].lower().startswith(cluster_id.lower() + "/"):
-            yield pool["id"], pool["inputs"]
 
 
 def agent_pool(request: Request) -> None:
@@ -256,22 +237,6 @@ def _subnet(request: Request, name: str, pool: dict[str, Any], pool_id: str) -> 
             f"Pre-allocated IPs {need} exceeds IPs available {room - taken} in Subnet Cidr {', '.join(prefixes(subnet['inputs']))}, Subnet Name {subnet['id'].rsplit('/', 1)[1]}. Agent pool {name}. If Autoscaler is enabled, the max-count from each nodepool is counted towards this total.",
             "agentPoolProfile.vnetSubnetID",
         )
-
-
-def vcpus_in_use(cloud: Cloud, family: str | None, except_for: str = "", spot: bool = False) -> int:
-    """vCPUs of all nodes of a family (None: all families), spot nodes counted apart as Azure does."""
-    total = 0
-    for pool_id, pool in pools_of(cloud):
-        size = sizes().get(str(pool.get("vmSize", "")).lower())
-        skipped = pool_id.lower() == except_for.lower()
-        if (
-            size
-            and not skipped
-            and (pool.get("scaleSetPriority") == "Spot") == spot
-            and (family is None or same_family(size.family, family))
-        ):
-            total += size.vcpus * node_count(pool)
-    return total
 
 
 def _quota(request: Request, pool: dict[str, Any], pool_id: str, size: Size) -> None:
