@@ -4,6 +4,8 @@
 
 Each peer runs in an environment of its own, which `uv` makes from the head of its script in `bench/peers/`; one that cannot be
 installed or started is left out with a line that says so. A script reads {rows, sweep} as JSON and prints {start_s, sweep_s, answers}.
+Sweeps are compared like with like, medians of three fresh processes that answer nothing else: the call alone, and with it the imports and
+data before it. Neither has the interpreter's own start.
 Questions are measured rows of H100 and H200 under a known load, so many of each (model, GPU, engine) as there is room for. The
 planner's own error is of fits that had not seen the row's (architecture, GPU, engine) group.
 """
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -37,6 +40,7 @@ LEFT_OUT = HERE / "results" / "performance_left_out.csv"
 PEERS = ("aiconfigurator", "servcalc", "llm_d_planner")
 SWEEP = {"model": "Llama-3.1-70B", "gpu": "H100", "gpus": 8, "engine": "vLLM", "isl": 1000, "osl": 1000, "ttft_ms": 2000, "tpot_ms": 30}
 LIMIT_S = 3600
+SWEEPS = 3
 QUANTITIES = ("ttft_ms", "tpot_ms")
 
 
@@ -82,6 +86,38 @@ def ask_peer(peer: str, asked: dict[str, object]) -> dict[str, object] | str:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+OUR_SWEEP = """
+import json, time
+started = time.perf_counter()
+from planner.choices.choice import Wish
+from planner.choices.search import search
+from planner.planning import shape_of
+from settings import files
+asked = files.from_file(files.stack_file_path("prod"), "prod").require()
+start_s = time.perf_counter() - started
+begun = time.perf_counter()
+assert search(asked, shape_of(asked), Wish()).choices
+print(json.dumps({"start_s": start_s, "sweep_s": time.perf_counter() - begun}))
+"""
+
+
+def our_sweep() -> dict[str, object]:
+    """As a peer's script tells of its own: the search of prod's layouts, and what comes before it."""
+    done = subprocess.run([sys.executable, "-c", OUR_SWEEP], cwd=HERE.parent, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def sweep(told: Iterable[dict[str, object]]) -> dict[str, float] | None:
+    """Medians of some fresh processes; None where the peer has no sweep."""
+    found = [(one["start_s"], one["sweep_s"]) for one in told]
+    if any(call_s is None for _, call_s in found):
+        return None
+    return {
+        "call_s": round(statistics.median(call_s for _, call_s in found), 3),
+        "cold_s": round(statistics.median(start_s + call_s for start_s, call_s in found), 3),
+    }
+
+
 def left_out() -> dict[tuple[str, str], float]:
     """Our estimate of (id, quantity) by a fit that had not seen the row's group."""
     with LEFT_OUT.open(newline="") as file:
@@ -98,16 +134,7 @@ def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, object]:
         estimate(reading.question(row))
         seconds = time.perf_counter() - begun
         answers.append({"id": row["id"], "seconds": seconds} | {quantity: known[row["id"], quantity] for quantity in QUANTITIES})
-    return {"start_s": start_s, "answers": answers, "sweep_s": our_sweep_s()}
-
-
-def our_sweep_s() -> float | None:
-    """Wall time of `recommend` from a cold start; None where there is no such command."""
-    begun = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "planner", "recommend", "--stack", "prod", "--json"], cwd=HERE.parent, capture_output=True, text=True
-    )
-    return time.perf_counter() - begun if done.returncode == 0 else None
+    return {"start_s": start_s, "answers": answers}
 
 
 def errors(answers: list[dict], rows: dict[str, dict[str, str]], ids: set[str], quantity: str) -> list[float]:
@@ -126,7 +153,7 @@ def compared(rows: dict[str, dict[str, str]], told: dict[str, object], ours: dic
     seconds = [a["seconds"] for a in answers if "error" not in a]
     mine = [a["seconds"] for a in ours["answers"]]
     return {
-        "answered": len(ids), "asked": len(answers), "start_s": round(told["start_s"], 3), "sweep_s": told["sweep_s"],
+        "answered": len(ids), "asked": len(answers), "start_s": round(told["start_s"], 3),
         "estimate_ms": round(1e3 * statistics.median(seconds), 3) if seconds else None,
         "times_ours": round(statistics.median(seconds) / statistics.median(mine), 1) if seconds else None,
         "error": {q: {"theirs": summary(errors(answers, rows, ids, q)), "ours": summary(errors(ours["answers"], rows, ids, q))}
@@ -136,20 +163,23 @@ def compared(rows: dict[str, dict[str, str]], told: dict[str, object], ours: dic
 
 
 def shown(result: dict) -> Table:
-    table = Table("", "rows", "TPOT %, theirs", "ours", "TTFT %, theirs", "ours", "an estimate, ms", "a sweep, s", box=None)
+    columns = ("rows", "TPOT %, theirs", "ours", "TTFT %, theirs", "ours", "an estimate, ms", "a sweep, s: call", "cold")
+    table = Table("", *columns, box=None)
 
     def pair(part: dict) -> str:
         return f"{part['median']} / {part['mean']}" if part else "-"
+
+    def times(found: dict | None) -> tuple[str, str]:
+        return (f"{found['call_s']:.2f}", f"{found['cold_s']:.2f}") if found else ("-", "-")
 
     for peer, told in result["peers"].items():
         if isinstance(told, str):
             table.add_row(peer, told)
             continue
         cells = [pair(told["error"][q][who]) for q in ("tpot_ms", "ttft_ms") for who in ("theirs", "ours")]
-        sweep = f"{told['sweep_s']:.2f}" if told["sweep_s"] else "-"
-        table.add_row(peer, f"{told['answered']} of {told['asked']}", *cells, str(told["estimate_ms"] or "-"), sweep)
-    sweep = f"{result['ours']['sweep_s']:.2f}" if result["ours"]["sweep_s"] else "no such command"
-    table.add_row("planner", str(result["rows"]), "", "", "", "", str(result["ours"]["estimate_ms"]), sweep)
+        table.add_row(peer, f"{told['answered']} of {told['asked']}", *cells, str(told["estimate_ms"] or "-"), *times(told["sweep"]))
+    ours = result["ours"]
+    table.add_row("planner", str(result["rows"]), "", "", "", "", str(ours["estimate_ms"]), *times(ours["sweep"]))
     return table
 
 
@@ -163,11 +193,13 @@ def main() -> None:
     peers = {}
     for peer in PEERS:
         told = ask_peer(peer, asked)
-        peers[peer] = told if isinstance(told, str) else compared(rows, told, ours)
+        if isinstance(told, dict):
+            told = compared(rows, told, ours) | {"sweep": sweep(ask_peer(peer, asked | {"rows": []}) for _ in range(SWEEPS))}
+        peers[peer] = told
     result = {
         "rows": len(chosen),
         "ours": {
-            "start_s": round(ours["start_s"], 3), "sweep_s": ours["sweep_s"],
+            "start_s": round(ours["start_s"], 3), "sweep": sweep(our_sweep() for _ in range(SWEEPS)),
             "estimate_ms": round(1e3 * statistics.median(a["seconds"] for a in ours["answers"]), 3),
         },
         "peers": peers,

@@ -266,6 +266,14 @@ def test_a_region_without_prices_is_said_to_be_one(wish, says, capsys):
     assert says in words.impossible(assessment) and not assessment.found.choices
 
 
+def test_requests_longer_than_the_models_context_fit_no_layout():
+    patient = {("targets", "latency"): "600s", ("targets", "throughputRps"): 1, ("loadTest", "prompt"): "word" * 5000}
+    assessment = assess(with_values(stack("prod"), patient))
+    assert not assessment.found.choices and assessment.prediction is None and "exceeds the 4,096" in assessment.problem
+    patient[("loadTest", "prompt")] = "word" * 1000
+    assert assess(with_values(stack("prod"), patient)).found.choices
+
+
 def test_gpus_that_wait_for_the_host_are_no_choice_however_cheap():
     """llama.cpp chooses tokens on the host: with fewer requests in each pipeline it keeps its GPU busy, at more cost."""
     busy, idle = found("one process").found.choices, assess(with_values(STACKS["one process"], IDLE)).found.choices
