@@ -112,7 +112,7 @@ class _Search:
         if instead := drivers.lacking(size, gpu):
             raise _Rejected(f"the size has {instead}")
         if size.arm64:
-            raise _Rejected("the size has Arm64 CPUs, for which nothing here is built")
+            raise _Rejected("the size has Arm64 CPUs, on which no image was tried")
         if self._price(size) is None:
             raise _Rejected(f"no {'spot ' * self.wish.spot}price in {region}")
         size, gpu = self._cut(size, gpu)

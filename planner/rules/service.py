@@ -39,6 +39,18 @@ def size_is_sold(at: Situation) -> Iterator[Advice]:
         )
 
 
+def arm64_images(at: Situation) -> Iterator[Advice]:
+    if at.size.arm64:
+        yield Advice(
+            code="SIZE-002",
+            outcome="noted",
+            path=("gpuPool", "vmSize"),
+            because=f"a {at.size.name} has Arm64 CPUs ({at.size.cpu_model}): an image without a build for them ends with `exec format "
+            "error`, and none of those on GPU nodes was tried there",
+            source="planner/data/gpu_sizes.csv",
+        )
+
+
 def open_api_server(at: Situation) -> Iterator[Advice]:
     if not at.settings.cluster.private and not at.settings.cluster.authorized_ip_ranges:
         yield Advice(
@@ -202,6 +214,7 @@ def silent_answers(at: Situation) -> Iterator[Advice]:
 
 RULES = (
     size_is_sold,
+    arm64_images,
     open_api_server,
     layers_per_shard,
     layer_ranges,

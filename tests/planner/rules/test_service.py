@@ -77,6 +77,14 @@ CASES = [
         {"gpuPool": A100},
     ),
     (
+        "SIZE-002",
+        settings(gpuPool={"vmSize": "Standard_ND128isr_NDR_GB200_v6"}),
+        "gpuPool.vmSize",
+        "Standard_ND128isr_NDR_GB200_v6 -> Standard_ND128isr_NDR_GB200_v6",
+        "Arm64 CPUs (NVIDIA Grace)",
+        {"gpuPool": A100},
+    ),
+    (
         "REACH-001",
         settings(),
         "cluster.authorizedIpRanges",
