@@ -24,7 +24,7 @@ import time
 from concurrent import futures
 
 from blobs import Container
-from places import BLOCK, MANIFEST, BlobFolder, NodeFolder
+from folders import BLOCK, MANIFEST, BlobFolder, NodeFolder
 from sources import remote_files
 from web import Failure, Refused, say
 
