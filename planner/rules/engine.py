@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from planner.gpu_memory import gpus_of_shard, missing_gib
 from planner.layers import most_sharing_heads, shares_heads
-from planner.placement import nodes_for
+from planner.layout import keeps_pipelines_together, nodes_by_zone
 from planner.rules.rule import Advice, Situation
 from settings.leaves import document, with_values
 
@@ -36,7 +36,9 @@ def whole_pipelines(at: Situation) -> Iterator[Advice]:
 
 def _nodes(at: Situation, pods: int, gpus: int) -> int:
     """That so many pods of so many GPUs for each pipeline take, by their GPUs."""
-    return nodes_for(at.settings.sharding.pipelines * pods, at.size.gpus // gpus)
+    pipelines, zones = at.settings.sharding.pipelines, at.settings.gpu_pool.zones
+    apart = min(len(zones), pipelines) if keeps_pipelines_together(at.settings) else 1
+    return sum(nodes_by_zone(pipelines, pods, at.size.gpus // gpus, apart))
 
 
 def _costs_no_more(at: Situation, pods: int, gpus: int) -> bool:

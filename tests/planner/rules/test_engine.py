@@ -110,9 +110,12 @@ def test_gpus_are_not_paid_for_to_stand_idle():
     assert layout_of(made) == (1, 4, 2)
     [because] = {finding.because for finding in made.findings if finding.code == "ENGINE-002"}
     assert because.endswith("become one of 4 GPUs, as 5 GPUs each would take 3 nodes instead of 2")
+    one_each = plan(llama_cpp(gpuPool={"vmSize": "Standard_ND96amsr_A100_v4"}, sharding={"shardsCount": 5, "pipelines": 3}))
+    assert layout_of(one_each) == (1, 5, 3), "each pipeline has a zone of its own, and a node in it, whatever its GPUs"
 
 
 FEW_HEADS = {"name": "qwen2-7b"}
+PAIRS = {"vmSize": "Standard_NC48ads_A100_v4", "zones": []}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ FEW_HEADS = {"name": "qwen2-7b"}
         (vllm("Standard_NC24s_v3", sharding={"shardsCount": 10}), 3, 4, 3),
         (vllm("Standard_NC24s_v3", sharding={"shardsCount": 10, "layersPerShard": 8}), 2, 4, 2),
         # Fifteen GPUs are eight nodes of two, as five pods of one or two of two for each pipeline; three of two would be nine.
-        (vllm(model={"name": "falcon-180b"}, sharding={"shardsCount": 5, "pipelines": 3}), 2, 2, 6),
+        (settings(engine="vllm", gpuPool=PAIRS, model={"name": "falcon-180b"}, sharding={"shardsCount": 5, "pipelines": 3}), 2, 2, 6),
         (settings(engine="vllm", gpuPool=A100 | {"mig": "MIG3g"}, model={"name": "llama-2-7b"}, sharding={"shardsCount": 2}), 1, 1, 1),
     ],
 )
