@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import threading
@@ -23,6 +24,13 @@ def _interrupted(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _stack(text: str) -> str:
+    """A name that is one folder's: what is there is removed before a run and after it."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no stack's name: letters, digits, '-', '_' and '.'")
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -31,14 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="preview, up, up again, refresh, destroy")
-    run_parser.add_argument("--stack", required=True)
+    run_parser.add_argument("--stack", required=True, type=_stack)
     run_parser.add_argument("--subscription", default="default", help="default, today, tight-quota, granted, no-zones")
     run_parser.add_argument("--keep", action="store_true", help="stop after the up and leave everything running")
     run_parser.add_argument(
         "--fault", action="append", default=[], metavar="KIND:TYPE", help="throttle, 500, quota or crash, e.g. 500:AgentPool"
     )
     clean_parser = commands.add_parser("clean", help="take away what rehearsals left")
-    clean_parser.add_argument("--stack")
+    clean_parser.add_argument("--stack", type=_stack)
     for sub in (run_parser, clean_parser):
         sub.add_argument("--repository", type=Path, default=REPOSITORY, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

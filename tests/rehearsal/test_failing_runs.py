@@ -33,3 +33,15 @@ def test_an_unknown_stack_and_an_unknown_subscription(repository):
     assert code == 1 and "there is no stack 'prd'" in output and "there are: dev" in output
     code, output = rehearse(repository, "run", "--stack", "dev", "--subscription", "tomorrow")
     assert code == 1 and "there are: default, granted, no-zones, tight-quota, today" in output
+
+
+@pytest.mark.parametrize("command", ["run", "clean"])
+@pytest.mark.parametrize("stack", ["../kept", "kept/..", "..", "", "{absolute}"])
+def test_a_stack_whose_name_leads_elsewhere_costs_nobody_a_file(command, stack, repository):
+    """A run begins and ends by removing its folder: `--stack ../tests` would have been the repository's own."""
+    kept = repository / "kept"
+    kept.mkdir()
+    before = sorted(path.name for path in repository.iterdir())
+    code, output = rehearse(repository, command, "--stack", stack.format(absolute=kept))
+    assert code == 2 and "is no stack's name" in output
+    assert kept.exists() and sorted(path.name for path in repository.iterdir()) == before
