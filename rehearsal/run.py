@@ -67,6 +67,7 @@ class Rehearsal:
         """All of them in order. Raises Unmet."""
         self._done(self.engine.preview())
         self._up()
+        self._faults_happened()
         self.view = look(self.layout)
         if self.options.keep:
             return
@@ -94,6 +95,12 @@ class Rehearsal:
                 self.console.print(f"    {escape(report.shorten(line))}", highlight=False)
             outcome = self.engine.up("up retried")  # what a person would do; each fault happens once
         self._done(outcome)
+
+    def _faults_happened(self) -> None:
+        fired = StateFile(self.layout.azure).read().content["fired"]
+        idle = [fault for fault in filter(None, self.options.faults.split(",")) if fault not in fired]
+        if idle:
+            raise Unmet(f"asked for and never happened: {', '.join(idle)}: the program makes nothing of that type")
 
     def _done(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

@@ -35,6 +35,13 @@ def test_an_unknown_stack_and_an_unknown_subscription(repository):
     assert code == 1 and "there are: default, granted, no-zones, tight-quota, today" in output
 
 
+def test_a_fault_that_hits_nothing_is_told(repository):
+    """Else a misspelt type would pass for one that the program survives."""
+    code, output = rehearse(repository, "run", "--stack", "dev", "--fault", "500:AgentPol")
+    assert code == 1 and "asked for and never happened: 500:AgentPol" in output
+    assert nothing_runs(repository)
+
+
 @pytest.mark.parametrize("command", ["run", "clean"])
 @pytest.mark.parametrize("stack", ["../kept", "kept/..", "..", "", "{absolute}"])
 def test_a_stack_whose_name_leads_elsewhere_costs_nobody_a_file(command, stack, repository):
