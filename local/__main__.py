@@ -17,7 +17,7 @@ from pathlib import Path
 
 from local.errors import ServeError
 from local.rendering import ENGINE, Rendered, render
-from local.service import Service, service
+from local.service import Service, end_left_behind, service
 from local.substitutions import HOST
 from settings import SettingsError, files
 from toolchain.cache import Cache
@@ -83,6 +83,7 @@ def _serve(options: argparse.Namespace) -> None:
     folder = options.folder or files.ROOT / ".local" / options.stack
     model = options.model or Cache.of_user().share / "models" / MODEL
     with _alone(folder):
+        end_left_behind(folder, _say)
         made = service(rendered, model=model, port=options.port, folder=folder, secrets=options.secrets)
         try:
             _introduce(rendered, made, model)

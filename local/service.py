@@ -68,8 +68,6 @@ class Service:
 
     def start(self, say: Say) -> None:
         """Returns when requests are answered. Raises ServeError; `end` is to be called in any case."""
-        if left := processes.end(self.folder, MARK):
-            say(f"  ended {len(left)} processes that an earlier run left behind")
         config = self.folder / CONFIG_FOLDER
         config.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
@@ -117,6 +115,12 @@ class Service:
             member.stop()
         processes.end(self.folder, MARK)
         self.name_server.close()
+
+
+def end_left_behind(folder: Path, say: Say) -> None:
+    """What a run in this folder left that was killed itself: it holds the port that the next one is to have."""
+    if left := processes.end(folder.resolve(), MARK):
+        say(f"ended {len(left)} processes that an earlier run left behind")
 
 
 def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets: Path | None = None) -> Service:

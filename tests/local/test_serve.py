@@ -29,9 +29,9 @@ def command(folder, *arguments, **environment):
 
 
 @contextlib.contextmanager
-def started(folder):
+def started(folder, port=None):
     """A process of the command, and nothing of it afterwards."""
-    process = command(folder, "--port", str(free_port()))
+    process = command(folder, "--port", str(port or free_port()))
     try:
         yield process
     finally:
@@ -41,9 +41,9 @@ def started(folder):
 
 
 @contextlib.contextmanager
-def serving(folder):
+def serving(folder, port=None):
     """A process that says it serves, and what it said until then."""
-    with started(folder) as process:
+    with started(folder, port) as process:
         said = ""
         while "\ncurl " not in said:
             line = process.stdout.readline()
@@ -127,12 +127,14 @@ def test_an_end_while_it_starts_is_clean_too(tmp_path):
 
 
 def test_what_a_killed_run_left_is_ended_by_the_next(tmp_path):
-    with serving(tmp_path) as (process, _):
+    """On the same port, which the coordinator left behind still holds."""
+    port = free_port()
+    with serving(tmp_path, port) as (process, _):
         process.kill()
         process.wait()
         left = processes.marked(tmp_path, MARK)
         assert len(left) == 4
-        with serving(tmp_path) as (_, said):
+        with serving(tmp_path, port) as (_, said):
             assert "ended 4 processes that an earlier run left behind" in said
             assert not set(left) & set(processes.marked(tmp_path, MARK))
 
