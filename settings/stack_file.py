@@ -72,7 +72,8 @@ def _sections(path: Path, tree: Tree, project: str) -> StackFile:
     root = {} if tree.value is None else tree.value
     if not isinstance(root, dict):
         return _unreadable(path, "holds a list or text where keys belong", "config: with the sections below it")
-    problems = [_duplicate(duplicate, project) for duplicate in tree.duplicates]
+    places = dict.fromkeys(duplicate.path for duplicate in tree.duplicates)
+    problems = [_duplicate([one for one in tree.duplicates if one.path == place], project) for place in places]
     problems += [_unknown_top(key) for key in root if key not in ENGINE_KEYS]
     problems += [_date(date, project) for date in tree.dates]
     config = root.get("config")
@@ -131,14 +132,18 @@ def _count(value: Any) -> int:
     return sum(map(_count, value)) if isinstance(value, list) else 1
 
 
-def _duplicate(duplicate: Duplicate, project: str) -> Problem:
-    key = _key(duplicate.path, project)
-    section = len(duplicate.path) == 2
+def _duplicate(of_one_key: list[Duplicate], project: str) -> Problem:
+    first, *_ = of_one_key
+    key = _key(first.path, project)
+    *others, last = [first.first_line, *(one.second_line for one in of_one_key)]
+    times, all_of_them, the = (
+        ("twice", "both", "two") if len(others) == 1 else (f"{len(others) + 1} times", "all of them", f"{len(others) + 1}")
+    )
     return Problem(
         key=key,
-        value=f"lines {duplicate.first_line} and {duplicate.second_line}",
-        consequence="stands twice in the file: the engine refuses to read it",
-        fix=f"one {project}:{key} with what stands below both" if section else "one of the two",
+        value=f"lines {', '.join(map(str, others))} and {last}",
+        consequence=f"stands {times} in the file: the engine refuses to read it",
+        fix=f"one {project}:{key} with what stands below {all_of_them}" if len(first.path) == 2 else f"one of the {the}",
     )
 
 

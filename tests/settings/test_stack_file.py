@@ -32,6 +32,15 @@ def told(read):
             ),
         ),
         (
+            "config:\n  zig-ai-aks:shard: {}\n  zig-ai-aks:shard: {}\n  zig-ai-aks:shard: {}\n",
+            (
+                "shard",
+                "lines 2, 3 and 4",
+                "stands 3 times in the file: the engine refuses to read it",
+                "one zig-ai-aks:shard with what stands below all of them",
+            ),
+        ),
+        (
             "config:\n  zig-ai-aks:shard:\n    config:\n      ioThreads: 8\n      ioThreads: 9\n",
             ("shard.config.ioThreads", "lines 4 and 5", "stands twice in the file: the engine refuses to read it", "one of the two"),
         ),
