@@ -25,7 +25,7 @@ def main() -> None:
 
     while not layout.kubeconfig.exists():
         time.sleep(0.1)
-    api, changed = Api(layout.kubeconfig), threading.Event()
+    api, changed = Api(layout), threading.Event()
     nodes, pods, claims, volumes = (
         Cache(api, f"/api/v1/{kind}", changed) for kind in ("nodes", "pods", "persistentvolumeclaims", "persistentvolumes")
     )

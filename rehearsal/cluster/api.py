@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from kubernetes import client, config
+
+from rehearsal.layout import Layout
 
 Object = dict[str, Any]
 
@@ -19,8 +20,9 @@ Object = dict[str, Any]
 class Api:
     """A connection to the API server."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self._client = config.new_client_from_config(str(kubeconfig))
+    def __init__(self, layout: Layout) -> None:
+        # kwokctl's own names its certificates by their files; of those inside a kubeconfig the client would make temporary ones.
+        self._client = config.new_client_from_config(str(layout.cluster / "kwok-kubeconfig"))
 
     def call(self, method: str, path: str, body: Any = None, *, timeout: Any = 10) -> Any:
         """One request; returns the answer's JSON. Raises client.ApiException."""

@@ -36,7 +36,7 @@ def cluster(tmp_path_factory):
         patch.setenv(MARK, str(layout.root))
         control_plane.start(layout, name="placement", version=None, addons=frozenset())
         try:
-            api = Api(layout.kubeconfig)
+            api = Api(layout)
             until(lambda: api.quietly("GET", "/api/v1/namespaces/default/serviceaccounts/default"))
             yield api
         finally:
