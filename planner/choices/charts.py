@@ -73,7 +73,6 @@ def lines(title: str, series: Sequence[Line], *, x_name: str, y_name: str, at_le
     parts = [
         f'<rect x="{x_of(at_least_x):.1f}" y="{y_of(at_most_y):.1f}" width="{right - x_of(at_least_x):.1f}" '
         f'height="{bottom - y_of(at_most_y):.1f}" class="target"/>',
-        _text(right - 8, y_of(at_most_y) - 8, "targets met below", "target-name", "end"),
     ]
     for tick in _ticks(low_x, high_x):
         parts.append(f'<line x1="{x_of(tick):.1f}" x2="{x_of(tick):.1f}" y1="{_TOP}" y2="{bottom}" class="grid"/>')
@@ -92,6 +91,7 @@ def lines(title: str, series: Sequence[Line], *, x_name: str, y_name: str, at_le
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="mark {line.style}"><title>{escape(mark.words)}</title></circle>')
             # Below it: no line falls to the right.
             parts += [_text(x + 10, y + 19, mark.words, "value")] * mark.shown
+    parts.append(_text(right - 8, y_of(at_most_y) - 8, "targets met below", "target-name", "end"))
     return _svg(height, title, parts)
 
 
