@@ -225,6 +225,11 @@ def engine_keys(row: dict[str, str], kind: str) -> tuple[str, str, str]:
     return engine, f"{generation}-{way}", f"{generation}-{way}-{stamp}"
 
 
+def _gb(size: float) -> str:
+    """As exact as it takes to see which of two like ones is larger."""
+    return f"{size / 1e9:,.0f} GB" if size >= 1e11 else f"{size / 1e9:.1f} GB"
+
+
 def check(q: Question) -> None:
     """Raises Impossible where no machine could run the question: precision, heads, memory."""
     a, card = q.architecture, q.gpu
@@ -244,7 +249,7 @@ def check(q: Question) -> None:
     weights = a.params * weight_bytes(q.weight_precision)
     if weights > gpus * card.memory_bytes:
         count = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
-        raise Impossible(f"weights of {weights / 1e9:.3g} GB do not fit {count} of {card.memory_bytes / 1e9:.3g} GB")
+        raise Impossible(f"weights of {_gb(weights)} do not fit {count} of {_gb(card.memory_bytes)}")
 
 
 def _layout(row: dict[str, str]) -> tuple[int, int, int]:

@@ -125,7 +125,7 @@ def test_replicas_share_the_requests():
         (dict(concurrency=10**9), "--concurrency 1000000000: between 1 and"),
         (dict(isl=0), "--isl 0"),
         (dict(isl=9000), "8192 tokens of context"),
-        (dict(tp=1, gpus=1, precision="fp16"), "weights of 141 GB do not fit 1 GPU of 85 GB"),
+        (dict(tp=1, gpus=1, precision="fp16"), "weights of 141 GB do not fit 1 GPU of 85.0 GB"),
     ],
 )
 def test_what_cannot_run_is_one_sentence_and_status_1(capsys, changes, says):
