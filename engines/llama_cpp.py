@@ -4,8 +4,9 @@ Nothing crosses pods but HTTP: llama.cpp's RPC back end, which speaks to whoever
 The weights are one GGUF file, `model.gguf` in the folder that the plan names: in the weight storage, or the node's copy of it.
 Flags: tools/server/README.md of the release that planner/engine_traits/llama_cpp.py names; tests/engines/llama_server_flags.txt has all
 that the real binary knows.
-What they do on an H100 was measured (bench/results/gpu_nvidia_h100_80gb_hbm3.json): the server's one thread that chooses tokens is busy all
-the time, while the GPU waits for it. So of what follows only the number of requests at once and `--cache-ram` change much. Left out:
+What they do on an H100 was measured (bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json): the server's one thread that chooses tokens
+is busy all the time, while the GPU waits for it. So of what follows only the number of requests at once and `--cache-ram` change much. Left
+out:
 - `--backend-sampling`, tokens chosen on the GPU: experimental, and a step of 100 requests takes 79 ms with it and 87 without; on
   servers of 13 requests each, 35 both ways.
 - `--top-p 1 --min-p 0`, sampling as OpenAI's API has it by default: 47 ms instead of 58 for a step of 64 requests, but other answers.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from engines import llama_cpp_measured, proxied_told, read_back
+from engines import measured, proxied_told, read_back
 from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told
 from planner.engine_traits import traits
@@ -96,13 +96,17 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
     return (
         *effects(given, servers),
         *proxied_told.told(given, coordinator, shard),
-        *map(llama_cpp_measured.added, (read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given)),
-        *map(llama_cpp_measured.added, _translated(settings, shard, gguf_type)),
-        *map(llama_cpp_measured.added, _environment(given, shard)),
+        *measured.added(_ENGINE, _by_engine(settings, given, shard, gguf_type)),
         *(nowhere(_ENGINE, key, given[key], because, source) for key, because, source in _NO_FLAG if key in given),
         *(nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, _README) for key in given if key.startswith("sharding.affinityRules")),
         *switches(_ENGINE, traits(_ENGINE).without, given),
     )
+
+
+def _by_engine(settings: StackSettings, given: Mapping[str, str], shard: Server, gguf_type: str) -> Iterator[Told]:
+    yield from (read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given)
+    yield from _translated(settings, shard, gguf_type)
+    yield from _environment(given, shard)
 
 
 def _translated(settings: StackSettings, shard: Server, gguf_type: str) -> Iterator[Told]:

@@ -4,6 +4,13 @@
 The weights are a Hugging Face folder: in the weight storage, or the node's copy of it. Which release runs follows from the GPU:
 docs/adr/0007-vllm-by-gpu-generation.md. Flags and variables: tests/engines/vllm_flags/ has all that each release knows.
 
+What they do on an H100 was measured with 0.20.2, which takes every flag that is rendered here
+(bench/results/gpu_nvidia_h100_80gb_hbm3_vllm.json): one thread of the engine plans the steps and is nearly always busy, so that what spares it
+work counts most: more requests a step, CUDA graphs, asynchronous scheduling. Left out:
+- `VLLM_USE_V2_MODEL_RUNNER=1`, less work between two steps: 199 requests/s of 400 users instead of 150, but experimental.
+- `--api-server-count`: four processes for HTTP and text change nothing, as they are not what is busy.
+- Two servers on one GPU by NVIDIA's Multi-Process Service: 198 requests/s of 400 users, with the weights held twice.
+
 Unverified for want of a GPU node: the image under another user than its own (root) with a read-only root; an 8-bit cache on a V100;
 `--kv-offloading-size` in a group of pods.
 """
@@ -78,9 +85,12 @@ def _precision(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
     would otherwise load it as it is, which takes up to four times the memory that was planned."""
     quantization = settings.model.quantization
     precision = quantization.precision if quantization.enabled else "fp16"
+    # FlashAttention's kernels for an 8-bit cache answer in bfloat16 only: with another type vLLM ends at start (seen with 0.20.2).
+    bfloat16 = settings.model.kv_cache.compression and attention_backend(settings, plan) == "FLASH_ATTN"
     if precision in ("fp16", "bf16"):
-        return ("--dtype", {"fp16": "half", "bf16": "bfloat16"}[precision])
-    return ("--dtype", "auto" if plan.gpu.bf16 else "half", "--quantization", quantization_method(plan))
+        return ("--dtype", "bfloat16" if bfloat16 or precision == "bf16" else "half")
+    dtype = "bfloat16" if bfloat16 else "auto" if plan.gpu.bf16 else "half"
+    return ("--dtype", dtype, "--quantization", quantization_method(plan))
 
 
 def quantization_method(plan: Plan) -> str:

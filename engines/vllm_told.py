@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from engines import proxied_told, read_back
+from engines import measured, proxied_told, read_back
 from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told, Workload
 from planner.engine_traits import traits
@@ -107,14 +107,12 @@ def told(workload: Workload, plan: Plan) -> tuple[Told, ...]:
     servers: dict[Role, Server] = {"coordinator": workload.coordinator, "shard": shard}
     if workload.worker:
         servers["worker"] = workload.worker
+    rows = tuple(_by_engine(workload, settings, given, servers, release))
     return (
         *effects(given, servers),
         *proxied_told.told(given, workload.coordinator, shard),
-        *(read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given),
-        *_translated(settings, shard, release),
-        *_stages(workload, given, release),
-        *(_of_volta(shard) if release == RELEASE_ON_VOLTA else _of_others(settings, shard)),
-        *(said for role, server in servers.items() if role != "coordinator" for said in _environment(given, role, server, shard, release)),
+        # The older release was not measured.
+        *(rows if release == RELEASE_ON_VOLTA else measured.added(_ENGINE, rows, release)),
         *(nowhere(_ENGINE, key, given[key], because, _source(release, path)) for key, because, path in _NO_FLAG if key in given),
         *(
             nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, _source(release, "vllm/distributed/utils.py"))
@@ -123,6 +121,19 @@ def told(workload: Workload, plan: Plan) -> tuple[Told, ...]:
         ),
         *switches(_ENGINE, of_engine.without, given),
     )
+
+
+def _by_engine(
+    workload: Workload, settings: StackSettings, given: Mapping[str, str], servers: Mapping[Role, Server], release: str
+) -> Iterator[Told]:
+    shard = workload.shard
+    yield from (read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given)
+    yield from _translated(settings, shard, release)
+    yield from _stages(workload, given, release)
+    yield from _of_volta(shard) if release == RELEASE_ON_VOLTA else _of_others(settings, shard)
+    for role, server in servers.items():
+        if role != "coordinator":
+            yield from _environment(given, role, server, shard, release)
 
 
 def _by(shard: Server, key: str, flag: str, because: str, source: str, given: str = "") -> Told:

@@ -30,13 +30,13 @@ class Rendered:
     """DNS name whose addresses are the pipelines' leaders, as the coordinator's configuration has it."""
 
 
-def render(file: Path, stack: str, pipelines: int) -> Rendered:
-    """The stack's workload with that many pipelines. Raises SettingsError."""
+def render(file: Path, stack: str, pipelines: int, engine: str = ENGINE) -> Rendered:
+    """The stack's workload with that many pipelines of `engine`. Raises SettingsError."""
     asked = settings = files.from_file(file, stack).require()
-    if settings.engine != ENGINE:
+    if settings.engine != engine:
         # What was written for another engine is adjusted to this one rather than refused.
         sizing = settings.sizing.model_copy(update={"mode": "fitted"})
-        settings = settings.model_copy(update={"engine": ENGINE, "sizing": sizing})
+        settings = settings.model_copy(update={"engine": engine, "sizing": sizing})
     plan = make_plan(settings)
     endpoints = Endpoints(
         namespace=names.SERVICE_NAMESPACE,
@@ -49,7 +49,7 @@ def render(file: Path, stack: str, pipelines: int) -> Rendered:
         stack=stack,
         engine_asked=asked.engine,
         model=settings.model.name,
-        workload=ENGINES[ENGINE].render(plan.settings, plan, endpoints),
+        workload=ENGINES[engine].render(plan.settings, plan, endpoints),
         pipelines=pipelines,
         api_keys=settings.exposure.api_keys is not None,
         leaders=endpoints.leaders_dns,

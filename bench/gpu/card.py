@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pynvml
 
 PERIOD_S = 0.1
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +22,13 @@ class Use:
     """Of one window."""
 
     memory_mib: int
-    """The most that was in use at once, without what the driver keeps for itself."""
+    """The most that the servers had at once; with MPS, whose processes are not told apart, that was in use at all."""
     utilisation: float
     """Mean share of the time in which some kernel ran, which is not how much of the GPU it used."""
     watts: float
     joules: float
     busiest_thread: float
-    """Of the servers: the CPU time of their busiest thread over the window's time."""
+    """Of the servers and what they started: the CPU time of their busiest thread over the window's time."""
     cpus: float
     """CPU time of all their threads over the window's time."""
 
@@ -51,8 +53,12 @@ class Card:
             "system": platform.platform(),
         }
 
-    def memory_mib(self) -> int:
-        return pynvml.nvmlDeviceGetMemoryInfo(self._handle, version=pynvml.nvmlMemory_v2).used >> 20
+    def memory_mib(self, processes: set[int] | None) -> int:
+        """Of these processes; None: of all, without what the driver keeps for itself."""
+        if processes is None:
+            return pynvml.nvmlDeviceGetMemoryInfo(self._handle, version=pynvml.nvmlMemory_v2).used >> 20
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        return sum(one.usedGpuMemory or 0 for one in running if one.pid in processes) >> 20
 
     def joules(self) -> float:
         return pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) / 1e3
@@ -69,9 +75,10 @@ def _cpu() -> str:
 class Watch:
     """Opens when made; `close` returns what was seen."""
 
-    def __init__(self, card: Card, processes: list[int]) -> None:
-        self._card, self._processes = card, processes
-        self._memory, self._busy, self._ended = [card.memory_mib()], [], threading.Event()
+    def __init__(self, card: Card, servers: list[int], *, mps: bool) -> None:
+        self._card, self._processes = card, list(_with_children(servers))
+        self._own = None if mps else {process.pid for process in self._processes}
+        self._memory, self._busy, self._ended = [card.memory_mib(self._own)], [], threading.Event()
         self._joules, self._threads, self._start = card.joules(), self._thread_seconds(), time.monotonic()
         self._sampling = threading.Thread(target=self._sample, daemon=True)
         self._sampling.start()
@@ -93,17 +100,19 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._ended.wait(PERIOD_S):
-            self._memory.append(self._card.memory_mib())
+            self._memory.append(self._card.memory_mib(self._own))
             self._busy.append(self._card.busy())
 
-    def _thread_seconds(self) -> dict[str, float]:
+    def _thread_seconds(self) -> dict[int, float]:
         found = {}
         for process in self._processes:
-            for thread in Path(f"/proc/{process}/task").glob("*"):
-                try:
-                    # After the name, which may have blanks: state, then numbers; user and system time are the 12th and 13th.
-                    fields = (thread / "stat").read_text().rpartition(")")[2].split()
-                except OSError:
-                    continue  # it ended
-                found[thread.name] = (int(fields[11]) + int(fields[12])) / _TICKS
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                found |= {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
         return found
+
+
+def _with_children(servers: list[int]) -> Iterator[psutil.Process]:
+    for server in servers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(server)
+            yield from (process, *process.children(recursive=True))

@@ -7,13 +7,17 @@ with equal lengths they would end together for ever. Requests are the guide's: a
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import json
+import multiprocessing
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 
 import aiohttp
 
@@ -23,7 +27,9 @@ TEMPERATURE = 0.7
 STREAMED = 10
 """Every so manyth user, the first one included, has its answers streamed and sees the first token; the others get theirs whole."""
 FIRST_WORD = 256
-"""Tokens below it are single bytes (weights.py)."""
+"""Tokens below it are single bytes (gguf_weights.py, checkpoint.py)."""
+USERS_A_PROCESS = 64
+"""So that the busiest of these processes is far from a whole CPU."""
 
 
 class TooShort(Exception):
@@ -58,64 +64,133 @@ class Load:
     """The median, as are those below that say nothing else."""
     latency_p95_s: float
     latency_mean_s: float
-    ttft_ms: float
-    ttft_p95_ms: float
-    tpot_ms: float
+    ttft_ms: float | None
+    """None, like the two below, where no streamed answer ended in the window."""
+    ttft_p95_ms: float | None
+    tpot_ms: float | None
     in_flight: float
     """By Little's law, requests/s times the mean latency: the users, if the window is long enough."""
     short: int
     """Answers with fewer tokens than asked for, as the model ended them; they are in no figure but this."""
+    busiest_client: float = 0.0
+    """CPU time of the busiest of the users' processes over the time: near 1, it would be the clients that are measured."""
 
 
-Opened = Callable[[], Awaitable[Callable[[], Awaitable[None]]]]
+Opened = Callable[[], Callable[[], None]]
 
 
-async def run(
-    urls: list[str], users: int, slots: int, vocabulary: int, warm_up_s: float, window_s: float, opened: Opened | None = None
-) -> Load:
+def run(
+    urls: list[str], users: int, slots: int, vocabulary: int, warm_up_s: float, window_s: float, opened: Opened | None = None,
+    tokens: int = ANSWER_TOKENS,
+) -> Load:  # fmt: skip
     """Users take the servers in turn; `slots` of them can be worked on at once. `opened` is called before the window, and what it
-    returns after it. Raises TooShort, and RuntimeError or aiohttp.ClientError for a request that failed."""
+    returns after it. Raises TooShort, and RuntimeError for a request that failed."""
+    shares = [range(first, users, -(-users // USERS_A_PROCESS)) for first in range(-(-users // USERS_A_PROCESS))]
+    with _processes([(urls, share, slots, vocabulary, tokens) for share in shares]) as pipes:
+        _sleep(pipes, warm_up_s)
+        closed = opened() if opened else None
+        start = time.monotonic()
+        _sleep(pipes, window_s)
+        end = time.monotonic()
+        if closed:
+            closed()
+        for pipe in pipes:
+            pipe.send(None)
+        answered, busy = zip(*(_received(pipe) for pipe in pipes), strict=True)
+    found = summary([answer for answers in answered for answer in answers], users, start, end, tokens)
+    return dataclasses.replace(found, busiest_client=round(max(busy), 2))
+
+
+@contextmanager
+def _processes(shares: list[tuple]) -> Iterator[list[Connection]]:
+    """One for each share of the users, which has begun when this is entered. Raises RuntimeError."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    try:
+        for share in shares:
+            here, there = spawn.Pipe()
+            processes.append(spawn.Process(target=_process, args=(there, *share), daemon=True))
+            processes[-1].start()
+            there.close()
+            pipes.append(here)
+        for pipe in pipes:
+            _received(pipe)  # it is ready
+        for pipe in pipes:
+            pipe.send(None)
+        yield pipes
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _received(pipe: Connection):
+    """Raises RuntimeError where the process has failed instead."""
+    try:
+        found = pipe.recv()
+    except EOFError:
+        raise RuntimeError("a process of users ended") from None
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    return found
+
+
+def _sleep(pipes: list[Connection], seconds: float) -> None:
+    """Users run until they are told to end: one that says something before has failed."""
+    for pipe in wait(pipes, timeout=seconds):
+        assert isinstance(pipe, Connection)
+        _received(pipe)
+
+
+def _process(pipe: Connection, urls: list[str], indexes: range, slots: int, vocabulary: int, tokens: int) -> None:
+    pipe.send(())
+    pipe.recv()
+    began, busy = time.monotonic(), time.process_time()
+    try:
+        answers = asyncio.run(_users(pipe, urls, indexes, slots, vocabulary, tokens))
+    except (RuntimeError, aiohttp.ClientError) as error:
+        pipe.send(str(error) or repr(error))
+    else:
+        pipe.send((answers, (time.process_time() - busy) / (time.monotonic() - began)))
+
+
+async def _users(pipe: Connection, urls: list[str], indexes: range, slots: int, vocabulary: int, tokens: int) -> list[Answer]:
+    """Until the pipe has something to say."""
     answers: list[Answer] = []
     # llama-server closes a connection after a streamed answer, without saying so before.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_reader(pipe.fileno(), told.set)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
         tasks = [
-            asyncio.create_task(_user(session, urls[index % len(urls)], index, index < slots, vocabulary, answers))
-            for index in range(users)
+            asyncio.create_task(_user(session, urls[index % len(urls)], index, index < slots, vocabulary, tokens, answers))
+            for index in indexes
         ]
+        end = asyncio.create_task(told.wait())
         try:
-            await _sleep(tasks, warm_up_s)
-            closed = await opened() if opened else None
-            start = time.monotonic()
-            await _sleep(tasks, window_s)
-            end = time.monotonic()
-            if closed:
-                await closed()
+            done, _ = await asyncio.wait([*tasks, end], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {end}:
+                task.result()
         finally:
-            for task in tasks:
+            for task in (*tasks, end):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-    return summary(answers, users, start, end)
+            await asyncio.gather(*tasks, end, return_exceptions=True)
+    return answers
 
 
-async def _sleep(tasks: list[asyncio.Task], seconds: float) -> None:
-    """Users run for ever: one that has ended has failed."""
-    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
-
-
-async def _user(session: aiohttp.ClientSession, url: str, index: int, spread: bool, vocabulary: int, answers: list[Answer]) -> None:
+async def _user(
+    session: aiohttp.ClientSession, url: str, index: int, spread: bool, vocabulary: int, tokens: int, answers: list[Answer]
+) -> None:
     words = random.Random(index)
-    lengths = itertools.chain([words.randint(1, ANSWER_TOKENS)] if spread else [], itertools.repeat(ANSWER_TOKENS))
+    lengths = itertools.chain([words.randint(1, tokens)] if spread else [], itertools.repeat(tokens))
     for length in lengths:
         # The first token differs, so that no prompt begins like another and none is in a cache.
         prompt = [words.randrange(FIRST_WORD, vocabulary - 1) for _ in range(PROMPT_TOKENS)]
         body = {"prompt": prompt, "max_tokens": length, "temperature": TEMPERATURE}
         sent = time.monotonic()
-        first, tokens = await _streamed(session, url, body, sent) if index % STREAMED == 0 else (None, await _whole(session, url, body))
-        if length == ANSWER_TOKENS:
-            answers.append(Answer(sent=sent, ended=time.monotonic(), first=first, tokens=tokens))
+        first, made = await _streamed(session, url, body, sent) if index % STREAMED == 0 else (None, await _whole(session, url, body))
+        if length == tokens:
+            answers.append(Answer(sent=sent, ended=time.monotonic(), first=first, tokens=made))
 
 
 async def _whole(session: aiohttp.ClientSession, url: str, body: dict) -> int:
@@ -140,29 +215,29 @@ async def _streamed(session: aiohttp.ClientSession, url: str, body: dict, sent: 
     return first, tokens
 
 
-def summary(answers: list[Answer], users: int, start: float, end: float) -> Load:
+def summary(answers: list[Answer], users: int, start: float, end: float, tokens: int = ANSWER_TOKENS) -> Load:
     """Of the answers that ended in the window. Raises TooShort where there are none."""
     ended = [answer for answer in answers if start <= answer.ended < end]
-    whole = [answer for answer in ended if answer.tokens == ANSWER_TOKENS]
+    whole = [answer for answer in ended if answer.tokens == tokens]
+    if not whole:
+        raise TooShort(f"{users} users: no answer ended in the window of {end - start:.0f} s: a longer one is needed")
     streamed = [(answer.seconds, answer.first) for answer in whole if answer.first is not None]
-    if not streamed:
-        raise TooShort(f"{users} users: no streamed answer ended in the window of {end - start:.0f} s: a longer one is needed")
     seconds = [answer.seconds for answer in whole]
     first_ms = [first * 1e3 for _, first in streamed]
-    each_ms = [(took - first) * 1e3 / (ANSWER_TOKENS - 1) for took, first in streamed]
+    each_ms = [(took - first) * 1e3 / (tokens - 1) for took, first in streamed]
     rate = len(whole) / (end - start)
     return Load(
         users=users,
         window_s=round(end - start, 1),
         requests=len(whole),
         requests_s=round(rate, 3),
-        throughput_tok_s=round(rate * ANSWER_TOKENS, 1),
+        throughput_tok_s=round(rate * tokens, 1),
         latency_s=round(statistics.median(seconds), 3),
         latency_p95_s=round(_p95(seconds), 3),
         latency_mean_s=round(statistics.fmean(seconds), 3),
-        ttft_ms=round(statistics.median(first_ms), 1),
-        ttft_p95_ms=round(_p95(first_ms), 1),
-        tpot_ms=round(statistics.median(each_ms), 3),
+        ttft_ms=round(statistics.median(first_ms), 1) if streamed else None,
+        ttft_p95_ms=round(_p95(first_ms), 1) if streamed else None,
+        tpot_ms=round(statistics.median(each_ms), 3) if streamed else None,
         in_flight=round(rate * statistics.fmean(seconds), 1),
         short=len(ended) - len(whole),
     )

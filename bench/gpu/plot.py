@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["matplotlib==3.10.7"]
 # ///
-"""Draws a results file of measure.py as an SVG beside it: uv run --script bench/gpu/plot.py bench/results/gpu_<card>.json"""
+"""Draws a results file of measure.py as an SVG beside it: uv run --script bench/gpu/plot.py bench/results/gpu_<card>_<engine>.json"""
 
 from __future__ import annotations
 
@@ -28,18 +28,22 @@ def plain(axes, title: str) -> None:
 
 def p95_text(row: dict) -> str:
     """Where a window is too short for a request to wait its turn, as long as that takes: with one slot, for all the other users."""
-    if row["in_flight"] > 0.9 * row["concurrency"]:
+    alone = row["concurrency"] == row["slots"] == 1
+    if row["in_flight"] > 0.9 * row["concurrency"] and not alone:
         return f"{row['latency_p95_s']:.1f} s"
-    return f"about {row['concurrency'] / row['requests_s']:.0f} s"
+    return f"about {(USERS if alone else row['concurrency']) / row['requests_s']:.0f} s"
 
 
 def arms(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
     """Requests a second at 100 users, and what they cost, as words beside each bar."""
-    at = {row["arm"]: row for row in kept["rows"] if row["concurrency"] == USERS}
-    rows = [at[name] for name in shown]
+    measured = [row for row in kept["rows"] if "error" not in row]
+    at = {row["arm"]: row for row in measured if row["concurrency"] == USERS}
+    # Of one request at a time, one user tells as much as a hundred that wait.
+    one = {row["arm"]: row for row in measured if row["slots"] == 1 and row["concurrency"] == 1}
+    rows = [at.get(name) or one[name] for name in shown]
     drawn = axes.barh([label for label, _ in shown.values()], [row["requests_s"] for row in rows], color=[c for _, c in shown.values()])
     words = [
-        f"{row['requests_s']:.1f} ({p95_text(row)}, {row['memory_mib'] / 1024:.0f} GiB, {row['joules_per_token']:.2f} J/token)"
+        f"{row['requests_s']:.{1 if row['requests_s'] >= 1 else 2}f} ({p95_text(row)}, {row['memory_mib'] / 1024:.0f} GiB, {row['joules_per_token']:.2f} J/token)"
         for row in rows
     ]
     axes.bar_label(drawn, labels=words, padding=4, fontsize=8.5)
@@ -53,10 +57,12 @@ def arms(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
 def users(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
     for name in dict.fromkeys((kept["best"], kept["fastest"])):
         label, colour = shown[name]
-        curve = sorted((row["concurrency"], row["latency_p95_s"]) for row in (*kept["rows"], *kept["users"]) if row["arm"] == name)
+        rows = (row for row in (*kept["rows"], *kept["users"]) if row["arm"] == name and "error" not in row)
+        curve = sorted((row["concurrency"], row["latency_p95_s"]) for row in rows)
         axes.plot(*zip(*curve, strict=True), "o-", color=colour, markersize=3.5, label=label)
     axes.axhline(LATENCY_S, color=INK, linewidth=0.8, linestyle="--")
-    axes.annotate(f"the guide's {LATENCY_S:g} s", (USERS, LATENCY_S), ha="right", va="top", xytext=(0, -3), textcoords="offset points")
+    most = max(row["concurrency"] for row in kept["users"])
+    axes.annotate(f"the guide's {LATENCY_S:g} s", (most, LATENCY_S), ha="right", va="top", xytext=(0, -3), textcoords="offset points")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("users")
     axes.legend(frameon=False, loc="upper left")
@@ -79,7 +85,7 @@ def settings(axes, kept: dict) -> None:
         most = "up to " if row["in_flight"] > 1.05 * row["concurrency"] else ""
         axes.text(max(value, noise) + 3, place, f"{most}{value:+.0f} %, {p95_text(row)}", va="center", fontsize=8.5)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_xlim(-85, 90)
+    axes.set_xlim(min(-85, 1.05 * min(values)), max(90, 1.3 * max(values)))
     axes.set_xticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(length=0)
@@ -94,7 +100,7 @@ def main(file: Path) -> None:
     kept = json.loads(file.read_text())
     shown = {
         "untuned": ("untuned", GREY),
-        "defaults": ("llama-server's\ndefaults", GREY),
+        "defaults": (f"{kept['rows'][-1]['engine']}'s\ndefaults", GREY),
         "guide": ("the guide,\nas rendered", GREY),
         kept["best"]: ("best in 60 % of\nuntuned's memory", BLUE),
         kept["fastest"]: ("fastest", GREEN),
@@ -104,7 +110,7 @@ def main(file: Path) -> None:
     users(grid["users"], kept, shown)
     settings(grid["settings"], kept)
     figure.suptitle(
-        f"llama.cpp, llama-3-8b's shape with random weights, answers of {kept['load']['answer_tokens']} tokens, one "
+        f"{kept['engine']['package']}, llama-3-8b's shape with random weights, answers of {kept['load']['answer_tokens']} tokens, one "
         f"{kept['machine']['gpu']}, {kept['date']}", fontsize=10, x=0.01, ha="left",
     )  # fmt: skip
     figure.tight_layout()

@@ -1,10 +1,12 @@
-"""llama-servers of one arm: started, watched, ended."""
+"""The servers of one arm: started, watched, ended."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shlex
+import signal
 import subprocess
 import time
 import urllib.error
@@ -13,15 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gpu.arms import Arm
+from bench.gpu.arms import Arm, Engine
 from rehearsal.ports import free_port
 
 HOST = "127.0.0.1"
-START_SECONDS = 120
 METRICS_SECONDS = 3
 MPS = "nvidia-cuda-mps-control"
-STEPS = "llamacpp:n_decode_total"
-"""In /metrics: how often the model was run."""
+END_SECONDS = 60
 
 
 class NotServing(Exception):
@@ -31,12 +31,15 @@ class NotServing(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Servers:
     urls: list[str]
+    steps_metric: str | None
     processes: list[int]
     commands: list[str]
     load_s: float
 
     def steps(self) -> int | None:
-        """Model runs since the start, of all servers; None where one has no thread left to tell."""
+        """Model runs since the start, of all servers; None where that is not told."""
+        if self.steps_metric is None:
+            return None
         found = 0.0
         for url in self.urls:
             try:
@@ -44,60 +47,64 @@ class Servers:
                     lines = response.read().decode().splitlines()
             except TimeoutError:
                 return None
-            found += sum(float(line.split()[1]) for line in lines if line.startswith(STEPS))
+            found += sum(float(line.split()[-1]) for line in lines if line.startswith(self.steps_metric))
         return int(found)
 
 
 @contextlib.contextmanager
-def serving(arm: Arm, programs: Path, models: Path, logs: Path) -> Iterator[Servers]:
+def serving(arm: Arm, engine: Engine, logs: Path) -> Iterator[Servers]:
     """Ready when entered. Raises NotServing."""
     logs.mkdir(parents=True, exist_ok=True)
-    started, model = time.monotonic(), models / f"{arm.precision}.gguf"
+    started = time.monotonic()
     with contextlib.ExitStack() as stack:
         environment = os.environ | dict(arm.environment) | (stack.enter_context(_mps(logs)) if arm.mps else {})
         processes, urls, commands = [], [], []
         for number in range(arm.servers):
             port = free_port()
-            command = [str(programs / "llama-server"), "--model", str(model), "--host", HOST, "--port", str(port), *arm.flags]
-            log = logs / f"{arm.name.replace(' ', '-')}-{number}.log"
+            command = engine.command(arm, HOST, port)
+            log = logs / f"{re.sub(r'[^A-Za-z0-9_.]+', '-', arm.name)}-{number}.log"
             output = stack.enter_context(log.open("w"))
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            # A session of its own: what the server has started ends with it.
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
             stack.callback(_end, process)
             processes.append((process, log))
             urls.append(f"http://{HOST}:{port}")
             variables = [f"{name}={value}" for name, value in arm.environment]
-            commands.append(" ".join((*variables, "llama-server", "--model", model.name, "--port", str(port), *arm.flags)))
+            # Programs and models by their names: where they lie is this machine's own.
+            commands.append(shlex.join((*variables, *(Path(part).name if part.startswith("/") else part for part in command))))
         for (process, log), url in zip(processes, urls, strict=True):
-            _wait(process, url, log)
+            _wait(process, url, log, engine)
         yield Servers(
-            urls=urls, processes=[process.pid for process, _ in processes], commands=commands, load_s=round(time.monotonic() - started, 1)
-        )
+            urls=urls, steps_metric=engine.steps(arm), processes=[process.pid for process, _ in processes], commands=commands,
+            load_s=round(time.monotonic() - started, 1),
+        )  # fmt: skip
 
 
-def _wait(process: subprocess.Popen, url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait(process: subprocess.Popen, url: str, log: Path, engine: Engine) -> None:
+    deadline = time.monotonic() + engine.start_seconds
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), urllib.request.urlopen(f"{url}/health", timeout=2):
             return
         time.sleep(0.2)
     ended = "is not ready" if process.poll() is None else f"ended with {process.returncode}"
-    raise NotServing("\n".join((f"llama-server {ended}; of {log.name}:", *complaints(log.read_text(errors="replace")))))
+    found = complaints(log.read_text(errors="replace"), engine.complaint)
+    raise NotServing("\n".join((f"{engine.name} {ended}; of {log.name}:", *found)))
 
 
-def complaints(log: str) -> list[str]:
+def complaints(log: str, complaint: re.Pattern[str]) -> list[str]:
     """Each error once, without its time and its file's folders; the end of a log that marks no errors."""
     lines = [line for line in log.splitlines() if line.strip()]
-    errors = [re.sub(r"'\S*/", "'", line.partition(" E ")[2]) for line in lines if re.match(r"[\d.]+ E ", line)]
+    errors = [re.sub(r"'\S*/", "'", found[1]) for line in lines if (found := complaint.match(line))]
     return list(dict.fromkeys(errors)) or lines[-10:]
 
 
 def _end(process: subprocess.Popen) -> None:
     process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @contextlib.contextmanager

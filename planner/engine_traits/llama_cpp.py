@@ -100,7 +100,7 @@ TRAITS = EngineTraits(
     # src/llama-cparams.h, LLAMA_MAX_SEQ.
     most_sequences=256,
     performs_like="llama.cpp",
-    # bench/results/gpu_nvidia_h100_80gb_hbm3.json.
+    # bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json.
     busy_measured=True,
     without=_WITHOUT,
 )

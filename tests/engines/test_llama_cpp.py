@@ -1,18 +1,16 @@
 """llama.cpp behind Envoy: the command line that the real server knows, the proxy's file from the settings, and a word on each setting."""
 
-import json
 import shutil
 import subprocess
 
 import pytest
 import yaml
 
-from engines import ENGINES, llama_cpp_measured, proxied
+from engines import ENGINES, proxied
 from engines.llama_cpp import model_path
 from infra.endpoints import endpoints
 from planner import plan as make_plan
 from settings import files
-from settings.files import ROOT
 from settings.leaves import with_values
 from tests.engines import llama_server
 from tests.engines.rendering import assert_each_setting_is_told_of, assert_envoy_takes, following
@@ -149,37 +147,6 @@ def test_images_may_be_named(dev):
 
 def test_each_setting_is_told_of(variant):
     assert_each_setting_is_told_of(*rendered(variant))
-
-
-ARMS = {row["arm"]: row for row in json.loads((ROOT / llama_cpp_measured.SOURCE).read_text())["ablation"]}
-MEASURED = [arm.partition(": ")[::2] for arm in ARMS if ": " in arm]
-
-
-@pytest.mark.parametrize(("key", "value"), MEASURED)
-def test_what_was_measured_of_a_setting_is_said_with_its_figures(key, value):
-    workload, _ = rendered(with_values(asked("prod"), ON_TWO_GPUS))
-    row, repeats = ARMS[f"{key}: {value}"], [ARMS[name]["requests_s"] for name in llama_cpp_measured.REPEATS]
-    said = [one for one in workload.told if one.key == key]
-    assert said, f"{key} is no setting that the engine is told"
-    for one in said:
-        assert one.source.endswith(llama_cpp_measured.SOURCE)
-        assert f"{value}, " in one.because
-        assert f"gives {row['requests_s']:.1f} requests/s instead of {sum(repeats) / 2:.1f}" in one.because
-        assert ("up to" in one.because) == (row["in_flight"] > 33.6)
-        assert ("noise" in one.because) == (abs(row["requests_s"] * 2 / sum(repeats) - 1) < 0.05)
-        if one.because.count("MiB"):
-            assert f"{row['memory_mib'] - ARMS[llama_cpp_measured.REPEATS[0]]['memory_mib']:+,} MiB" in one.because
-    assert any("MiB" in one.because for one in said) == (abs(row["memory_mib"] - ARMS[llama_cpp_measured.REPEATS[0]]["memory_mib"]) > 100)
-
-
-def test_what_is_called_noise_is_more_than_a_repeat_differs():
-    low, high = sorted(ARMS[name]["requests_s"] for name in llama_cpp_measured.REPEATS)
-    assert high / low - 1 < llama_cpp_measured.NOISE
-
-
-def test_of_settings_that_were_not_measured_no_figure_is_said(dev):
-    measured = {key for key, _ in MEASURED}
-    assert not [one.key for one in rendered(dev)[0].told if "measured (" in one.because and one.key not in measured]
 
 
 # The coordinator

@@ -11,7 +11,7 @@ from planner.choices.measured import Unreadable, compare
 from planner.performance import asking
 from settings import files
 
-MEASURED = files.ROOT / "bench" / "results" / "gpu_nvidia_h100_80gb_hbm3.json"
+MEASURED = files.ROOT / "bench" / "results" / "gpu_nvidia_h100_80gb_hbm3_llama_cpp.json"
 PUBLISHED = {
     "model": "llama-3-70b", "gpu": "H100-80GB-SXM", "gpus": 4, "precision": "fp8", "engine": "vllm", "isl": 1000, "osl": 1000,
     "concurrency": 16, "ttft_ms": 121, "tpot_ms": 13.19,

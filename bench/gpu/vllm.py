@@ -1,0 +1,176 @@
+"""vLLM as it is measured: a release that is installed here, checkpoints with random weights, and the servers that differ by their flags.
+
+The release is newer than the one that `engines/vllm.py` renders for: it is the one that runs with the PyTorch of the machine measured on.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from bench.gpu import checkpoint
+from bench.gpu.arms import Arm, Options, rendered
+from local.substitutions import pairs
+from planner.catalogue import ModelShape
+
+VERSION = "0.20.2"
+_PLACED = ("--served-model-name", "--host", "--port")
+"""Flags of a rendered command line that say where a process is and what it is called."""
+_OURS = ("HOME", "USER")
+"""Variables of a pod that a process here has itself."""
+_DEFAULT_SLOTS = 1024
+"""Of an API server on a GPU of 70 GiB and more (vllm/engine/arg_utils.py, get_batch_defaults)."""
+_GIB = 1 << 30
+
+_SAME_CACHE = {"--kv-cache-memory-bytes": str(_GIB), "--max-model-len": "8192"}
+"""What the guide's tuning gets here, so that memory differs by what is measured: vLLM would take 92 % of the GPU for a cache."""
+UNTUNED = Arm(
+    name="untuned",
+    because="FP16, one request at a time, no flash attention, no compiled graphs, nothing reused or overlapped",
+    precision="F16",
+    options={
+        "--dtype": "half", "--max-num-seqs": "1", "--attention-backend": "TRITON_ATTN", "--enforce-eager": None,
+        "--no-enable-prefix-caching": None, "--no-enable-chunked-prefill": None, "--max-num-batched-tokens": "8192",
+        "--no-async-scheduling": None, **_SAME_CACHE,
+    },
+)  # fmt: skip
+DEFAULTS = Arm(name="defaults", because="vLLM's own: FP16, 1024 sequences, 92 % of the GPU's memory", precision="F16", options={})
+
+
+def guide() -> Arm:
+    shard = rendered("vllm")
+    _, _, *rest = shard.args  # serve, and the model's path
+    options = {flag: value for flag, value in pairs(rest) if flag not in _PLACED}
+    environment = tuple((one.name, one.value) for one in shard.env if one.value is not None and one.name not in _OURS)
+    return Arm(name="guide", because="the guide's tuning as rendered", precision="INT8", options=options, environment=environment)
+
+
+_16_BIT_CACHE = {"--kv-cache-dtype": "auto"}
+_FP16 = {"precision": "F16", "without": ("--quantization",)}
+
+
+def _sequences(count: int, gib: float) -> dict[str, str | None]:
+    """And a cache of that size."""
+    return {"--max-num-seqs": str(count), "--kv-cache-memory-bytes": str(int(gib * _GIB))}
+
+
+_SECOND_RUNNER = ("VLLM_USE_V2_MODEL_RUNNER", "1")
+"""Off by default in this release; it plans steps and prepares their inputs with less work of one thread (vllm/v1/worker/gpu)."""
+
+
+def candidates(tuned: Arm) -> tuple[Arm, ...]:
+    second = (*tuned.environment, _SECOND_RUNNER)
+    fast = tuned.but("FP8, 1024 sequences", "no queue, and FP8 products", precision="FP8", options=_sequences(1024, 9))
+    unhashed = {"without": ("--enable-prefix-caching",)}
+    plain = {"--no-enable-prefix-caching": None, "--scheduling-policy": "fcfs"}
+    lean = fast.but("FP8, lean", "no prompt hashed, first come first served", options=plain, **unhashed)
+    return (
+        fast,
+        fast.but("FP8, 1024 sequences, 4 API servers", "four processes that turn tokens into text", options={"--api-server-count": "4"}),
+        lean,
+        lean.but("FP8, lean, second model runner", "less work between steps", environment=second),
+        lean.but("INT4, lean", "half the bytes", precision="INT4", options=_sequences(384, 2.5)),
+        lean.but("2 servers with MPS, FP8, lean", "two threads that plan steps", servers=2, mps=True,
+                 options=_sequences(512, 4.5) | {"--gpu-memory-utilization": "0.3"}),
+        fast.but("FP8, 1024 sequences, second model runner", "less work between steps", environment=second),
+        tuned.but("INT4, 128 sequences, second model runner", "what 60 % of the untuned memory has room for", precision="INT4",
+                  options=_sequences(128, 1), environment=second),
+    )  # fmt: skip
+
+
+def ablation(tuned: Arm) -> tuple[Arm, ...]:
+    return (
+        tuned.but("as rendered", "the noise of a repeat"),
+        tuned.but("coordinator.config.dynamicBatching.enabled: false", "one request at a time", options={"--max-num-seqs": "1"}),
+        tuned.but("coordinator.config.dynamicBatching.maxBatchSize: 128", "a sequence a user", options={"--max-num-seqs": "128"}),
+        tuned.but("model.quantization.enabled: false", "FP16 weights", options={"--dtype": "bfloat16"}, **_FP16),
+        tuned.but("model.quantization.precision: fp8", "FP8 products instead of INT8", precision="FP8"),
+        tuned.but("shard.env.CUDA_ENABLE_GRAPHS: false", "no CUDA graphs and no compiled kernels", options={"--enforce-eager": None}),
+        tuned.but("model.kvCache.compression: false", "a cache of 16 bits", options=_16_BIT_CACHE),
+        tuned.but("model.attention.flashAttention: false", "which takes compression with it",
+                  options=_16_BIT_CACHE | {"--attention-backend": "TRITON_ATTN"}),
+        tuned.but("--no-async-scheduling", "the next step planned after the last", options={"--no-async-scheduling": None}),
+        tuned.but("--no-enable-prefix-caching", "nothing hashed: no prompt comes twice",
+                  without=("--enable-prefix-caching",), options={"--no-enable-prefix-caching": None}),
+        tuned.but("as rendered, again", "the noise of a repeat"),
+    )  # fmt: skip
+
+
+def too_large(tuned: Arm) -> Arm:
+    cache = {"--kv-cache-memory-bytes": str(200 * _GIB)}
+    return tuned.but("too large a cache", "what the server says when memory does not suffice", options=cache)
+
+
+@dataclass(kw_only=True)
+class Vllm:
+    """`arms.Engine`."""
+
+    name: ClassVar[str] = "vllm"
+    package: ClassVar[str] = f"vllm {VERSION}"
+    precisions: ClassVar[Mapping[str, str]] = {"F16": "fp16", "FP8": "fp8", "INT8": "int8", "INT4": "int4"}
+    untuned: ClassVar[Arm] = UNTUNED
+    defaults: ClassVar[Arm] = DEFAULTS
+    warm_up_s: ClassVar[float] = 10
+    search_users: ClassVar[int] = 400
+    ablation_users: ClassVar[int] = 100
+    most_users: ClassVar[int] = 1024
+    together: ClassVar[Options] = MappingProxyType({"--gpu-memory-utilization": "0.2"})
+    """It asks for that share of the memory to be free at start; the cache has its own size in all arms but the defaults."""
+    complaint: ClassVar[re.Pattern[str]] = re.compile(
+        r"(?:\(\w+ pid=\d+\) )?(?:ERROR [\d :-]+\[[^]]+\] )?((?:\w+\.)*\w*(?:Error|Exception): .+)"
+    )
+    start_seconds: ClassVar[float] = 400
+    """The first of a kind compiles its kernels."""
+
+    programs: Path
+    """Of the environment that vLLM is installed in: `vllm` and `python3`."""
+    work: Path
+    """For checkpoints."""
+
+    guide = staticmethod(guide)
+    candidates = staticmethod(candidates)
+    ablation = staticmethod(ablation)
+    too_large = staticmethod(too_large)
+
+    def rank(self, row: dict) -> float:
+        return -row["requests_s"]
+
+    def steps(self, arm: Arm) -> str | None:
+        """Each of several API servers counts all steps, or none."""
+        return None if "--api-server-count" in arm.options else "vllm:iteration_tokens_total_count"
+
+    def slots(self, arm: Arm) -> int:
+        return arm.servers * int(arm.options.get("--max-num-seqs") or _DEFAULT_SLOTS)
+
+    def about(self, arm: Arm) -> dict[str, str]:
+        kept = {"kv_precision": "fp8"} if arm.options.get("--kv-cache-dtype") == "fp8" else {}
+        return {"engine_version": VERSION} | kept
+
+    def made(self, shape: ModelShape) -> dict[str, object]:
+        for precision in self.precisions:
+            folder = self._model(precision)
+            if not (folder / checkpoint.DONE).exists():
+                checkpoint.describe(folder, shape, precision)
+                self._run(str(Path(checkpoint.__file__)), str(folder), precision)
+        version = self._run("-c", "import vllm, torch; print(vllm.__version__, torch.__version__)").split()[-2:]
+        return {"version": f"vLLM {version[0]} with PyTorch {version[1]}"}
+
+    def step_times(self) -> list[dict[str, object]]:
+        return []
+
+    def command(self, arm: Arm, host: str, port: int) -> list[str]:
+        return [str(self.programs / "vllm"), "serve", str(self._model(arm.precision)), "--host", host, "--port", str(port), *arm.flags]
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run([self.programs / "python3", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{self.programs / 'python3'} {arguments[0]}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def _model(self, precision: str) -> Path:
+        return self.work / "checkpoints" / precision
