@@ -5,7 +5,7 @@ The weights are a Hugging Face folder: in the weight storage, or the node's copy
 docs/adr/0007-vllm-by-gpu-generation.md. Flags and variables: tests/engines/vllm_flags/ has all that each release knows.
 
 What they do on an H100 was measured with 0.20.2, which takes every flag that is rendered here
-(bench/results/gpu_nvidia_h100_80gb_hbm3_vllm.json): one thread of the engine plans the steps and is nearly always busy, so that what spares it
+(bench/results/gpu_nvidia_h100_80gb_hbm3_vllm.json): one thread of the engine plans the steps and is nearly always busy, so what spares it
 work counts most: more requests a step, CUDA graphs, asynchronous scheduling. Left out:
 - `VLLM_USE_V2_MODEL_RUNNER=1`, less work between two steps: 199 requests/s of 400 users instead of 150, but experimental.
 - `--api-server-count`: four processes for HTTP and text change nothing, as they are not what is busy.

@@ -42,10 +42,10 @@ def arms(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
     one = {row["arm"]: row for row in measured if row["slots"] == 1 and row["concurrency"] == 1}
     rows = [at.get(name) or one[name] for name in shown]
     drawn = axes.barh([label for label, _ in shown.values()], [row["requests_s"] for row in rows], color=[c for _, c in shown.values()])
-    words = [
-        f"{row['requests_s']:.{1 if row['requests_s'] >= 1 else 2}f} ({p95_text(row)}, {row['memory_mib'] / 1024:.0f} GiB, {row['joules_per_token']:.2f} J/token)"
-        for row in rows
-    ]
+    words = []
+    for row in rows:
+        rate = f"{row['requests_s']:.{1 if row['requests_s'] >= 1 else 2}f}"
+        words.append(f"{rate} ({p95_text(row)}, {row['memory_mib'] / 1024:.0f} GiB, {row['joules_per_token']:.2f} J/token)")
     axes.bar_label(drawn, labels=words, padding=4, fontsize=8.5)
     axes.set_xlim(0, 2.4 * max(row["requests_s"] for row in rows))
     axes.invert_yaxis()

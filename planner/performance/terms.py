@@ -92,7 +92,8 @@ def overhead_s(layers, per_step_s, per_layer_s, sequences, per_sequence_s):
 
 CHOICE_S_PER_WORD = {"llama.cpp": 6.2e-9}
 """By engine; others choose tokens on the GPU. llama.cpp's server on a Xeon beside an H100: a step of 31.9 requests took 36.4 ms, of which
-the GPU 11.7, for 30.9 further tokens among 128,256 words (bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json: `guide` with 100 users, `step`)."""
+the GPU 11.7, for 30.9 further tokens among 128,256 words (bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json: `guide` with 100 users,
+`step`)."""
 
 
 def choice_s(sequences, words, per_word_s):
