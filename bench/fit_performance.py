@@ -4,7 +4,7 @@
 # ///
 """Fits the constants of `planner/performance` to `measurements.csv` of `planner/data/performance` and writes `fitted.json` beside it.
 
-    uv run --script bench/fit_performance.py [--folds 12] [--random 6] [--write]
+    uv run --script bench/fit_performance.py [--folds 12] [--points] [--write]
 
 The equations are those of `planner/performance/model.py`, on arrays; the fit is in `bench/performance/ridge.py`. Ranges and the error
 called left out are of rows whose (architecture, GPU family, engine) group the fit had not seen, a group at a time.
@@ -25,14 +25,19 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from bench.performance import page  # noqa: E402
 from bench.performance.observations import Data, observations  # noqa: E402
+from bench.performance.points import with_points  # noqa: E402
 from bench.performance.ridge import Differences, fit, without_each_group  # noqa: E402
 from planner.performance import estimate  # noqa: E402
 
 CALIBRATION_FOLDS = 12
 """Folds of groups whose ranges come from the other folds, in the errors that are told."""
-QUANTILES = (0.08, 0.92)
-"""Of the ranges: a little wider than 80 %, as a new group's error is wider than the groups' the quantiles come from."""
+RANDOM_FOLDS = 5
+QUANTILES = {"tpot": 0.09, "ttft": 0.09, "rate": 0.11}
+"""Of the ranges, from either end: so that about 80 % of the rows of a group that no fold has seen are inside."""
+FEWEST_ROWS, FEWEST_GROUPS = 60, 3
+"""That a class of ranges has."""
 
 
 def dealt(names: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
@@ -74,8 +79,8 @@ AIMS = {
 
 
 def _summary(error: np.ndarray) -> dict[str, float]:
-    percent = 100 * np.abs(np.expm1(error))
-    return {"rows": len(error), "median": round(float(np.median(percent)), 1), "mean": round(float(np.mean(percent)), 1)}
+    percent = 100 * np.abs(np.expm1(error[np.isfinite(error)]))
+    return {"rows": error.shape[-1], "median": round(float(np.median(percent)), 1), "mean": round(float(np.mean(percent)), 1)}
 
 
 def by_aim(data: Data, error: np.ndarray, counted: np.ndarray | None = None) -> dict[str, dict[str, float]]:
@@ -83,7 +88,7 @@ def by_aim(data: Data, error: np.ndarray, counted: np.ndarray | None = None) -> 
     counted = np.ones(data.count, bool) if counted is None else counted
     for name, (quantity, wanted, median, mean) in AIMS.items():
         chosen = counted & np.array([quantity in o.target and bool(wanted(o)) for o in data.rows])
-        found[name] = _summary(error[chosen]) | {
+        found[name] = _summary(error[..., chosen]) | {
             "groups": len(set(data.group[chosen])), "aim_median": median, "aim_mean": mean,
         }  # fmt: skip
     return found
@@ -96,30 +101,34 @@ def by_group(data: Data, error: np.ndarray) -> dict[str, dict[str, float]]:
     return {name: _summary(error[i]) | {"bias": round(float(np.median(error[i])), 3)} for name, i in sorted(members.items())}
 
 
-def ranges(data: Data, error: np.ndarray, known: np.ndarray) -> dict[str, list[float]]:
-    """Measured over estimated at two quantiles of the known rows, by target, and by target and engine."""
+def ranges(data: Data, error: np.ndarray, known: np.ndarray, *, measured: bool) -> dict[str, list[float]]:
+    """Measured over estimated at two quantiles of the known rows, by class; `measured` if the errors are of combinations that were seen."""
+    combined, members = combinations(data), defaultdict(list)
+    for i in np.flatnonzero(known & ~data.kept_out):
+        for name in estimate.range_classes(data.target[i], data.rows[i].work.keys, combined, measured=measured):
+            members[name].append(i)
     found = {}
-    for target in estimate.TARGETS:
-        chosen = (data.target == target) & known & ~data.kept_out
-        classes = {target: chosen}
-        for engine in {o.question.engine for o in data.rows}:
-            own = chosen & np.array([o.question.engine == engine for o in data.rows])
-            if own.sum() >= 60 and len(set(data.group[own])) >= 3:
-                classes[f"{target} {engine}"] = own
-        for name, rows in classes.items():
-            low, high = np.quantile(-error[rows], QUANTILES)
+    for name, rows in members.items():
+        if name in estimate.TARGETS or (len(rows) >= FEWEST_ROWS and len(set(data.group[rows])) >= FEWEST_GROUPS):
+            share = QUANTILES[name.split()[0].split("_")[1]]
+            low, high = np.quantile(-error[rows], (share, 1 - share))
             found[name] = [round(float(np.exp(min(low, -0.02))), 3), round(float(np.exp(max(high, 0.02))), 3)]
     return found
 
 
-def coverage(data: Data, error: np.ndarray, fold: np.ndarray) -> dict[str, dict[str, float]]:
+def combinations(data: Data) -> dict[str, str]:
+    """The shape and engine of each combination that the fit has seen."""
+    return {o.group: o.work.keys["shape,engine"] for o in data.rows if not o.kept_out}
+
+
+def coverage(data: Data, error: np.ndarray, fold: np.ndarray, *, measured: bool) -> dict[str, dict[str, float]]:
     """By aim: the share of rows inside their range, and the median half width (a factor), ranges from the other folds' rows."""
-    inside, width = np.zeros(data.count, bool), np.zeros(data.count)
+    inside, width, combined = np.zeros(data.count, bool), np.zeros(data.count), combinations(data)
     for number in range(fold.max() + 1):
-        found = ranges(data, error, fold != number)
+        found = ranges(data, error, fold != number, measured=measured)
         for i in np.flatnonzero(fold == number):
             o = data.rows[i]
-            low, high = found.get(f"{o.target} {o.question.engine}") or found[o.target]
+            low, high = estimate.range_of(found, o.target, o.work.keys, combined, measured=measured)
             inside[i], width[i] = low <= np.exp(-error[i]) <= high, np.sqrt(high / low)
     shares = {}
     for name, (quantity, wanted, _, _) in AIMS.items():
@@ -132,6 +141,7 @@ def seen(data: Data) -> dict[str, object]:
     """What the fit has seen, so that an estimate can say when it extrapolates."""
     rows = [o for o in data.rows if not o.kept_out]
     pairs = {level: sorted({o.work.keys[level] for o in rows}) for level in ("family,engine", "shape,engine", "generation")}
+    pairs["combinations"] = combinations(data)
     limits = {
         name: [min(values), max(values)]
         for name, values in {
@@ -145,7 +155,7 @@ def seen(data: Data) -> dict[str, object]:
 def fitted(differences: Differences) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for (name, level, key), difference in differences.items():
-        if abs(difference) >= 5e-5:
+        if abs(difference) >= (1e-3 if level == "combination" else 5e-5):
             found.setdefault(level, {}).setdefault(key, {})[name] = round(float(difference), 4)
     return found
 
@@ -164,44 +174,43 @@ def write_left_out(data: Data, error: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folds", type=int, default=0, help="also refit with the groups dealt into so many folds, each left out once")
-    parser.add_argument("--random", type=int, default=0, help="also refit with the rows dealt into so many folds, whatever their group")
-    parser.add_argument("--write", action="store_true", help="write planner/data/performance/fitted.json")
+    parser.add_argument("--points", action="store_true", help="also move each group left out by three of its own rows")
+    parser.add_argument("--write", action="store_true", help="write fitted.json, the page's tables and the estimates left out")
     options = parser.parse_args()
     rows, skipped = observations(ROOT / "planner/data/performance/measurements.csv")
     print(f"{len(rows)} observations; rows without one: {dict(skipped)}")
     data, start = Data(rows), time.perf_counter()
     whole, predicted = fit(data, ~data.kept_out)
     print(f"fit of {len(whole)} differences: {time.perf_counter() - start:.0f} s", flush=True)
-    outside, fold = without_each_group(data, ~data.kept_out, whole), dealt(data.group, CALIBRATION_FOLDS)
+    constants = without_each_group(data, ~data.kept_out, whole)
+    outside = data.predicted(constants) - data.logs
+    by_row = dealt(np.array([o.row["id"] for o in data.rows]), RANDOM_FOLDS)
+    random = refitted(data, by_row, whole)
     every = np.ones(data.count, bool)
-    seen_error = predicted - data.logs
-    held = coverage(data, outside, fold)
-    tables = {
+    result = {
+        "fitted_on": datetime.date.today().isoformat(),
+        "rows": len(rows),
+        "folds": options.folds,
         "left_out": by_aim(data, outside),
-        "inside": by_aim(data, seen_error),
         "left_out_trusted": by_aim(data, outside, ~data.kept_out),
+        "left_out_random": by_aim(data, random),
+        "inside": by_aim(data, predicted - data.logs),
+        "coverage": coverage(data, outside, dealt(data.group, CALIBRATION_FOLDS), measured=False),
+        "coverage_random": coverage(data, random, by_row, measured=True),
+        "left_out_by_group": by_group(data, outside),
+        "ranges": ranges(data, random, every, measured=True) | ranges(data, outside, every, measured=False),
+        "seen": seen(data),
+        "constants": fitted(whole),
     }
     if options.folds:
-        tables["left_out_folds"] = by_aim(data, refitted(data, dealt(data.group, options.folds), whole))
-    if options.random:
-        ids = np.array([o.row["id"] for o in data.rows])
-        tables["left_out_random"] = by_aim(data, refitted(data, dealt(ids, options.random), whole))
-    for title, table in tables.items():
-        print(title)
-        for name, line in table.items():
-            print(f"  {name:52s} {line} {held[name] if title == 'left_out' else ''}")
+        result["left_out_folds"] = by_aim(data, refitted(data, dealt(data.group, options.folds), whole))
+    if options.points:
+        before, after = with_points(data, constants)
+        result["without_points"], result["with_points"] = by_aim(data, before), by_aim(data, after)
+    print(page.errors(result))
     if options.write:
-        result = tables | {
-            "fitted_on": datetime.date.today().isoformat(),
-            "rows": len(rows),
-            "folds": options.folds,
-            "left_out_by_group": by_group(data, outside),
-            "coverage": held,
-            "ranges": ranges(data, outside, every),
-            "seen": seen(data),
-            "constants": fitted(whole),
-        }
         (ROOT / "planner/data/performance/fitted.json").write_text(json.dumps(result, indent=0, sort_keys=True) + "\n")
+        page.write(ROOT / "docs/performance-model.md", result)
         write_left_out(data, outside)
 
 

@@ -1,1 +1,1 @@
-"""The fit of the performance model: which measurements it reads, and the ridge regression over its constants."""
+"""The fit of the performance model: its measurements, the ridge over its constants, what points of one's own bring, the page's tables."""

@@ -28,7 +28,7 @@ def distrusted(row: dict[str, str]) -> str:
     if row["engine"] == "vLLM" and row["engine_version"] == "0.12.0" and row["model"].startswith("Llama-3.1-8B"):
         return "time per token shows no prefill of other requests"
     if row["engine"] == "vLLM" and row["model"] == "gpt-oss-120b" and row["source_date"].startswith("2025-12"):
-        return "512 requests, but the time per token of a few: a batch limit that is not stated"
+        return "512 requests, but the time per token of a few: a batch limit that is not stated (clients.overfull)"
     return ""
 
 
@@ -44,7 +44,7 @@ class Observation:
 
     @property
     def group(self) -> str:
-        return "|".join((self.question.architecture.key, self.question.gpu.family, self.question.engine))
+        return self.work.keys["combination"]
 
 
 def observations(path: Path) -> tuple[list[Observation], Counter[str]]:
@@ -78,9 +78,9 @@ def with_measured_load(question: workload.Question, row: dict[str, str]) -> work
     return dataclasses.replace(question, concurrency=max(question.arrivals_per_s * each_s, 1.0), load_unknown=False)
 
 
-def _constants(values: np.ndarray) -> SimpleNamespace:
-    """Rows' constants by name, from the logarithms that are fitted."""
-    return SimpleNamespace(**{n: np.exp(values[:, j]) if LOGARITHMIC[j] else values[:, j] for j, n in enumerate(NAMES)})
+def constants_of(values: np.ndarray) -> SimpleNamespace:
+    """Constants by name, of one row or of many, from the logarithms that are fitted."""
+    return SimpleNamespace(**{n: np.exp(values[..., j]) if LOGARITHMIC[j] else values[..., j] for j, n in enumerate(NAMES)})
 
 
 class Data:
@@ -108,7 +108,7 @@ class Data:
             if len(where):
                 at = np.searchsorted(members, rows[where])
                 work = SimpleNamespace(**{field: array[at] for field, array in vars(self.works[name]).items()})
-                found[where] = estimate.TARGETS[name](work, _constants(values[rows[where]]), np.log)
+                found[where] = estimate.TARGETS[name](work, constants_of(values[rows[where]]), np.log)
         return found
 
     def linearised(self, values: np.ndarray, used) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +117,7 @@ class Data:
         for name, i in self.parts.items():
             if not len(i):
                 continue
-            k = vars(_constants(values[i]))
+            k = vars(constants_of(values[i]))
             function, work = estimate.TARGETS[name], self.works[name]
             predicted[i] = function(work, SimpleNamespace(**k), np.log)
             for j in used[name] if used else range(len(NAMES)):

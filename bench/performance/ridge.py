@@ -9,6 +9,8 @@ import scipy.sparse as sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from bench.performance.observations import NAMES, STARTS, Data
+from planner.performance.calibrate import NOISE as POINT_NOISE
+from planner.performance.calibrate import spread
 from planner.performance.constants import CONSTANTS
 
 NOISE = {"tpot": 0.0254, "rate": 0.0254, "single_ttft": 0.04, "served_ttft": 0.05}
@@ -16,7 +18,7 @@ NOISE = {"tpot": 0.0254, "rate": 0.0254, "single_ttft": 0.04, "served_ttft": 0.0
 SMALLEST_SPREAD = 0.01
 FAR = 3.0
 """Standard deviations from which a row counts less and less (soft L1)."""
-STEPS, TOLERANCE = 40, 2e-5
+STEPS, TOLERANCE, OWN_ROUNDS = 40, 2e-5, 4
 SHARES = (1.0, 0.6, 0.35, 0.15, 0.05)
 CLAMP, TAKEN = 0.8, 1.5
 """Most that one step moves a column, and that a group's absence may."""
@@ -35,14 +37,14 @@ class Design:
         allowed = {j: {level: s for level, s in c.spreads().items() if s >= SMALLEST_SPREAD} for j, c in enumerate(CONSTANTS.values())}
         for i, observation in enumerate(data.rows):
             for j in data.used[observation.target]:
-                for level, spread in allowed[j].items():
+                for level, sd in allowed[j].items():
                     key = observation.work.keys[level]
                     column = columns.get((NAMES[j], level, key))
                     if column is None:
                         if not train[i] or (level == "parallel" and not key):
                             continue
                         column = columns[NAMES[j], level, key] = len(columns)
-                        spreads.append(spread)
+                        spreads.append(sd)
                     rows.append(i), cols.append(column), constants.append(j)
         self.columns, self.spreads = columns, np.array(spreads)
         rows, cols, constants = np.array(rows), np.array(cols), np.array(constants)
@@ -134,6 +136,24 @@ class Objective:
         return slopes, error, weight, cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
 
 
+def own_shifts(data: Data, train: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
+    """By combination, what its own rows add to its constants beyond the ridge: as a user's points would (planner/performance/calibrate.py).
+
+    It comes after the ridge, so that nothing of a combination that others could learn from is taken by it alone.
+    """
+    predicted, slopes = data.linearised(values, data.used)
+    error, scaled = data.logs - predicted, slopes * [spread(name) for name in NAMES]
+    found = {}
+    for group in np.unique(data.group[train]):
+        rows = np.flatnonzero((data.group == group) & train)
+        part, moved = scaled[rows], np.zeros(len(NAMES))
+        for _ in range(OWN_ROUNDS):
+            weight = 1 / (POINT_NOISE**2 * np.sqrt(1 + ((error[rows] - part @ moved) / (FAR * POINT_NOISE)) ** 2))
+            moved = np.linalg.solve((part.T * weight) @ part + np.eye(len(NAMES)), part.T @ (weight * error[rows]))
+        found[group] = moved * [spread(name) for name in NAMES]
+    return found
+
+
 def fit(data: Data, train: np.ndarray, near: Differences | None = None) -> tuple[Differences, np.ndarray]:
     """Differences by (constant, level, key), and the predicted logarithms of all rows. `train` marks the rows to learn from.
 
@@ -149,19 +169,23 @@ def fit(data: Data, train: np.ndarray, near: Differences | None = None) -> tuple
         if least > reached - TOLERANCE * abs(reached):
             break
         solved, reached = solved + share * np.clip(move, -CLAMP, CLAMP), least
-    return dict(zip(design.columns, design.differences(solved), strict=True)), data.predicted(design.values(solved))
+    differences, values = dict(zip(design.columns, design.differences(solved), strict=True)), design.values(solved)
+    for group, shift in own_shifts(data, train, values).items():
+        values[data.group == group] += shift
+        differences |= {(name, "combination", group): by for name, by in zip(NAMES, shift, strict=True)}
+    return differences, data.predicted(values)
 
 
 def without_each_group(data: Data, train: np.ndarray, whole: Differences) -> np.ndarray:
-    """Error of each row's logarithm (predicted - measured) by the fit that its group's absence would give.
+    """Each row's constants (their logarithms) by the fit that its group's absence would give.
 
-    The columns that a group's rows move are taken back by the linearised fit (the rows' errors over 1 - leverage, as a block); the
-    equations are then run on the constants that are left. `whole` is the fit of all rows that `train` marks.
+    The columns that a group's rows move are taken back by the linearised fit (the rows' errors over 1 - leverage, as a block);
+    the equations are to be run on what is left. `whole` is the fit of all rows that `train` marks.
     """
     objective = Objective(data, train, whole)
     design, solved = objective.design, objective.start
     slopes, error, weight, factor = objective.linearised(solved)
-    found = -error
+    found = design.values(solved)
     for group in np.unique(data.group):
         rows = np.flatnonzero(data.group == group)
         seen = rows[train[rows]]
@@ -171,5 +195,5 @@ def without_each_group(data: Data, train: np.ndarray, whole: Differences) -> np.
         spread = cho_solve(factor, jacobian.T)
         alone = np.linalg.solve(np.eye(len(seen)) - jacobian @ spread * weight[seen], error[seen])
         taken = np.clip(spread @ (weight[seen] * alone), -TAKEN, TAKEN)
-        found[rows] = data.predicted(design.values(solved - taken), rows) - data.logs[rows]
+        found[rows] = design.values(solved - taken)[rows]
     return found

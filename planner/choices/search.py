@@ -224,7 +224,7 @@ class _Search:
             reached = getattr(one.busy(each), self.wish.least)
         self.busy = max(self.busy, reached)
         if reached < self.asked.targets.gpu_utilization.fraction:
-            raise _Rejected("pipeline stages would wait for each other, or for more users")
+            raise _Rejected("pipeline stages would wait for each other, or for more users", deeper=True)
 
     def _pipeline(self, at: Situation, split: Parallel) -> Pipeline:
         """With a batch as large as the engine takes and the cache holds."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner import catalogue, memory
-from planner.performance import batch, calibrate, reading
+from planner.performance import batch, reading
+from planner.performance.constants import Shifts
 from planner.performance.estimate import Range, estimate
 from planner.performance.reading import Impossible
 from planner.performance.workload import Architecture, Gpu, Question, precision_named
@@ -159,10 +160,10 @@ def memory_gib(ask: Ask, q: Question) -> Range:
     return Range(value=value, low=low, high=high)
 
 
-def answer(ask: Ask, factors: dict[str, float]) -> dict[str, object]:
+def answer(ask: Ask, shifts: Shifts) -> dict[str, object]:
     """What `estimate --json` prints; raises Impossible. Throughput and requests follow from the two times, by Little's law."""
     made = question(ask)
-    found = calibrate.applied(estimate(made), factors)
+    found = estimate(made, shifts)
     first, each = found.ttft_s, found.tpot_s
 
     def rate(bound: str) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from planner.performance import calibrate, reading, tables
+from planner.performance import reading, tables
+from planner.performance.constants import Shifts
 from planner.performance.estimate import Answer, Range, estimate
 
 _MILLI = 1e3
@@ -27,7 +28,7 @@ def as_json(answer: Answer) -> dict[str, object]:
     }
 
 
-def lines(rows: Iterable[str], factors: dict[str, float]) -> Iterator[str]:
+def lines(rows: Iterable[str], shifts: Shifts) -> Iterator[str]:
     """The CSV's lines, header first, as JSON lines. A row that cannot be answered has an `error` and no quantities.
 
     Raises Impossible where there is no such header, or nothing below it.
@@ -36,7 +37,7 @@ def lines(rows: Iterable[str], factors: dict[str, float]) -> Iterator[str]:
     for number, row in enumerate(tables.records(rows), start=1):
         name = row.get("id", "").strip() or f"row {number}"
         try:
-            found = as_json(calibrate.applied(estimate(reading.question(row)), factors))
+            found = as_json(estimate(reading.question(row), shifts))
         except reading.Impossible as error:
             found = {"error": str(error)}
         yield json.dumps({"id": name} | found)

@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     told.add_argument("--concurrency", type=int, default=16, help="requests in flight over all replicas (default: 16)")
     told.add_argument("--engine", default="vllm", help="vllm, tensorrt-llm, sglang or llama.cpp (default: vllm)")
     told.add_argument("--engine-version", help="default: the newest of which measurements were fitted")
-    told.add_argument("--calibrate", type=Path, metavar="FILE.csv", help="measured points of your own; one scale factor a quantity")
+    told.add_argument("--calibrate", type=Path, metavar="FILE.csv", help="measured points of your own, which move the constants")
     told.add_argument("--json", action="store_true", help="print one JSON object")
     told.set_defaults(default_of=told.get_default)
 
@@ -57,10 +57,10 @@ def _batch(options: argparse.Namespace) -> int:
     asked = [f"--{name.replace('_', '-')}" for name in _QUESTION if getattr(options, name) != options.default_of(name)]
     if asked:
         raise reading.Impossible(f"{', '.join(asked)} would change nothing: with --batch all questions are in the file")
-    factors = calibrate.factors(options.calibrate) if options.calibrate else {}
+    shifts = calibrate.shifts(options.calibrate) if options.calibrate else {}
     with tables.opened(options.batch) as file:
         try:
-            for line in batch.lines(file, factors):
+            for line in batch.lines(file, shifts):
                 print(line)
         except reading.Impossible as error:
             raise reading.Impossible(f"{options.batch}: {error}") from None
@@ -79,8 +79,8 @@ def _single(options: argparse.Namespace) -> int:
         pp=options.pp, precision=options.precision, kv_precision=options.kv_precision, isl=options.isl, osl=options.osl,
         concurrency=options.concurrency, engine=options.engine, engine_version=options.engine_version,
     )  # fmt: skip
-    factors = calibrate.factors(options.calibrate) if options.calibrate else {}
-    found = asking.answer(ask, factors)
+    shifts = calibrate.shifts(options.calibrate) if options.calibrate else {}
+    found = asking.answer(ask, shifts)
     print(json.dumps(found, indent=2) if options.json else _text(ask, found))
     return 0
 

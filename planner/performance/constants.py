@@ -66,18 +66,18 @@ def _quantity(name: str) -> dict[str, Constant]:
 
 CONSTANTS: dict[str, Constant] = {
     "weights_bandwidth": Constant(start=0.8, levels=_HARDWARE, scale=-1.5),
-    "experts_bandwidth": Constant(start=0.7, levels=_HARDWARE, scale=-1.5),
+    "experts_bandwidth": Constant(start=0.7, levels=_HARDWARE, scale=-2.0),
     "kv_bandwidth": Constant(start=0.65, levels=_HARDWARE, scale=-1.5),
     "decode_mfu": Constant(start=0.65, levels=_HARDWARE, scale=-0.64),
     "prefill_mfu": Constant(start=0.6, levels=_HARDWARE, scale=-0.64),
     "attention_mfu": Constant(start=0.4, levels=_HARDWARE, scale=-0.64),
     "decode_half_tokens": Constant(start=60, levels={"all": 0.3}, scale=-1.0),
     "prefill_half_tokens": Constant(start=150, levels={"all": 0.3}, scale=-1.0),
-    "expert_mfu": Constant(start=0.6, levels=_EXPERTS, scale=-1.0),
-    "expert_skew": Constant(start=0.7, levels=_EXPERTS, scale=-1.0),
-    "expert_layer": Constant(start=1.5, levels=_EXPERTS, scale=-1.0),
-    "latent_layer": Constant(start=0.7, levels=_EXPERTS, scale=-1.0),
-    "expert_s": Constant(start=2e-7, levels=_EXPERTS, scale=-1.0),
+    "expert_mfu": Constant(start=0.6, levels=_EXPERTS, scale=-1.5),
+    "expert_skew": Constant(start=0.7, levels=_EXPERTS, scale=-1.5),
+    "expert_layer": Constant(start=1.5, levels=_EXPERTS, scale=-1.5),
+    "latent_layer": Constant(start=0.7, levels=_EXPERTS, scale=-1.5),
+    "expert_s": Constant(start=2e-7, levels=_EXPERTS, scale=-1.5),
     "step_s": Constant(start=1e-3, levels=_SOFTWARE, scale=-1.0),
     "layer_s": Constant(start=1e-5, levels=_SOFTWARE, scale=-1.0),
     "sequence_s": Constant(start=1e-5, levels=_SOFTWARE, scale=-1.0),
@@ -110,4 +110,16 @@ def resolve(keys: dict[str, str], fitted: dict[str, dict[str, dict[str, float]]]
             values[name] += difference
     for name in _LOGARITHMIC:
         values[name] = math.exp(values[name])
+    return SimpleNamespace(**values)
+
+
+Shifts = dict[str, dict[str, float]]
+"""What is added to constants (to the logarithm's, unless it is a correction's slope), by quantity (ttft, tpot, rate) and constant."""
+
+
+def shifted(k: SimpleNamespace, shift: dict[str, float]) -> SimpleNamespace:
+    """The constants with some of them moved."""
+    values = dict(vars(k))
+    for name, by in shift.items():
+        values[name] = values[name] * math.exp(by) if CONSTANTS[name].logarithmic else values[name] + by
     return SimpleNamespace(**values)

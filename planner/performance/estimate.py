@@ -34,7 +34,7 @@ TARGETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """An estimate, and the bounds between which 80 % of measurements lay whose group the fit had not seen."""
+    """An estimate, and the bounds between which 80 % of measurements lay that the fit had not seen."""
 
     value: float
     low: float
@@ -90,23 +90,29 @@ def ceiling_tok_s(w: Work, floor_s: float) -> float:
     return w.replicas * min(w.concurrency / floor_s, w.tp * w.pp * w.peak / flops)
 
 
-def estimate(q: Question) -> Answer:
-    """Raises nothing for a question that `reading` has let through."""
+def prepared(q: Question) -> tuple[Question, Work, SimpleNamespace]:
+    """The question, an open loop as a closed one; its numbers; its constants."""
     if q.load_unknown and q.arrivals_per_s:
         q = _closed(q)
     w = work(q)
-    k = constants.resolve(w.keys, _fitted()["constants"])
+    return q, w, _constants(tuple(w.keys.items()))
+
+
+def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
+    """`shifts` are of measured points (`calibrate.py`). Raises nothing for a question that `reading` has let through."""
+    q, w, k = prepared(q)
+    moved = {quantity: constants.shifted(k, shift) for quantity, shift in (shifts or {}).items()}
     loaded = Work(**{**w.__dict__, "concurrency": model.running(w, k, w.concurrency)}) if q.kind != "saturated" else w
     floor = floor_tpot_s(loaded)
-    tpot = _range(q, "tpot", w, k)
+    tpot = _range(q, "tpot", w, moved.get("tpot", k))
     if tpot is not None:
         tpot = Range(value=max(tpot.value, floor), low=max(tpot.low, floor), high=max(tpot.high, floor))
-    rate = _range(q, "rate", w, k)
+    rate = _range(q, "rate", w, moved.get("rate", k))
     if rate is not None and q.kind == "concurrency":
         most = ceiling_tok_s(loaded, floor)
         rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))
     return Answer(
-        ttft_s=_range(q, "ttft", w, k),
+        ttft_s=_range(q, "ttft", w, moved.get("ttft", k)),
         tpot_s=tpot,
         output_tok_s=rate,
         floor_tpot_s=floor,
@@ -120,7 +126,7 @@ def _closed(q: Question) -> Question:
     for _ in range(_ROUNDS):
         q = replace(q, concurrency=concurrency, load_unknown=False)
         w = work(q)
-        k = constants.resolve(w.keys, _fitted()["constants"])
+        k = _constants(tuple(w.keys.items()))
         each = math.exp(model.log_served_ttft(w, k, math.log)) + q.output_tokens * math.exp(model.log_served_tpot(w, k, math.log))
         concurrency = math.sqrt(concurrency * min(max(q.arrivals_per_s * each, 1.0), _MOST_IN_FLIGHT))
     return q
@@ -131,9 +137,28 @@ def _range(q: Question, quantity: str, w: Work, k) -> Range | None:
     if name is None:
         return None
     value = math.exp(TARGETS[name](w, k, math.log))
-    known = _fitted()["ranges"]
-    low, high = known.get(f"{name} {q.engine}") or known[name]
+    low, high = _factors(name, tuple(w.keys.items()))
     return Range(value=value, low=value * low, high=value * high)
+
+
+def range_classes(name: str, keys: dict[str, str], combinations: dict[str, str], *, measured: bool) -> list[str]:
+    """Classes of rows whose error a question's is like, closest first. `measured` lets the combination itself count.
+
+    A combination is of an architecture, a GPU family and an engine. The more of them have the question's shape under its engine, the less
+    an estimate is off; the time to first token is the engine's scheduler's too.
+    """
+    if measured and keys["combination"] in combinations:
+        return [f"{name} measured", name]
+    alike = sum(shape == keys["shape,engine"] for combination, shape in combinations.items() if combination != keys["combination"])
+    near = "near none" if alike == 0 else "near one or two" if alike < 3 else "near three"
+    return [f"{name} {keys['engine']} {near}", f"{name} {keys['engine']}", name] if "ttft" in name else [f"{name} {near}", name]
+
+
+def range_of(
+    known: dict[str, list[float]], name: str, keys: dict[str, str], combinations: dict[str, str], *, measured: bool = True
+) -> list[float]:
+    """Two factors on an estimate, of the closest class that has any."""
+    return next(known[each] for each in range_classes(name, keys, combinations, measured=measured) if each in known)
 
 
 def extrapolates(q: Question, w: Work) -> bool:
@@ -187,3 +212,8 @@ class ClosedLoop:
 @cache
 def _constants(keys: tuple[tuple[str, str], ...]) -> SimpleNamespace:
     return constants.resolve(dict(keys), _fitted()["constants"])
+
+
+@cache
+def _factors(name: str, keys: tuple[tuple[str, str], ...]) -> list[float]:
+    return range_of(_fitted()["ranges"], name, dict(keys), _fitted()["seen"]["combinations"])

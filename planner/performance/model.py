@@ -77,7 +77,7 @@ def capacity_tokens(w, k):
 
 def running(w, k, concurrency):
     """Requests in the batch at once, of those asked for."""
-    return t.running_sequences(concurrency, capacity_tokens(w, k), context(w, w.isl + w.answer_held * w.osl))
+    return t.running_sequences(t.smaller(concurrency, w.most_running), capacity_tokens(w, k), context(w, w.isl + w.answer_held * w.osl))
 
 
 def _middle(w):

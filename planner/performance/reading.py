@@ -298,6 +298,8 @@ def question(row: dict[str, str]) -> Question:
     eight_bits = precision in ("fp8", "fp4") and (engine == "trt" or sent.caches_in_8_bits)
     kv = _kv_precision(row.get("kv_precision", "")) or ("fp8" if eight_bits else "fp16")
     concurrency = max(number(row, "concurrency_or_batch", 1e-3, MOST_CONCURRENCY, load), 1.0)
+    overfull = clients.overfull(row, concurrency)
+    concurrency, most_running = overfull or (concurrency, Question.most_running)
     made = Question(
         architecture=architecture(row),
         gpu=gpu(row["gpu"], row.get("gpu_memory_gb") or "", row.get("gpu_link") or ""),
@@ -320,6 +322,7 @@ def question(row: dict[str, str]) -> Question:
         load_unknown=not row["concurrency_or_batch"] and not burst,
         arrivals_per_s=float(arrivals[1]) if arrivals else None,
         client=sent.name,
+        most_running=most_running,
         admission_steps=clients.steps_between_admissions(row, engine, tp, concurrency),
     )
     check(made)

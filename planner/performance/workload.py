@@ -40,6 +40,11 @@ class Architecture:
         return (self.params - self.active_params) / (1 - self.experts_per_token / self.experts)
 
     @property
+    def attention_params(self) -> float:
+        """Of the projections to queries, keys, values and back: the least that is no expert's and no table's."""
+        return 2.0 * self.layers * self.hidden * self.head_dim * (self.heads + self.kv_heads)
+
+    @property
     def kv_values_per_token(self) -> float:
         """Values that a token leaves in the cache of all layers, were each to look at the whole context."""
         return self.layers * (self.latent or 2 * self.kv_heads * self.head_dim)
@@ -103,6 +108,8 @@ class Question:
     client: str = "closed loop"
     admission_steps: float = 0.0
     """Steps for which the scheduler lets new requests wait."""
+    most_running: float = 1e6
+    """Requests that the server runs at once at most (vLLM's `max-num-seqs`); no limit unless it is known."""
 
 
 _WEIGHT_BYTES = {
@@ -195,6 +202,7 @@ class Work:
     sharing: float
     """Attention replicas among which the experts are spread."""
     admission_steps: float
+    most_running: float
     answer_held: float
     """Of a request's answer, the share of its cache that is taken while it runs, on average: all where it is reserved beforehand."""
     closed: float
@@ -215,7 +223,7 @@ def work(q: Question) -> Work:
     bytes_per_weight = weight_bytes(q.weight_precision)
     table = a.vocab * a.hidden
     expert = a.expert_params
-    dense = max(a.params - expert - 2 * table, 0.05 * a.params)
+    dense = max(a.params - expert - 2 * table, a.attention_params)
     active_experts = expert * a.experts_per_token / a.experts
     dense_bytes_per_weight = 2.0 if a.experts > 1 and q.weight_precision in _KEEPS_16_BIT_ATTENTION else bytes_per_weight
     head_bytes = table * (2.0 if bytes_per_weight < 2 else bytes_per_weight)
@@ -250,6 +258,7 @@ def work(q: Question) -> Work:
         isl=float(q.input_tokens),
         osl=float(q.output_tokens),
         concurrency=_of_a_replica(q.concurrency, q.attention_replicas),
+        most_running=q.most_running,
         replicas=q.replicas * q.attention_replicas,
         sharing=float(q.attention_replicas),
         admission_steps=q.admission_steps,
@@ -313,5 +322,5 @@ def _keys(q: Question) -> dict[str, str]:
         "architecture,era": f"{a.key},{q.era}",
         "architecture,precision": f"{a.key},{precision}",
         "family,precision": f"{gpu.family},{precision}",
-        "group": f"{a.key},{gpu.family},{q.era}",
+        "combination": f"{a.key}|{gpu.family}|{q.engine}",
     }
