@@ -80,7 +80,7 @@ class Run:
                 self.loaded(stage, arm, servers, loads)
                 if then:
                     then(servers)
-        except NotServing as error:
+        except (NotServing, load.TooShort, RuntimeError) as error:
             self.failed(stage, arm, error)
 
     def together(self, stage: str, group: list[Arm], loads: list[Loading]) -> None:
@@ -205,8 +205,7 @@ def best(run: Run) -> None:
     """What the search found, at one user, at a hundred, and at as many as keep 95 % of the answers under the guide's target."""
     arm, fastest = arms.found(run.engine, run.kept)
     run.kept["best"], run.kept["fastest"] = arm.name, fastest.name
-    for each in dict.fromkeys((arm.name, fastest.name)):
-        one = arm if each == arm.name else fastest
+    for one in (arm,) if fastest == arm else (arm, fastest):
         loads = [(1, 3, run.window_s / 2), (arms.USERS, 8, run.window_s)]
         run.measured("rows", one, loads, lambda servers, one=one: most_users(run, one, servers))
 
@@ -275,11 +274,12 @@ def prepare(options: argparse.Namespace) -> Run:
 def _vllm(options: argparse.Namespace) -> Engine:
     if options.programs is None:
         raise SystemExit(f"--programs: the folder with `vllm` and `python3` of an environment with {Vllm.package}")
-    return Vllm(programs=options.programs, work=options.work)
+    return Vllm(programs=options.programs.absolute(), work=options.work.absolute())
 
 
 def _llama_cpp(options: argparse.Namespace) -> Engine:
-    return LlamaCpp(programs=options.programs, work=options.work, sdist=options.sdist, cmake=tuple(options.cmake))
+    programs = options.programs and options.programs.absolute()
+    return LlamaCpp(programs=programs, work=options.work.absolute(), sdist=options.sdist, cmake=tuple(options.cmake))
 
 
 ENGINES: dict[str, Callable[[argparse.Namespace], Engine]] = {"llama_cpp": _llama_cpp, "vllm": _vllm}

@@ -121,9 +121,8 @@ class Vllm:
     most_users: ClassVar[int] = 1024
     together: ClassVar[Options] = MappingProxyType({"--gpu-memory-utilization": "0.2"})
     """It asks for that share of the memory to be free at start; the cache has its own size in all arms but the defaults."""
-    complaint: ClassVar[re.Pattern[str]] = re.compile(
-        r"(?:\(\w+ pid=\d+\) )?(?:ERROR [\d :-]+\[[^]]+\] )?((?:\w+\.)*\w*(?:Error|Exception): .+)"
-    )
+    complaint: ClassVar[re.Pattern[str]] = re.compile(r"(?:\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception): .+)")
+    """The last line of a traceback, whichever process it is of."""
     start_seconds: ClassVar[float] = 400
     """The first of a kind compiles its kernels."""
 
