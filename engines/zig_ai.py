@@ -10,6 +10,7 @@ Not here: the pods around the containers (`infra/kubernetes/`), and whether a se
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -179,6 +180,11 @@ def _told(settings: StackSettings, coordinator: Server, shard: Server) -> tuple[
     given = leaves(settings)
     return (
         *effects(given, {"coordinator": coordinator, "shard": shard}, _EFFECTS),
+        replace(
+            read_back.in_field("engine", "shard", shard, ("image",)),
+            because="its images are not public, so nothing of it was measured: predictions are vLLM's, and no setting's effect has figures",
+            source="engines/measured.py",
+        ),
         read_back.in_file("model.name", "shard", shard, "shard.yaml", ("storage", "weights")),
         *read_back.in_environment(given, "shard.env", "shard", shard),
         *read_back.in_files(given, "shard", shard),

@@ -67,4 +67,9 @@ def test_a_release_that_was_not_measured_says_so():
     said = [one for one in told("vllm", SIZES["vllm"]) if "measured (" in one.because]
     assert said and all(f" in place of {RELEASE} on one " in one.because for one in said)
     assert not [one for one in told("vllm", "Standard_NC24s_v3") if "measured (" in one.because]
-    assert not [one for one in told("zig_ai", "Standard_NC24s_v3") if "measured (" in one.because]
+
+
+def test_of_an_engine_without_measurements_it_is_said_once():
+    said = told("zig_ai", "Standard_NC24s_v3")
+    assert [one.key for one in said if "nothing of it was measured" in one.because] == ["engine"]
+    assert not [one for one in said if "measured (" in one.because]
