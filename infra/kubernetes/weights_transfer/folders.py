@@ -58,9 +58,9 @@ class BlobFolder:
         return made_by_a_fetch(BlobFolder(self._container, folder) for folder in folders if folder != self.folder)
 
     def delete(self):
-        """From then on it is not complete, however far this comes."""
-        self._container.call("DELETE", f"{self.folder}/{MANIFEST}")
-        for name in list(self._names(f"{self.folder}/")):
+        """The manifest last: an end in the middle is gone on with. A fetch that wants the folder again looks at its files too."""
+        names = [name for name in self._names(f"{self.folder}/") if name != f"{self.folder}/{MANIFEST}"]
+        for name in (*names, f"{self.folder}/{MANIFEST}"):
             self._container.call("DELETE", name)
 
     def _names(self, prefix):

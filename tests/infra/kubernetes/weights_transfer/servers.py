@@ -42,6 +42,7 @@ class World:
         self.log: list[str] = []
         self.tokens_seen_by_cdn: list[str] = []
         self.refuse_storage = 0
+        self.refuse_deletes_after: int | None = None
         self.break_after: int | None = None
         """Downloads end in the middle after so many."""
         self.corrupt: str | None = None
@@ -212,6 +213,10 @@ class World:
             return 404, {}, b""
         content = self.blobs[key]
         if method == "DELETE":
+            if self.refuse_deletes_after is not None:
+                self.refuse_deletes_after -= 1
+                if self.refuse_deletes_after < 0:
+                    return 403, {}, b""
             del self.blobs[key]
             return 202, {}, b""
         if headers.get("If-Match", _etag(content)) != _etag(content):
