@@ -168,6 +168,11 @@ class Series:
     """Of a histogram of times, in seconds: 0.001 where it counts milliseconds."""
 
 
+GUIDES_LATENCY = Series(name="zig_ai_inference_duration_seconds")
+GUIDES_REQUESTS = Series(name="zig_ai_inference_requests_total")
+"""The two that the guide queries."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     coordinator: Server

@@ -18,7 +18,21 @@ import yaml
 from engines import read_back
 from engines.common import DATA_DIR, effects, plain, resource_list, shard_fields, variable, weights_folder
 from engines.images import image_reference
-from engines.workload import Cache, ConfigFile, Endpoints, Env, FieldPath, Port, Probe, Role, Series, Server, Told, Workload
+from engines.workload import (
+    GUIDES_LATENCY,
+    GUIDES_REQUESTS,
+    Cache,
+    ConfigFile,
+    Endpoints,
+    Env,
+    FieldPath,
+    Port,
+    Probe,
+    Role,
+    Server,
+    Told,
+    Workload,
+)
 from planner.plan import Plan
 from settings import StackSettings
 from settings.leaves import leaves
@@ -207,9 +221,8 @@ class ZigAi:
             inference_path=INFERENCE_PATH,
             # Little's law: seconds spent on requests, per second, are the requests waiting or being served on average.
             load_query="sum(rate(zig_ai_inference_duration_seconds_sum[1m]))",
-            # The two names that the guide queries.
-            latency=Series(name="zig_ai_inference_duration_seconds"),
-            requests=Series(name="zig_ai_inference_requests_total"),
+            latency=GUIDES_LATENCY,
+            requests=GUIDES_REQUESTS,
             told=_told(settings, coordinator, shard),
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from engines.workload import Workload
+from engines.workload import GUIDES_LATENCY, GUIDES_REQUESTS, Series, Workload
 from infra.kubernetes import names
 from settings.operations import Monitoring, Targets
 from settings.quantities import Duration
@@ -169,11 +169,31 @@ def rules_yaml(targets: Targets, monitoring: Monitoring, workload: Workload) -> 
         # A renamed metric or a blocked port shows as "no data", which looks like peace.
         *(_alert("ZigAiScrapeMissing", f'absent(up{{job="{job}"}} == 1)', "10m", f"nothing answers the scrape job {job}") for job in jobs),
     ]
+    if (latency, requests) != (GUIDES_LATENCY, GUIDES_REQUESTS):
+        recorded |= _by_the_guides_names(latency, requests)
     groups = [
         {"name": "zig-ai-targets", "rules": [{"record": name, "expr": expression} for name, expression in recorded.items()]},
         {"name": "zig-ai-alerts", "rules": alerts},
     ]
     return yaml.safe_dump({"groups": groups}, sort_keys=False, width=140)
+
+
+def _by_the_guides_names(latency: Series, requests: Series) -> dict[str, str]:
+    """The servers' own series under the names that the guide's two commands ask for, times in seconds."""
+    parts = {part: f"{latency.name}_{part}{latency.where}" for part in ("bucket", "sum", "count")}
+    if latency.unit != 1:
+        assert latency.unit == 0.001, "the bounds of buckets are texts, of which only milliseconds are known here"
+        parts["sum"] = f"{latency.unit:g} * {parts['sum']}"
+        for written, bound in _SECONDS_OF_MILLISECONDS:
+            parts["bucket"] = f'label_replace({parts["bucket"]}, "le", "{bound}", "le", "{written}")'
+    recorded = {f"{GUIDES_LATENCY.name}_{part}": expression for part, expression in parts.items()}
+    return recorded | {GUIDES_REQUESTS.name: f"{requests.name}{requests.where}"}
+
+
+_SECONDS_OF_MILLISECONDS = (
+    (r"0\\.(\\d+)", "0.000$1"), (r"(\\d)", "0.00$1"), (r"(\\d\\d)", "0.0$1"), (r"(\\d{3})", "0.$1"), (r"(\\d+)(\\d{3})", "$1.$2"),
+)  # fmt: skip
+"""A bucket's bound as a PromQL regular expression, and the same in seconds; what one has changed has a point, which no later one takes."""
 
 
 def _alert(name: str, expression: str, lasting: str, summary: str) -> dict[str, Any]:

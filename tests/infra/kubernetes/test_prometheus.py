@@ -207,6 +207,42 @@ def test_a_proxys_milliseconds_are_compared_with_seconds_and_its_own_listener_is
     assert is_silent(of_proxy(30000, listener="metrics"))
 
 
+def test_the_guides_queries_answer_for_servers_with_other_names(promtool, deploy, tmp_path):
+    """Its two commands, on the proxy's series: sixty requests a minute, each bound of Envoy's in seconds."""
+    dev = deploy(settings_of("dev"))
+    (tmp_path / "rules.yml").write_text(prometheus_config.rules_yaml(Targets(), dev.settings.monitoring, dev.workload))
+    proxys = 'envoy_http_conn_manager_prefix="coordinator"'
+    bounds = ("0.5", "5", "25", "250", "2500", "30000", "+Inf")
+    series = {f'{ENVOY}{{{proxys},le="{le}"}}': "0+60x60" if le == "+Inf" or float(le) >= 2500 else "0+0x60" for le in bounds}
+    series[f"envoy_http_downstream_rq_completed{{{proxys}}}"] = "0+60x60"
+    seconds = {"0.0005": 0, "0.005": 0, "0.025": 0, "0.250": 0, "2.500": 1, "30.000": 1, "+Inf": 1}
+    p95 = 0.25 + 0.95 * (2.5 - 0.25)
+    asked = [
+        ("rate(zig_ai_inference_requests_total[5m])", [({}, 1)]),
+        ("histogram_quantile(0.95, rate(zig_ai_inference_duration_seconds_bucket[5m]))", [({}, p95)]),
+        ("rate(zig_ai_inference_duration_seconds_bucket[5m])", [({"le": le}, value) for le, value in seconds.items()]),
+    ]
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": query,
+                "eval_time": "40m",
+                "exp_samples": [{"labels": labelled(proxys, labels), "value": value} for labels, value in samples],
+            }
+            for query, samples in asked
+        ],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]}))
+    result = promtool("test", "rules", str(tmp_path / "test.yml"))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def labelled(fixed, labels):
+    return "{" + ",".join([fixed, *(f'{name}="{value}"' for name, value in labels.items())]) + "}"
+
+
 def silence(promtool, tmp_path, targets, deployed, alert):
     (tmp_path / "rules.yml").write_text(prometheus_config.rules_yaml(targets, deployed.settings.monitoring, deployed.workload))
 
