@@ -132,6 +132,7 @@ def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on
         timeout_covers_answers=True,
         most_sequences=None,
         performs_like="vllm",
+        busy_measured=release == RELEASE,
         without=(*(_cited(one, release) for one in _WITHOUT), *more),
     )
 

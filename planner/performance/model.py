@@ -50,13 +50,15 @@ def decode_step_s(w, k, sequences, position):
 def busy_shares(w, k, sequences, position):
     """Shares of such a step in which some kernel runs, as a GPU's own counter of utilisation has it: likely, at least, at most.
 
-    Idle is the GPU while the host chooses tokens: most of that time. At least: all of it, and in half of what the fit calls overhead of a
-    step and a sequence; the rest is small kernels. At most: in half of it. All-reduces count as work, as their kernels wait.
+    Idle is the GPU while the host chooses tokens, and in some of what the fit calls overhead of a step and a sequence: most of that is small
+    kernels. At least: in all of the choosing and half of the overhead. At most: in half of the choosing. All-reduces count as work, as
+    their kernels wait.
     """
     step = decode_step_s(w, k, sequences, position)
     chooses = t.choice_s(sequences + 1, w.vocab, w.choice_s_per_word)
     overhead = k.step_s + k.sequence_s * t.microbatch(sequences, w.pp)
-    return tuple(t.busy_share(step, idle) for idle in (t.CHOICE_IDLE * chooses, chooses + 0.5 * overhead, 0.5 * chooses))
+    likely = t.CHOICE_IDLE * chooses + t.OVERHEAD_IDLE * overhead
+    return tuple(t.busy_share(step, idle) for idle in (likely, chooses + 0.5 * overhead, 0.5 * chooses))
 
 
 def prefill_s(w, k, tokens, length):

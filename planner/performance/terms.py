@@ -102,9 +102,10 @@ def choice_s(sequences, words, per_word_s):
     return (sequences - 1) * words * per_word_s
 
 
-CHOICE_IDLE = 0.8
-"""Share of that choosing in which no kernel runs: with it the counters of 37 runs of one server are met within 3.6 points at the median
-(same file, all entries with `utilisation` but those of several servers)."""
+CHOICE_IDLE, OVERHEAD_IDLE = 0.7, 0.2
+"""Shares of that choosing, and of what the fit calls overhead of a step and a sequence, in which no kernel runs: with them the counters of
+37 runs of one llama-server and 31 of one vLLM on an H100 are met within 3.7 and 4.6 points at the median (bench/results/gpu_*.json, all
+entries with `utilisation` but several servers at once, and vLLM without CUDA graphs, flash attention or asynchronous scheduling)."""
 
 
 def busy_share(step_s, idle_s):

@@ -11,7 +11,7 @@ from planner.choices.measured import Unreadable, compare
 from planner.performance import asking
 from settings import files
 
-MEASURED = files.ROOT / "bench" / "results" / "gpu_nvidia_h100_80gb_hbm3_llama_cpp.json"
+RESULTS = files.ROOT / "bench" / "results"
 PUBLISHED = {
     "model": "llama-3-70b", "gpu": "H100-80GB-SXM", "gpus": 4, "precision": "fp8", "engine": "vllm", "isl": 1000, "osl": 1000,
     "concurrency": 16, "ttft_ms": 121, "tpot_ms": 13.19,
@@ -51,18 +51,19 @@ def test_rates_and_latency_follow_from_the_times(written):
     assert list(found) == list(measured.QUANTITIES)
 
 
-def test_how_busy_a_gpu_is_was_measured():
-    """Of one llama-server on an H100, with 1 to 100 users; eight that share it keep it busy all the time, which is not modelled."""
-    rows = json.loads(MEASURED.read_text())["rows"]
+@pytest.mark.parametrize(("engine", "least"), [("llama_cpp", 0.4), ("vllm", 0.8)])
+def test_how_busy_a_gpu_is_was_measured(engine, least):
+    """With 1 to some hundred users. Not modelled: servers that share the GPU, and vLLM untuned, without CUDA graphs."""
+    path = RESULTS / f"gpu_nvidia_h100_80gb_hbm3_{engine}.json"
     shares = [
         pair
-        for row, one in zip(rows, compare(MEASURED), strict=True)
+        for row, one in zip(json.loads(path.read_text())["rows"], compare(path), strict=True)
         for pair in one.pairs
-        if pair.quantity == "utilisation" and "servers" not in row["arm"]
+        if pair.quantity == "utilisation" and "servers" not in row["arm"] and (engine, row["arm"]) != ("vllm", "untuned")
     ]
-    assert len(shares) >= 9 and min(pair.measured for pair in shares) < 0.4 < 0.9 < max(pair.measured for pair in shares)
-    assert statistics.median(pair.error_percent for pair in shares) < 10
-    assert all(pair.inside for pair in shares)
+    assert len(shares) >= 9 and min(pair.measured for pair in shares) < least < 0.9 < max(pair.measured for pair in shares)
+    assert statistics.median(pair.error_percent for pair in shares) < 8
+    assert all(pair.estimated.low - 0.02 <= pair.measured <= pair.estimated.high for pair in shares)
 
 
 def test_gpus_that_take_turns_are_idle_in_between(written):
