@@ -1,7 +1,7 @@
 """What single settings changed on a GPU: the ablations of `bench/gpu/measure.py`, read from the files that it wrote.
 
 An arm is the guide's tuning with one setting changed, named `setting: value`; two arms changed nothing. There is none of zig_ai, whose
-images are not public: nothing is told of it here, and it is predicted from vLLM's measurements (`planner/engine_traits.py`).
+images are not public: nothing is told of it here, and it is predicted from vLLM's measurements (`planner/engine_traits/`).
 """
 
 from __future__ import annotations
