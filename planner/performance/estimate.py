@@ -107,17 +107,35 @@ def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
     tpot = _range(q, "tpot", w, moved.get("tpot", k))
     if tpot is not None:
         tpot = Range(value=max(tpot.value, floor), low=max(tpot.low, floor), high=max(tpot.high, floor))
+    first = _range(q, "ttft", w, moved.get("ttft", k))
     rate = _range(q, "rate", w, moved.get("rate", k))
+    if first and tpot and _rate_follows(q) and "rate" not in moved:
+        rate = _by_littles_law(q, first, tpot)
     if rate is not None and q.kind == "concurrency":
         most = ceiling_tok_s(loaded, floor)
         rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))
     return Answer(
-        ttft_s=_range(q, "ttft", w, moved.get("ttft", k)),
+        ttft_s=first,
         tpot_s=tpot,
         output_tok_s=rate,
         floor_tpot_s=floor,
         extrapolated=extrapolates(q, w),
     )
+
+
+def _rate_follows(q: Question) -> bool:
+    """Whether the two times say the rate too: of closed loops with stated lengths nobody but LMDeploy published one of its own."""
+    return q.kind == "concurrency" and q.arrivals_per_s is None and q.engine != "lmdeploy"
+
+
+def _by_littles_law(q: Question, first: Range, each: Range) -> Range:
+    """Output tokens a second of a closed loop: requests in flight over the time that one takes."""
+
+    def rate(bound: str) -> float:
+        seconds = getattr(first, bound) + (q.output_tokens - 1) * getattr(each, bound)
+        return q.replicas * q.concurrency * q.output_tokens / seconds
+
+    return Range(value=rate("value"), low=rate("high"), high=rate("low"))
 
 
 def _closed(q: Question) -> Question:
