@@ -13,25 +13,12 @@ from engines import measured, proxied_told, read_back
 from engines.common import effects, nowhere, switches
 from engines.workload import Role, Server, Told, Workload
 from planner.engine_traits import traits
-from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA
+from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA, cited
 from planner.plan import Plan
 from settings import StackSettings
 from settings.leaves import leaves
 
 _ENGINE = "vllm"
-_IN_THE_OLDER = {
-    "docs/configuration/optimization.md": "docs/source/performance/optimization.md",
-    "docs/features/quantization": "docs/source/features/quantization",
-    "vllm/config/model.py": "vllm/config.py",
-    "vllm/config/cache.py": "vllm/config.py",
-    "vllm/v1/executor/multiproc_executor.py": "vllm/executor/multiproc_worker_utils.py",
-}
-"""Where the older release has what the newer one has elsewhere."""
-
-
-def _source(release: str, path: str) -> str:
-    return f"vllm-project/vllm v{release} {_IN_THE_OLDER.get(path, path) if release == RELEASE_ON_VOLTA else path}"
-
 
 _FLAGS: tuple[tuple[str, str], ...] = (
     ("model.name", "--served-model-name"),
@@ -113,9 +100,9 @@ def told(workload: Workload, plan: Plan) -> tuple[Told, ...]:
         *proxied_told.told(given, workload.coordinator, shard),
         # The older release was not measured.
         *(rows if release == RELEASE_ON_VOLTA else measured.added(_ENGINE, rows, release)),
-        *(nowhere(_ENGINE, key, given[key], because, _source(release, path)) for key, because, path in _NO_FLAG if key in given),
+        *(nowhere(_ENGINE, key, given[key], because, cited(release, path)) for key, because, path in _NO_FLAG if key in given),
         *(
-            nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, _source(release, "vllm/distributed/utils.py"))
+            nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, cited(release, "vllm/distributed/utils.py"))
             for key in given
             if key.startswith("sharding.affinityRules")
         ),
@@ -150,7 +137,7 @@ def _translated(settings: StackSettings, shard: Server, release: str) -> Iterato
     method = read_back.in_args("", "shard", shard, flag).holds
     checkpoint = f"{flag} {method}" if sixteen_bits else f"{flag} {method}: the checkpoint, which should be {quantization.precision}"
     why = "quantised weights have the precision of the checkpoint; one of another method is an error at start"
-    documentation = _source(release, "docs/features/quantization")
+    documentation = cited(release, "docs/features/quantization")
     for name in ("enabled", "precision"):
         yield _by(shard, f"model.quantization.{name}", flag, why, documentation, checkpoint)
     yield _by(
@@ -158,14 +145,14 @@ def _translated(settings: StackSettings, shard: Server, release: str) -> Iterato
         "shard.config.enableMixedPrecision",
         "--dtype",
         "what is not quantised is computed in 16 bits, and summed up in 32 in the kernels; there is no switch",
-        _source(release, "vllm/config/model.py"),
+        cited(release, "vllm/config/model.py"),
     )
     growth = "weights and cache are allocated at start, whatever is asked"
     yield _by(
-        shard, "shard.config.allowGpuMemoryGrowth", "--gpu-memory-utilization", growth, _source(release, "vllm/config/cache.py"), "false"
+        shard, "shard.config.allowGpuMemoryGrowth", "--gpu-memory-utilization", growth, cited(release, "vllm/config/cache.py"), "false"
     )
     continuous = "continuous batching takes requests of any length in at each token, up to --max-num-seqs of them"
-    optimization = _source(release, "docs/configuration/optimization.md")
+    optimization = cited(release, "docs/configuration/optimization.md")
     yield _by(
         shard, "coordinator.config.dynamicBatching.enabled", "--max-num-seqs", continuous, optimization, str(batching.enabled).lower()
     )
@@ -175,7 +162,7 @@ def _translated(settings: StackSettings, shard: Server, release: str) -> Iterato
         outcome="translated",
         given=f"OMP_NUM_THREADS={read_back.in_variable('', 'shard', shard, 'OMP_NUM_THREADS').holds} in each GPU's process",
         because="each GPU of a pod has a process, and the threads are shared out among them",
-        source=_source(release, "vllm/v1/executor/multiproc_executor.py"),
+        source=cited(release, "vllm/v1/executor/multiproc_executor.py"),
     )
     yield replace(
         read_back.in_field("shard.config.threadPinning", "shard", shard, ("limits", "cpu")),
@@ -206,7 +193,7 @@ def _stages(workload: Workload, given: Mapping[str, str], release: str) -> Itera
                 outcome="translated",
                 given=said.holds or "",
                 because="vLLM takes the layers of each stage; by itself it would give what does not divide to others than the plan does",
-                source=_source(release, "vllm/distributed/utils.py"),
+                source=cited(release, "vllm/distributed/utils.py"),
             )
     if any(one.name == "VLLM_ENGINE_READY_TIMEOUT_S" for one in workload.shard.env):
         yield read_back.in_variable("rollout.modelLoadTimeout", "shard", workload.shard, "VLLM_ENGINE_READY_TIMEOUT_S")
@@ -214,18 +201,18 @@ def _stages(workload: Workload, given: Mapping[str, str], release: str) -> Itera
 
 def _of_volta(shard: Server) -> Iterator[Told]:
     blocks = "the plan counts weights, buffers and cache, and the server is given so many blocks of 16 tokens"
-    where = _source(RELEASE_ON_VOLTA, "vllm/config/cache.py")
+    where = cited(RELEASE_ON_VOLTA, "vllm/config/cache.py")
     yield _by(shard, "model.kvCache.maxCacheSize", "--num-gpu-blocks-override", blocks, where)
     kernels = "XFormers' kernels, fused too, and vLLM's own for the cache: FlashAttention 2 has none for this GPU"
     for key in ("flashAttention", "fusedAttention"):
         said = read_back.in_variable(f"model.attention.{key}", "shard", shard, "VLLM_ATTENTION_BACKEND")
-        source = _source(RELEASE_ON_VOLTA, "vllm/platforms/cuda.py")
+        source = cited(RELEASE_ON_VOLTA, "vllm/platforms/cuda.py")
         yield replace(said, outcome="translated", given="XFORMERS", because=kernels, source=source)
 
 
 def _of_others(settings: StackSettings, shard: Server) -> Iterator[Told]:
     counted = "the plan counts weights, buffers and cache, and each GPU is given so many bytes of cache"
-    where = _source(RELEASE, "vllm/config/cache.py")
+    where = cited(RELEASE, "vllm/config/cache.py")
     yield _by(shard, "model.kvCache.maxCacheSize", "--kv-cache-memory-bytes", counted, where)
     yield read_back.in_args("shard.config.memoryMapping", "shard", shard, "--safetensors-load-strategy")
     yield from _attention(settings, shard)
@@ -234,14 +221,14 @@ def _of_others(settings: StackSettings, shard: Server) -> Iterator[Told]:
         yield _by(shard, "caching.l1Cache.enabled", "--kv-offloading-backend", kept, where)
         yield read_back.in_args("caching.l1Cache.size", "shard", shard, "--kv-offloading-size")
         age = "nothing is dropped for its age, but when room is needed: the least recently used first"
-        source = _source(RELEASE, "vllm/v1/kv_offload/lru_manager.py")
+        source = cited(RELEASE, "vllm/v1/kv_offload/lru_manager.py")
         yield nowhere(_ENGINE, "caching.l1Cache.ttl", str(settings.caching.l1_cache.ttl), age, source)
     else:
         yield nowhere(_ENGINE, "caching.l1Cache.enabled", "false", "nothing is kept on the host", where)
 
 
 def _attention(settings: StackSettings, shard: Server) -> Iterator[Told]:
-    asked, table = settings.model.attention, _source(RELEASE, "docs/design/attention_backends.md")
+    asked, table = settings.model.attention, cited(RELEASE, "docs/design/attention_backends.md")
     keys = ("model.attention.flashAttention", "model.attention.fusedAttention")
     if "--attention-backend" not in shard.args:
         because = "models with one latent vector for all heads have kernels of their own, of which vLLM takes the best for the GPU"
@@ -266,8 +253,8 @@ def _environment(given: Mapping[str, str], role: Role, server: Server, leader: S
         elif name == "CUDA_ENABLE_GRAPHS":
             how = "--enforce-eager" if eager else "CUDA graphs, which are the default"
             because = "vLLM has a flag for it and reads no variable"
-            yield replace(said, outcome="translated", given=how, because=because, source=_source(release, "vllm/config/model.py"))
+            yield replace(said, outcome="translated", given=how, because=because, source=cited(release, "vllm/config/model.py"))
         elif name in _NOT_READ:
-            yield replace(said, outcome="not supported", because=_NOT_READ[name], source=_source(release, "vllm/envs.py"))
+            yield replace(said, outcome="not supported", because=_NOT_READ[name], source=cited(release, "vllm/envs.py"))
         else:
             yield said

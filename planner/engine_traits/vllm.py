@@ -11,13 +11,24 @@ RELEASE_ON_VOLTA = "0.8.5.post1"
 have no code for compute capability 7.0 (pytorch/pytorch#147607, vllm-project/vllm#19185)."""
 
 _IN_THE_OLDER = {
+    "docs/configuration/optimization.md": "docs/source/performance/optimization.md",
+    "docs/features/quantization": "docs/source/features/quantization",
+    "docs/usage/metrics.md": "docs/source/serving/metrics.md",
     "vllm/config/cache.py": "vllm/config.py",
     "vllm/config/model.py": "vllm/config.py",
     "vllm/v1/core/block_pool.py": "vllm/core/evictor.py",
+    "vllm/v1/executor/multiproc_executor.py": "vllm/executor/multiproc_worker_utils.py",
     "vllm/v1/worker/gpu_worker.py": "vllm/worker/cache_engine.py",
-    "docs/usage/metrics.md": "docs/source/serving/metrics.md",
 }
 """Where the older release has what the newer one has elsewhere."""
+
+
+def cited(release: str, path: str) -> str:
+    """A source in that release. `path`: in the newer one; after a comma, what of it."""
+    file, comma, part = path.partition(",")
+    there = _IN_THE_OLDER.get(file, file) if release == RELEASE_ON_VOLTA else file
+    return f"vllm-project/vllm v{release} {there}{comma}{part}"
+
 
 _WITHOUT = (
     Without(
@@ -106,13 +117,6 @@ _ON_VOLTA_WITHOUT = (
 )
 
 
-def _cited(one: Without, release: str) -> Without:
-    """With its source in that release."""
-    file, comma, part = one.source.partition(",")
-    there = _IN_THE_OLDER.get(file, file) if release == RELEASE_ON_VOLTA else file
-    return replace(one, source=f"vllm-project/vllm v{release} {there}{comma}{part}")
-
-
 def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on_host: bool) -> EngineTraits:
     return EngineTraits(
         whole_pipeline_in_a_pod=False,
@@ -133,7 +137,7 @@ def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on
         most_sequences=None,
         performs_like="vllm",
         busy_measured=release == RELEASE,
-        without=(*(_cited(one, release) for one in _WITHOUT), *more),
+        without=(*(replace(one, source=cited(release, one.source)) for one in _WITHOUT), *more),
     )
 
 
