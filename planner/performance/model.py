@@ -51,8 +51,8 @@ def busy_shares(w, k, sequences, position):
     """Shares of such a step in which some kernel runs, as a GPU's own counter of utilisation has it: likely, at least, at most.
 
     Idle is the GPU while the host chooses tokens, and in some of what the fit calls overhead of a step and a sequence: most of that is
-    small kernels. At least: in all of the choosing and half of the overhead. At most: in half of the choosing. All-reduces count as work, as
-    their kernels wait.
+    small kernels. At least: in all of the choosing and half of the overhead. At most: in half of the choosing. All-reduces count as work,
+    as their kernels wait.
     """
     step = decode_step_s(w, k, sequences, position)
     chooses = t.choice_s(sequences + 1, w.vocab, w.choice_s_per_word)

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.infra.kubernetes.weights_transfer.conftest import GGUF, HUB_MODEL, ONE_FILE, fails, succeeds
+from tests.infra.kubernetes.weights_transfer.conftest import GGUF, HUB_MODEL, MIB, ONE_FILE, fails, succeeds
 from tests.infra.kubernetes.weights_transfer.servers import SHARED_ACCESS
 
 
@@ -99,8 +99,8 @@ def test_an_answer_that_makes_no_sense_is_one_line_too(stand):
 
 
 def test_a_server_that_ignores_ranges_is_noticed(stand):
-    """Each block would be the whole file."""
-    stand.world.ignore_ranges = True
+    """Each block would be the whole file. Here all blocks are as large, as any of them may be the first to come."""
+    stand.world.ignore_ranges, stand.world.files["llama.Q8_0.gguf"] = True, GGUF[: 2 * MIB]
     fails(stand.run(SOURCE=ONE_FILE), "the source sent", "where 1048576 were asked for")
     assert stand.manifest is None
 
