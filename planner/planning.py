@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from planner import catalogue, drivers, gpu_memory, mig
@@ -76,6 +76,16 @@ def _known(settings: StackSettings) -> _Known:
     if problems or shape is None or hardware is None:
         raise SettingsError(problems)
     return _Known(size=hardware[0], gpu=hardware[1], shape=shape, redis_sku=sku)
+
+
+def unknown_names(settings: StackSettings, unusable: Collection[str]) -> tuple[Problem, ...]:
+    """Models and sizes that the catalogue does not know, for a listing of other problems; `unusable` sections could not be read."""
+    problems: list[Problem] = []
+    if "model" not in unusable:
+        _shape(settings, problems)
+    if not {"gpuPool", "azure", "engine"} & set(unusable):
+        _hardware(settings, problems)
+    return tuple(problems)
 
 
 def shape_of(settings: StackSettings) -> ModelShape:

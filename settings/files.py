@@ -25,6 +25,9 @@ class Checked:
     problems: tuple[Problem, ...]
     encrypted: tuple[str, ...] = ()
     """Settings that hold a Pulumi secret, as the user types them."""
+    readable: StackSettings
+    unusable: frozenset[str]
+    """As of `settings.loading.Result`."""
 
     def require(self) -> StackSettings:
         """The settings. Raises SettingsError with the problems, or with the secrets that only the engine can read."""
@@ -47,4 +50,11 @@ def from_file(path: Path, stack: str) -> Checked:
     file = open_stack_file(path, PROJECT)
     result = check(file.sections, stack=stack.rsplit("/", 1)[-1])
     problems = (*file.problems, *result.problems)
-    return Checked(file=file, settings=None if problems else result.settings, problems=problems, encrypted=result.encrypted)
+    return Checked(
+        file=file,
+        settings=None if problems else result.settings,
+        problems=problems,
+        encrypted=result.encrypted,
+        readable=result.readable,
+        unusable=result.unusable,
+    )

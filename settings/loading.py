@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,6 +29,10 @@ class Result:
     problems: tuple[Problem, ...]
     encrypted: tuple[str, ...] = ()
     """Keys that hold a value which only the engine can decrypt; their sections are checked as far as they can be read."""
+    readable: StackSettings = field(default_factory=StackSettings)
+    """The sections that are right by themselves, and defaults for the others."""
+    unusable: frozenset[str] = frozenset()
+    """Names of the others."""
 
 
 def load(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collection[str] = ()) -> StackSettings:
@@ -47,7 +51,7 @@ def load(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collect
 def check(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collection[str] = ()) -> Result:
     """As `load`, with the problems beside the settings, and for files too, in which secrets are still encrypted."""
     if problem := _too_large(raw):
-        return Result(settings=None, problems=(problem,))
+        return Result(settings=None, problems=(problem,), unusable=frozenset(raw))
     problems: list[Problem] = []
     document = {}
     for name, text in raw.items():
@@ -67,6 +71,8 @@ def check(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collec
         settings=None if problems or ciphertexts else settings,
         problems=tuple(_hide(problem) if _section(problem) in encrypted else problem for problem in problems),
         encrypted=tuple(map(key_text, ciphertexts)),
+        readable=settings,
+        unusable=frozenset(unusable),
     )
 
 

@@ -74,10 +74,10 @@ def _check(path: Path, stack: str, *, as_json: bool) -> int:
 
 def _planned(checked: files.Checked) -> tuple[Problem, ...]:
     """What the planner finds in settings that are right by themselves: unknown sizes and models, shards that fit no node."""
-    if checked.settings is None:
-        return ()
-    from planner import plan
+    from planner.planning import plan, unknown_names
 
+    if checked.settings is None:
+        return unknown_names(checked.readable, checked.unusable)
     try:
         plan(checked.settings)
     except SettingsError as error:

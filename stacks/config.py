@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from planner.planning import unknown_names
 from settings import SettingsError, StackSettings
 from settings.loading import check
 from settings.stack_file import stray
@@ -21,7 +22,7 @@ def from_program() -> StackSettings:
     strays = tuple(problem for key in engine.CONFIG.get() if (problem := stray(key, pulumi.get_project())))
     result = check(ours, stack=pulumi.get_stack(), encrypted=encrypted)
     if strays or result.settings is None:
-        raise SettingsError((*strays, *result.problems))
+        raise SettingsError((*strays, *result.problems, *unknown_names(result.readable, result.unusable)))
     return result.settings
 
 

@@ -133,3 +133,10 @@ def test_runs_as_a_module(tmp_path):
     assert ran.returncode == 1
     assert ran.stderr.startswith("Pulumi.prod.yaml: 1 problem\n\nPulumi.prod.yaml:2: exposure: null\n")
     assert "Traceback" not in ran.stderr
+
+
+def test_names_that_the_catalogue_does_not_know_are_in_the_same_listing(tmp_path, capsys):
+    file = write(tmp_path, "config:\n  zig-ai-aks:shard: {config: {ioThreds: 1}}\n  zig-ai-aks:gpuPool: {vmSize: Standard_NC24s}\n")
+    assert main(["check", "--file", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert "2 problems" in said and "did you mean ioThreads?" in said and "did you mean Standard_NC24s_v3?" in said

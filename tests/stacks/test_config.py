@@ -34,6 +34,17 @@ def test_finds_sections_of_a_project_that_is_misspelt(engine):
         config.from_program()
 
 
+def test_names_that_the_catalogue_does_not_know_are_in_the_same_listing(engine):
+    """Not of a section that cannot be read: its defaults are nobody's."""
+    engine(
+        {"zig-ai-aks:shard": '{"config": {"ioThreds": 1}}', "zig-ai-aks:model": '{"name": "gpt-9"}', "zig-ai-aks:gpuPool": '{"vmSize": 1}'}
+    )
+    with pytest.raises(SettingsError) as raised:
+        config.from_program()
+    assert {problem.key for problem in raised.value.problems} == {"shard.config.ioThreds", "model.name", "gpuPool.vmSize"}
+    assert "text" in str(raised.value) and "not in the catalogue" in str(raised.value)
+
+
 def test_checks_names_with_the_stacks_name(engine):
     engine({"zig-ai-aks:azure": '{"namePrefix": "a-very-long-name-of-ours"}'})
     with pytest.raises(SettingsError, match="with the stack's name, test, it makes"):
