@@ -102,6 +102,7 @@ def keep(environment):
     # The first process of a container does not end by a signal that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     place = NodeFolder(environment["NODE_DISK"], environment["FOLDER"])
+    place.clear()
     if place.manifest() is not None:
         say(f"complete already: {place}; nothing to do")
         place.renew()

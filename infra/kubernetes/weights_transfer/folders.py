@@ -154,11 +154,13 @@ class NodeFolder:
         self.path.rename(self._draft)
         shutil.rmtree(self._draft)
 
-    def has_room(self, files):
-        # Nobody reads what is left of a copy that was interrupted, and this agent makes no other one.
+    def clear(self):
+        """Of the disk, what is left of other copies, or of their deletion, that were interrupted: nobody reads it."""
         for draft in self._disk.glob(".*.part"):
             if draft != self._draft:
                 shutil.rmtree(draft)
+
+    def has_room(self, files):
         self._draft.mkdir(parents=True, exist_ok=True)
         there = self.sizes()
         needed, free = sum(file.size - there.get(file.path, 0) for file in files), shutil.disk_usage(self._draft).free

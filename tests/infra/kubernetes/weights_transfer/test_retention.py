@@ -125,14 +125,18 @@ def test_a_nodes_copies_go_by_the_same_rule(two):
     assert "stays for 14.0 days" in succeeds(two.run("keep"))
     running = two.start("keep", STAY="true", RETENTION_SECONDS="1")
     until = time.monotonic() + 60
-    while OLD in on_disk(two) and time.monotonic() < until:
+    while on_disk(two) != {NEW, "lost+found"} and time.monotonic() < until:
         time.sleep(0.05)
     running.kill()
     running.communicate()
     assert on_disk(two) == {NEW, "lost+found"}
 
 
-def test_a_copy_that_was_interrupted_makes_room_for_another(two):
+@pytest.mark.parametrize("has_its_own", [False, True])
+def test_what_is_left_of_another_copy_goes(two, has_its_own):
+    """Of one that was interrupted, or whose deletion was."""
+    if has_its_own:
+        succeeds(two.run("keep"))
     draft = two.disk / f".{OLD}.part"
     draft.mkdir()
     (draft / "config.json").write_bytes(b"half")
