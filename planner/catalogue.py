@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ class Gpu:
     """What programs get of it in all: less than the size in its name, as error correction and the driver keep some."""
     bandwidth_gb_s: float
     """Of its own memory, 10^9 bytes a second, by the data sheet."""
-    dense_tflops: dict[str, float]
+    dense_tflops: dict[str, float] = field(hash=False)
     """Tensor-core peak without sparsity by precision (fp16, bf16, fp8, int8): those a source states, so fewer than it supports."""
     compute_capability: str | None
     """CUDA's; None on AMD."""

@@ -32,23 +32,17 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
     stages = settings.sharding.shards_count * split
     # Those between the ends differ in nothing but a layer more in the first of them.
     ends = [layers.stage(shape.layers, stages, index) for index in sorted({0, min(1, stages - 1), stages - 1})]
-    fits = [
-        memory.fit(
-            gpu,
-            shape,
-            first_layer=stage.first_layer,
-            last_layer=stage.last_layer,
-            weight_precision=weight_precision,
-            kv_precision=kv_precision,
-            memory_fraction=settings.shard.config.gpu_memory_fraction,
-            workspace_gib=compiled.max_workspace_size.gib if compiled.enabled else 0.0,
-            batch_tokens=batch_tokens(settings, gpu, shape),
-            kv_asked_gib=model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
-            gpus=gpus_of_shard(settings) if split == 1 else 1,
-            batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
-        )
-        for stage in ends
-    ]
+    alike = {
+        "weight_precision": weight_precision,
+        "kv_precision": kv_precision,
+        "memory_fraction": settings.shard.config.gpu_memory_fraction,
+        "workspace_gib": compiled.max_workspace_size.gib if compiled.enabled else 0.0,
+        "batch_tokens": batch_tokens(settings, gpu, shape),
+        "kv_asked_gib": model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
+        "gpus": gpus_of_shard(settings) if split == 1 else 1,
+        "batch_sequences": settings.coordinator.config.dynamic_batching.max_batch_size,
+    }
+    fits = [memory.fit(gpu, shape, first_layer=stage.first_layer, last_layer=stage.last_layer, **alike) for stage in ends]
     # A token is in the cache of every stage, so the one that holds fewest decides.
     return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
 

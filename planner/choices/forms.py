@@ -11,6 +11,8 @@ from planner.choices.choice import BITS
 from planner.engine_traits import traits
 from planner.plan import GpuSize
 from settings import StackSettings
+from settings.model import Model
+from settings.shard import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,29 +39,51 @@ def forms(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator
                 yield Form(precision=precision, gpus=gpus, stages=count)
 
 
-def formed(settings: StackSettings, shape: ModelShape, form: Form) -> StackSettings:
-    """The stack in this form; not validated anew, as a search makes thousands."""
-    quantization, resources, sharding = settings.model.quantization, settings.shard.resources, settings.sharding
-    enabled = quantization.enabled or form.precision != "fp16"
-    quantization = quantization.model_copy(update={"enabled": enabled, "precision": form.precision})
-    gpus = {
-        side: limits.model_copy(update={"nvidia_gpu": form.gpus})
-        for side, limits in (("requests", resources.requests), ("limits", resources.limits))
-        if side == "limits" or limits.nvidia_gpu is not None
-    }
-    layers = None if sharding.layers_per_shard is None else shape.layers // form.stages
-    return settings.model_copy(
-        update={
-            "model": settings.model.model_copy(update={"quantization": quantization}),
-            "shard": settings.shard.model_copy(update={"resources": resources.model_copy(update=gpus)}),
-            "sharding": sharding.model_copy(update={"shards_count": form.stages, "layers_per_shard": layers}),
+class Stack:
+    """A stack in one form after another; not validated anew, as a search makes hundreds, and forms share most of their sections."""
+
+    def __init__(self, settings: StackSettings, shape: ModelShape) -> None:
+        self._settings, self._shape = settings, shape
+        self._models: dict[str, Model] = {}
+        self._shards: dict[int, Shard] = {}
+
+    def formed(self, form: Form) -> StackSettings:
+        if form.precision not in self._models:
+            self._models[form.precision] = self._model(form.precision)
+        if form.gpus not in self._shards:
+            self._shards[form.gpus] = self._shard(form.gpus)
+        sharding = self._settings.sharding
+        layers = None if sharding.layers_per_shard is None else self._shape.layers // form.stages
+        return self._settings.model_copy(
+            update={
+                "model": self._models[form.precision],
+                "shard": self._shards[form.gpus],
+                "sharding": sharding.model_copy(update={"shards_count": form.stages, "layers_per_shard": layers}),
+            }
+        )
+
+    def _model(self, precision: str) -> Model:
+        quantization = self._settings.model.quantization
+        enabled = quantization.enabled or precision != "fp16"
+        changed = quantization.model_copy(update={"enabled": enabled, "precision": precision})
+        return self._settings.model.model_copy(update={"quantization": changed})
+
+    def _shard(self, gpus: int) -> Shard:
+        resources = self._settings.shard.resources
+        changed = {
+            side: limits.model_copy(update={"nvidia_gpu": gpus})
+            for side, limits in (("requests", resources.requests), ("limits", resources.limits))
+            if side == "limits" or limits.nvidia_gpu is not None
         }
-    )
+        return self._settings.shard.model_copy(update={"resources": resources.model_copy(update=changed)})
 
 
 def with_batch(settings: StackSettings, size: int) -> StackSettings:
     """With so many requests at once in a pipeline, and a compiled model that takes them."""
     coordinator, compilation = settings.coordinator, settings.model.compilation
+    asked = coordinator.config.dynamic_batching
+    if asked.enabled and asked.max_batch_size == size <= compilation.tensorrt.max_batch_size:
+        return settings
     batching = coordinator.config.dynamic_batching.model_copy(update={"enabled": True, "max_batch_size": size})
     config = coordinator.config.model_copy(update={"dynamic_batching": batching})
     tensorrt = compilation.tensorrt.model_copy(update={"max_batch_size": max(size, compilation.tensorrt.max_batch_size)})

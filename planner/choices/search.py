@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from planner import catalogue, drivers, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.choice import BITS, BestEffort, Choice, Found, Wish
-from planner.choices.forms import Form, formed, forms, with_batch
+from planner.choices.forms import Form, Stack, forms, with_batch
 from planner.choices.load import Load, load_of, too_long
 from planner.choices.nodes import nodes, surviving
 from planner.choices.serving import Pipeline, pipeline
@@ -133,6 +133,7 @@ class _Search:
 
     def _of_size(self, at: Situation, region: str, every: tuple[Form, ...]) -> Iterator[Choice]:
         enough: dict[tuple[str, int], tuple[int, str]] = {}
+        stack = Stack(at.settings, self.shape)
         for form in every:
             split = gpu_memory.parallel_of(form.gpus, form.stages, at.traits, self.shape)
             kind = (form.precision, split.tensor)
@@ -142,7 +143,7 @@ class _Search:
                 continue
             try:
                 self._check_form(form, split, at.gpu)
-                here = replace(at, settings=formed(at.settings, self.shape, form))
+                here = replace(at, settings=stack.formed(form))
                 self._check(here)
                 choice, least = self._choice(here, split, region)
                 yield choice
@@ -188,10 +189,10 @@ class _Search:
         self._stages_busy_enough(one, pipelines)
         if pipelines > MOST_PIPELINES:
             raise _Rejected(f"more than {MOST_PIPELINES} pipelines", deeper=True)
-        settings = with_batch(at.settings, max(carried, at.settings.coordinator.config.dynamic_batching.max_batch_size))
-        settings = settings.model_copy(update={"sharding": settings.sharding.model_copy(update={"pipelines": pipelines})})
-        if gpu_memory.missing_gib(settings, at.gpu, self.shape) > 0:
+        batched = with_batch(at.settings, max(carried, at.settings.coordinator.config.dynamic_batching.max_batch_size))
+        if batched is not at.settings and gpu_memory.missing_gib(batched, at.gpu, self.shape) > 0:
             raise _Rejected(_TOO_LARGE, deeper=True)
+        settings = batched.model_copy(update={"sharding": batched.sharding.model_copy(update={"pipelines": pipelines})})
         if advised(replace(at, settings=settings), (engine.tensor_parallel,)).advice:
             raise _Rejected("the engine would rather have the GPUs of a pod share each layer")
         count = max(sum(nodes(at.settings, node.pods, pipelines)), at.settings.gpu_pool.min_nodes or 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from planner import catalogue, memory
@@ -60,6 +61,7 @@ def _near(name: str, names: tuple[str, ...]) -> list[str]:
     return [spelt[one] for one in difflib.get_close_matches(asked, spelt, n=3, cutoff=0.0 if kin else 0.7)]
 
 
+@cache
 def architecture(shape: catalogue.ModelShape) -> Architecture:
     """The catalogue's shape as the model of performance sees it."""
     return Architecture(
@@ -78,6 +80,7 @@ def architecture(shape: catalogue.ModelShape) -> Architecture:
     )
 
 
+@cache
 def gpu(own: catalogue.Gpu) -> Gpu:
     """A GPU of the catalogue: its own peaks, and the chip, family and link of its row in `performance/gpus.csv`."""
     peer = reading.gpu(own.name)
@@ -133,14 +136,18 @@ def served(shape: catalogue.ModelShape, card: Gpu, *, engine: str, version: str,
 
     `layout` has the rest of a `Question`: parallelism, precisions, output tokens, concurrency. Raises Impossible.
     """
-    row = {"engine": ENGINES[engine][0], "engine_version": version, "isl": str(input_tokens)}
-    key, generation, era = reading.engine_keys(row, "concurrency")
+    key, generation, era = _engine_keys(engine, version)
     made = Question(
         architecture=architecture(shape), gpu=card, input_tokens=input_tokens, kind="concurrency",
         engine=key, generation=generation, era=era, **layout,
     )  # fmt: skip
     reading.check(made)
     return made
+
+
+@cache
+def _engine_keys(engine: str, version: str) -> tuple[str, str, str]:
+    return reading.engine_keys({"engine": ENGINES[engine][0], "engine_version": version, "isl": "known"}, "concurrency")
 
 
 def memory_gib(ask: Ask, q: Question) -> Range:

@@ -154,8 +154,12 @@ def _range(q: Question, quantity: str, w: Work, k) -> Range | None:
     name = target(q, quantity)
     if name is None:
         return None
+    return _ranged(name, w, k, _factors(name, tuple(w.keys.items())))
+
+
+def _ranged(name: str, w: Work, k, factors: list[float]) -> Range:
     value = math.exp(TARGETS[name](w, k, math.log))
-    low, high = _factors(name, tuple(w.keys.items()))
+    low, high = factors
     return Range(value=value, low=value * low, high=value * high)
 
 
@@ -201,15 +205,18 @@ class ClosedLoop:
 
     def __init__(self, q: Question) -> None:
         self.question, self._work = q, work(q)
-        self._constants = _constants(tuple(self._work.keys.items()))
-        # Of the load, `target` looks at no more than whether a request is alone.
-        self._alone, self._several = replace(q, concurrency=1.0), replace(q, concurrency=2.0)
+        keys = tuple(self._work.keys.items())
+        self._constants = _constants(keys)
+        # What answers for the first token and for each further one, with the factors of its range. Of the load, `target` looks at no more
+        # than whether a request is alone.
+        self._alone, self._several = (
+            [(name, _factors(name, keys)) for name in _targets(replace(q, concurrency=load))] for load in (1.0, 2.0)
+        )
 
     def at(self, concurrency: float) -> Times:
         """As `estimate` has them."""
-        w, k, q = under(self._work, concurrency), self._constants, self._alone if concurrency == 1 else self._several
-        first, each = _range(q, "ttft", w, k), _range(q, "tpot", w, k)
-        assert first and each, "a closed loop has both"
+        w, k = under(self._work, concurrency), self._constants
+        first, each = (_ranged(name, w, k, factors) for name, factors in (self._alone if concurrency == 1 else self._several))
         floor = floor_tpot_s(under(w, model.running(w, k, w.concurrency)))
         if each.low < floor:
             each = Range(value=max(each.value, floor), low=floor, high=max(each.high, floor))
@@ -218,13 +225,17 @@ class ClosedLoop:
     @property
     def extrapolated(self) -> bool:
         """As `estimate` says with little load."""
-        return extrapolates(self._several, self._work)
+        return extrapolates(replace(self.question, concurrency=2.0), self._work)
 
     def busy(self, concurrency: float) -> Range:
         """Share of the time in which a GPU that has work runs some kernel. Not fitted: docs/adr/0010 has what it was held against."""
         w, k = self._work, self._constants
         value, low, high = model.busy_shares(w, k, model.running(w, k, concurrency), w.isl + w.osl / 2)
         return Range(value=value, low=low, high=high)
+
+
+def _targets(q: Question) -> list[str]:
+    return [name for quantity in ("ttft", "tpot") if (name := target(q, quantity))]
 
 
 @cache

@@ -294,6 +294,7 @@ def _log_concurrency(concurrency: float) -> float:
 
 def _keys(q: Question) -> dict[str, str]:
     a, gpu = q.architecture, q.gpu
+    shape, own = a.shape, a.key
     precision = precision_class(q.weight_precision)
     variety = "mla" if a.latent else "moe" if a.experts > 1 else "dense"
     return {
@@ -305,9 +306,9 @@ def _keys(q: Question) -> dict[str, str]:
         "era": q.era,
         "precision": precision,
         "variety": variety,
-        "shape": a.shape,
-        "architecture": a.key,
-        "shape,engine": f"{a.shape},{q.engine}",
+        "shape": shape,
+        "architecture": own,
+        "shape,engine": f"{shape},{q.engine}",
         "client": q.client,
         "client,engine": f"{q.client},{q.engine}",
         "link": gpu.link_kind,
@@ -318,9 +319,9 @@ def _keys(q: Question) -> dict[str, str]:
         "generation,variety": f"{q.generation},{variety}",
         "family,era": f"{gpu.family},{q.era}",
         "family,engine": f"{gpu.family},{q.engine}",
-        "architecture,engine": f"{a.key},{q.engine}",
-        "architecture,era": f"{a.key},{q.era}",
-        "architecture,precision": f"{a.key},{precision}",
+        "architecture,engine": f"{own},{q.engine}",
+        "architecture,era": f"{own},{q.era}",
+        "architecture,precision": f"{own},{precision}",
         "family,precision": f"{gpu.family},{precision}",
-        "combination": f"{a.key}|{gpu.family}|{q.engine}",
+        "combination": f"{own}|{gpu.family}|{q.engine}",
     }
