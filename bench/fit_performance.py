@@ -101,11 +101,11 @@ def by_group(data: Data, error: np.ndarray) -> dict[str, dict[str, float]]:
     return {name: _summary(error[i]) | {"bias": round(float(np.median(error[i])), 3)} for name, i in sorted(members.items())}
 
 
-def ranges(data: Data, error: np.ndarray, known: np.ndarray, *, measured: bool) -> dict[str, list[float]]:
-    """Measured over estimated at two quantiles of the known rows, by class; `measured` if the errors are of combinations that were seen."""
-    combined, members = combinations(data), defaultdict(list)
+def ranges(data: Data, error: np.ndarray, known: np.ndarray, near: list[str]) -> dict[str, list[float]]:
+    """Measured over estimated at two quantiles of the known rows, by class; `near` is each row's distance from what the fit had seen."""
+    members = defaultdict(list)
     for i in np.flatnonzero(known & ~data.kept_out):
-        for name in estimate.range_classes(data.target[i], data.rows[i].work.keys, combined, measured=measured):
+        for name in estimate.range_classes(data.target[i], data.rows[i].question.engine, near[i]):
             members[name].append(i)
     found = {}
     for name, rows in members.items():
@@ -116,19 +116,31 @@ def ranges(data: Data, error: np.ndarray, known: np.ndarray, *, measured: bool) 
     return found
 
 
-def combinations(data: Data) -> dict[str, str]:
-    """The shape and engine of each combination that the fit has seen."""
-    return {o.group: o.work.keys["shape,engine"] for o in data.rows if not o.kept_out}
+def combinations(data: Data) -> dict[str, dict]:
+    """What each combination that the fit has seen was measured with, by target."""
+    found: dict[str, dict] = {}
+    for o in data.rows:
+        if o.kept_out:
+            continue
+        own = found.setdefault(o.group, {"shape,engine": o.work.keys["shape,engine"], "rows": {}})
+        rows = own["rows"].setdefault(o.target, {"generation": [], "precision": []})
+        for level in ("generation", "precision"):
+            rows[level] = sorted({*rows[level], o.work.keys[level]})
+        for name in ("input_tokens", "output_tokens", "concurrency"):
+            value = round(getattr(o.question, name), 2)
+            low, high = rows.get(name, (value, value))
+            rows[name] = [min(low, value), max(high, value)]
+    return found
 
 
-def coverage(data: Data, error: np.ndarray, fold: np.ndarray, *, measured: bool) -> dict[str, dict[str, float]]:
+def coverage(data: Data, error: np.ndarray, fold: np.ndarray, near: list[str]) -> dict[str, dict[str, float]]:
     """By aim: the share of rows inside their range, and the median half width (a factor), ranges from the other folds' rows."""
-    inside, width, combined = np.zeros(data.count, bool), np.zeros(data.count), combinations(data)
+    inside, width = np.zeros(data.count, bool), np.zeros(data.count)
     for number in range(fold.max() + 1):
-        found = ranges(data, error, fold != number, measured=measured)
+        found = ranges(data, error, fold != number, near)
         for i in np.flatnonzero(fold == number):
             o = data.rows[i]
-            low, high = estimate.range_of(found, o.target, o.work.keys, combined, measured=measured)
+            low, high = estimate.range_of(found, o.target, o.question.engine, near[i])
             inside[i], width[i] = low <= np.exp(-error[i]) <= high, np.sqrt(high / low)
     shares = {}
     for name, (quantity, wanted, _, _) in AIMS.items():
@@ -184,9 +196,11 @@ def main() -> None:
     print(f"fit of {len(whole)} differences: {time.perf_counter() - start:.0f} s", flush=True)
     constants = without_each_group(data, ~data.kept_out, whole)
     outside = data.predicted(constants) - data.logs
+    combinations_seen = combinations(data)
     by_row = dealt(np.array([o.row["id"] for o in data.rows]), RANDOM_FOLDS)
     random = refitted(data, by_row, whole)
-    every = np.ones(data.count, bool)
+    every, itself = np.ones(data.count, bool), [estimate.MEASURED] * data.count
+    others = [estimate.neighbours(o.work.keys, combinations_seen) for o in data.rows]
     result = {
         "fitted_on": datetime.date.today().isoformat(),
         "rows": len(rows),
@@ -195,10 +209,10 @@ def main() -> None:
         "left_out_trusted": by_aim(data, outside, ~data.kept_out),
         "left_out_random": by_aim(data, random),
         "inside": by_aim(data, predicted - data.logs),
-        "coverage": coverage(data, outside, dealt(data.group, CALIBRATION_FOLDS), measured=False),
-        "coverage_random": coverage(data, random, by_row, measured=True),
+        "coverage": coverage(data, outside, dealt(data.group, CALIBRATION_FOLDS), others),
+        "coverage_random": coverage(data, random, by_row, itself),
         "left_out_by_group": by_group(data, outside),
-        "ranges": ranges(data, random, every, measured=True) | ranges(data, outside, every, measured=False),
+        "ranges": ranges(data, random, every, itself) | ranges(data, outside, every, others),
         "seen": seen(data),
         "constants": fitted(whole),
     }

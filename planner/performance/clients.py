@@ -17,6 +17,8 @@ class Client:
     name: str
     mean_length: float = 1.0
     """Mean of the lengths over the length that is stated; InferenceMAX: `--random-range-ratio 0.8`, so uniform from 0.8 to 1."""
+    together: float = 0.1
+    """Share of the requests that start at the same time as all others in flight; InferenceMAX: ten prompts a slot, so the first of ten."""
     caches_in_8_bits: bool = False
     """Whether 8- and 4-bit checkpoints come with an 8-bit cache (`kv-cache-dtype: fp8`)."""
 
@@ -30,9 +32,22 @@ GAP_ANALYSIS_OF_NVIDIA = Client(name="gap analysis", caches_in_8_bits=True)
 """Of a checkpoint by NVIDIA, whose configuration asks for an 8-bit cache, and vLLM heeds it (1CatAI/1Cat-vLLM#613)."""
 
 
+IN_STEP = Client(name="in step", together=1.0)
+"""Requests of equal lengths that start together, end together, and start together again.
+
+lmdeploy's tables of fixed lengths (InternLM/lmdeploy benchmark/profile_generation.py @01143d5a: each of so many threads asks the same,
+again and again). And SGLang 0.5.1 in NVIDIA's gap analysis: no script of it is public, but its times to the first token are half of all
+prefills.
+"""
+
+
 def client(row: dict[str, str]) -> Client:
     """By the origin that a row's notes state."""
     notes = row.get("notes") or ""
+    if row["engine"].startswith("LMDeploy") and notes.startswith("fixed concurrency"):
+        return IN_STEP
+    if row["engine"] == "SGLang" and (row.get("engine_version") or "").startswith("0.5.1.") and "gap-analysis" in notes:
+        return IN_STEP
     if "InferenceMAX" in notes:
         return INFERENCEMAX
     if "gap-analysis" in notes:

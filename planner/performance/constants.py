@@ -85,7 +85,7 @@ CONSTANTS: dict[str, Constant] = {
     "link_efficiency": Constant(start=0.5, levels=_LINK, scale=-0.1),
     "interference": Constant(start=0.8, levels=_SOFTWARE | {"client": 0.4, "client,engine": 0.4}, scale=-1.9),
     "first_token_s": Constant(start=0.01, levels=_SOFTWARE, scale=-1.9),
-    "together": Constant(start=0.1, levels=_QUEUE, scale=-1.0),
+    "together": Constant(start=1.0, levels=_QUEUE, scale=-1.0),
     "queue": Constant(start=0.5, levels=_QUEUE, scale=-1.9),
     "queue_growth": Constant(start=0.8, levels={"all": 0.2, "engine": 0.1, "client": 0.1}, scale=-1.9),
     "step_wait": Constant(start=0.7, levels=_SOFTWARE, scale=-1.9),

@@ -154,42 +154,78 @@ def _range(q: Question, quantity: str, w: Work, k) -> Range | None:
     name = target(q, quantity)
     if name is None:
         return None
-    return _ranged(name, w, k, _factors(name, tuple(w.keys.items())))
+    return _ranged(name, w, k)
 
 
-def _ranged(name: str, w: Work, k, factors: list[float]) -> Range:
+def _ranged(name: str, w: Work, k) -> Range:
     value = math.exp(TARGETS[name](w, k, math.log))
-    low, high = factors
+    low, high = _factors(name, w.keys["engine"], _nearness(name, w))
     return Range(value=value, low=value * low, high=value * high)
 
 
-def range_classes(name: str, keys: dict[str, str], combinations: dict[str, str], *, measured: bool) -> list[str]:
-    """Classes of rows whose error a question's is like, closest first. `measured` lets the combination itself count.
+def range_classes(name: str, engine: str, near: str) -> list[str]:
+    """Classes of rows whose error is like that of a question so near to what was measured, closest first.
 
-    A combination is of an architecture, a GPU family and an engine. The more of them have the question's shape under its engine, the less
-    an estimate is off; the time to first token is the engine's scheduler's too.
+    The time to first token is the engine's scheduler's too, but for a question beyond the rows: that is as if nothing near was measured.
     """
-    if measured and keys["combination"] in combinations:
-        return [f"{name} measured", name]
-    alike = sum(shape == keys["shape,engine"] for combination, shape in combinations.items() if combination != keys["combination"])
-    near = "near none" if alike == 0 else "near one or two" if alike < 3 else "near three"
-    return [f"{name} {keys['engine']} {near}", f"{name} {keys['engine']}", name] if "ttft" in name else [f"{name} {near}", name]
+    if near == BEYOND:
+        return [f"{name} {NONE}", name]
+    by_engine = [f"{name} {engine} {near}", f"{name} {engine}"] if "ttft" in name and near != MEASURED else []
+    return [*by_engine, f"{name} {near}", name]
 
 
-def range_of(
-    known: dict[str, list[float]], name: str, keys: dict[str, str], combinations: dict[str, str], *, measured: bool = True
-) -> list[float]:
+def range_of(known: dict[str, list[float]], name: str, engine: str, near: str) -> list[float]:
     """Two factors on an estimate, of the closest class that has any."""
-    return next(known[each] for each in range_classes(name, keys, combinations, measured=measured) if each in known)
+    return next(known[each] for each in range_classes(name, engine, near) if each in known)
+
+
+MEASURED, BEYOND, NONE, FEW, SEVERAL = "measured", "beyond", "near none", "near one or two", "near three"
+"""How near a question is to what was measured. Its combination (an architecture, a GPU family and an engine) was; or was, but with other
+lengths, precisions, generations or less load, or the question is beyond all rows; or so many others with its shape and engine were."""
+
+
+def neighbours(keys: dict[str, str], combinations: dict[str, dict]) -> str:
+    """Of a combination that was not measured."""
+    shape, own = keys["shape,engine"], keys["combination"]
+    alike = sum(other["shape,engine"] == shape for name, other in combinations.items() if name != own)
+    return NONE if alike == 0 else FEW if alike < 3 else SEVERAL
+
+
+def _nearness(name: str, w: Work) -> str:
+    combinations, concurrency = _fitted()["seen"]["combinations"], w.concurrency * w.sharing
+    if _beyond_all(w.keys, w.isl, w.osl, concurrency):
+        return BEYOND
+    own = combinations.get(w.keys["combination"])
+    if own is None:
+        return _neighbours(w.keys["combination"], w.keys["shape,engine"])
+    rows = own["rows"].get(name)
+    if rows is None or any(w.keys[level] not in rows[level] for level in ("generation", "precision")):
+        return BEYOND
+    # Fewer requests than were measured are no stranger: nothing waits.
+    inside = _within(rows["input_tokens"], w.isl) and _within(rows["output_tokens"], w.osl) and concurrency <= rows["concurrency"][1]
+    return MEASURED if inside else BEYOND
+
+
+@cache
+def _neighbours(combination: str, shape: str) -> str:
+    return neighbours({"combination": combination, "shape,engine": shape}, _fitted()["seen"]["combinations"])
+
+
+def _within(limits: list[float], value: float) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def _beyond_all(keys: dict[str, str], input_tokens: float, output_tokens: float, concurrency: float) -> bool:
+    seen = _fitted()["seen"]
+    if any(keys[level] not in seen[level] for level in ("family,engine", "shape,engine", "generation")):
+        return True
+    asked = {"input_tokens": input_tokens, "output_tokens": output_tokens, "concurrency": concurrency}
+    return any(not _within(limits, asked[name]) for name, limits in seen["limits"].items())
 
 
 def extrapolates(q: Question, w: Work) -> bool:
     """Whether a GPU or a shape is new to this engine, the engine's generation is new, or a length or load is beyond all rows."""
-    seen = _fitted()["seen"]
-    if any(w.keys[level] not in seen[level] for level in ("family,engine", "shape,engine", "generation")):
-        return True
-    asked = {"input_tokens": q.input_tokens, "output_tokens": q.output_tokens, "concurrency": q.concurrency}
-    return any(not low <= asked[name] <= high for name, (low, high) in seen["limits"].items())
+    return _beyond_all(w.keys, q.input_tokens, q.output_tokens, q.concurrency)
 
 
 class Times(NamedTuple):
@@ -205,18 +241,14 @@ class ClosedLoop:
 
     def __init__(self, q: Question) -> None:
         self.question, self._work = q, work(q)
-        keys = tuple(self._work.keys.items())
-        self._constants = _constants(keys)
-        # What answers for the first token and for each further one, with the factors of its range. Of the load, `target` looks at no more
-        # than whether a request is alone.
-        self._alone, self._several = (
-            [(name, _factors(name, keys)) for name in _targets(replace(q, concurrency=load))] for load in (1.0, 2.0)
-        )
+        self._constants = _constants(tuple(self._work.keys.items()))
+        # What answers for the first token and for each further one. Of the load, `target` looks at no more than whether a request is alone.
+        self._alone, self._several = (_targets(replace(q, concurrency=load)) for load in (1.0, 2.0))
 
     def at(self, concurrency: float) -> Times:
         """As `estimate` has them."""
         w, k = under(self._work, concurrency), self._constants
-        first, each = (_ranged(name, w, k, factors) for name, factors in (self._alone if concurrency == 1 else self._several))
+        first, each = (_ranged(name, w, k) for name in (self._alone if concurrency == 1 else self._several))
         floor = floor_tpot_s(under(w, model.running(w, k, w.concurrency)))
         if each.low < floor:
             each = Range(value=max(each.value, floor), low=floor, high=max(each.high, floor))
@@ -244,5 +276,5 @@ def _constants(keys: tuple[tuple[str, str], ...]) -> SimpleNamespace:
 
 
 @cache
-def _factors(name: str, keys: tuple[tuple[str, str], ...]) -> list[float]:
-    return range_of(_fitted()["ranges"], name, dict(keys), _fitted()["seen"]["combinations"])
+def _factors(name: str, engine: str, near: str) -> list[float]:
+    return range_of(_fitted()["ranges"], name, engine, near)

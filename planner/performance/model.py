@@ -108,8 +108,13 @@ def served_tpot_s(w, k):
     now = running(w, k, w.concurrency)
     step = decode_step_s(w, k, now, _middle(w))
     # Of requests that start together, half of the others' prefill is over when one's own is: it is in the time to first token.
-    apart = t.larger(1 - 0.5 * w.closed * k.together, 0.0)
+    apart = t.larger(1 - 0.5 * w.closed * w.together * k.together, 0.0)
     return step + t.interference_s(prefill_s(w, k, w.isl, w.isl), now, w.osl, apart * k.interference)
+
+
+def burst_s(w, k, now):
+    """Seconds of waiting for those that started together."""
+    return w.closed * t.burst_wait_s(now, prefill_s(w, k, w.isl * now, w.isl), w.together * k.together)
 
 
 def log_served_tpot(w, k, log):
@@ -125,7 +130,7 @@ def log_served_ttft(w, k, log):
     own = prefill_s(w, k, w.isl, w.isl)
     now = running(w, k, w.concurrency)
     tpot = served_tpot_s(w, k)
-    burst = w.closed * t.burst_wait_s(now, prefill_s(w, k, w.isl * now, w.isl), k.together)
+    burst = burst_s(w, k, now)
     queue = t.queue_s(own, t.prefill_busy(now, own, w.osl * tpot), k.queue, k.queue_growth)
     step = (k.step_wait + k.admission * w.admission_steps) * decode_step_s(w, k, now, _middle(w))
     first = k.first_token_s + own + burst + queue + step + t.kv_wait_s(w.concurrency, now, w.osl * tpot)
@@ -149,5 +154,7 @@ def log_saturated_throughput(w, k, log):
 
 
 def log_served_throughput(w, k, log):
-    own = prefill_s(w, k, w.isl, w.isl)
-    return log(w.replicas * t.loop_throughput(w.concurrency, w.osl, own, served_tpot_s(w, k))) + _slopes(w, k, "served_rate")
+    # Of those in flight, the ones that wait for KV space give nothing: as many as run give what a loop of their own would.
+    now = running(w, k, w.concurrency)
+    first = prefill_s(w, k, w.isl, w.isl) + burst_s(w, k, now)
+    return log(w.replicas * t.loop_throughput(now, w.osl, first, served_tpot_s(w, k))) + _slopes(w, k, "served_rate")

@@ -322,6 +322,7 @@ def question(row: dict[str, str]) -> Question:
         load_unknown=not row["concurrency_or_batch"] and not burst,
         arrivals_per_s=float(arrivals[1]) if arrivals else None,
         client=sent.name,
+        together=sent.together,
         most_running=most_running,
         admission_steps=clients.steps_between_admissions(row, engine, tp, concurrency),
     )

@@ -106,6 +106,8 @@ class Question:
     arrivals_per_s: float | None = None
     """Requests a second of an open loop, whose number in flight follows from the answer."""
     client: str = "closed loop"
+    together: float = 0.1
+    """Share of the requests that start at the same time as all others in flight: of a closed loop with ten prompts a slot, the first."""
     admission_steps: float = 0.0
     """Steps for which the scheduler lets new requests wait."""
     most_running: float = 1e6
@@ -201,6 +203,7 @@ class Work:
     replicas: float
     sharing: float
     """Attention replicas among which the experts are spread."""
+    together: float
     admission_steps: float
     most_running: float
     answer_held: float
@@ -215,6 +218,10 @@ class Work:
     log_gpus: float
     log_size: float
     keys: dict[str, str] = field(default_factory=dict)
+
+
+_LATENT_HEAD_DIM = 160
+"""Of MLA while it reads a prompt: the mean of 128 + 64 for queries and keys and of 128 for values (DeepSeek-V3, arXiv 2412.19437)."""
 
 
 def work(q: Question) -> Work:
@@ -242,7 +249,7 @@ def work(q: Question) -> Work:
         dense_flops=2 * dense,
         expert_flops=2 * active_experts,
         head_flops=2.0 * table,
-        attention_flops=4.0 * a.layers * a.heads * a.head_dim,
+        attention_flops=4.0 * a.layers * a.heads * (_LATENT_HEAD_DIM if a.latent else a.head_dim),
         kv_bytes=a.kv_values_per_token * (1.0 if q.kv_precision == "fp8" else 2.0),
         kv_copies=1.0 if a.latent else 1.0 / min(tp, a.kv_heads),
         full_attention=a.full_attention,
@@ -258,6 +265,7 @@ def work(q: Question) -> Work:
         isl=float(q.input_tokens),
         osl=float(q.output_tokens),
         concurrency=_of_a_replica(q.concurrency, q.attention_replicas),
+        together=q.together,
         most_running=q.most_running,
         replicas=q.replicas * q.attention_replicas,
         sharing=float(q.attention_replicas),

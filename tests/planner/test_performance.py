@@ -304,7 +304,7 @@ def test_points_of_ones_own_move_their_quantity_and_an_outlier_does_not(capsys, 
 
 
 def test_points_say_which_term_differs():
-    """A deployment whose steps take 3 ms more: one factor from a point at few requests would slow the full batch as much."""
+    """A deployment whose steps take 3 ms more: much at few requests, little for a full batch. One factor would be wrong at both."""
 
     def question(requests):
         return reading.question(SERVED | {"concurrency_or_batch": str(requests), "notes": ""})
@@ -314,11 +314,15 @@ def test_points_say_which_term_differs():
         late = math.exp(estimate.TARGETS["served_tpot"](work, k, math.log)) + 3e-3
         return calibrate.Point(target="served_tpot", work=work, constants=k, measured=math.log(late))
 
-    shifts = {"tpot": calibrate.moved([point(2), point(4), point(8)])}
-    before, after = (estimate.estimate(question(128), s).tpot_s.value for s in ({}, shifts))
-    few = math.exp(point(4).measured) / estimate.estimate(question(4)).tpot_s.value
-    assert after / before < 1 + 0.8 * (few - 1)
-    assert estimate.estimate(question(4), shifts).tpot_s.value == pytest.approx(math.exp(point(4).measured), rel=0.1)
+    shifts = {"tpot": calibrate.moved([point(2), point(16), point(256)])}
+
+    def slower(requests, by):
+        return estimate.estimate(question(requests), by).tpot_s.value / estimate.estimate(question(requests)).tpot_s.value
+
+    assert slower(4, shifts) > slower(128, shifts) + 0.03
+    for requests in (4, 128):
+        truth = math.exp(point(requests).measured) / estimate.estimate(question(requests)).tpot_s.value
+        assert slower(requests, shifts) == pytest.approx(truth, abs=0.04)
 
 
 def test_a_file_without_a_result_calibrates_nothing(capsys, tmp_path):
@@ -345,6 +349,36 @@ def test_a_prompt_of_512_gpt_oss_requests_at_once_waits_in_waves():
         assert reading.question(row | plain).most_running > 1e5
 
 
+def test_requests_in_step_wait_for_half_of_all_prefills():
+    """lmdeploy's tables of fixed lengths, and SGLang 0.5.1 of the gap analysis, whose time to the first token grows with all requests."""
+    fixed = [r for r in ROWS if r["engine"].startswith("LMDeploy") and r["notes"].startswith("fixed") and r["kind"] == "concurrency"]
+    gap = [r for r in ROWS if r["engine"] == "SGLang" and r["engine_version"].startswith("0.5.1.")]
+    shared = [r for r in ROWS if r["engine"].startswith("LMDeploy") and r["notes"].startswith("ShareGPT")]
+    for rows, together in ((fixed, 1.0), (gap, 1.0), (shared, 0.1)):
+        assert rows and {reading.question(row).together for row in rows} == {together}
+    row = next(r for r in gap if (r["tp"], r["isl"], r["osl"], r["concurrency_or_batch"]) == ("2", "1024", "128", "128"))
+    asked = reading.question(row)
+    apart = dataclasses.replace(asked, together=0.1)
+    assert estimate.estimate(asked).ttft_s.value == pytest.approx(float(row["ttft_ms"]) / 1e3, rel=0.25)
+    assert estimate.estimate(apart).ttft_s.value < estimate.estimate(asked).ttft_s.value / 3
+    assert estimate.estimate(apart).tpot_s.value > estimate.estimate(asked).tpot_s.value
+
+
+def test_requests_beyond_the_cache_bring_no_tokens():
+    """A closed loop gives what the requests give that run; those that wait for KV space wait that much longer."""
+    row = next(r for r in ROWS if r["engine"].startswith("LMDeploy") and r["model"] == "Llama-2-13B" and r["isl"] == r["osl"] == "2048")
+    rates = [estimate.estimate(reading.question(row | {"kind": "concurrency", "concurrency_or_batch": str(c)})) for c in (8, 16, 64)]
+    few, full, more = (answer.output_tok_s.value for answer in rates)
+    assert full > few and more == pytest.approx(full, rel=0.15)
+    assert rates[2].ttft_s.value > 1.8 * rates[1].ttft_s.value
+
+
+def test_a_latent_vector_is_attended_to_by_its_wider_heads():
+    """DeepSeek-V3: 61 layers, 128 heads of 192 for queries and keys and of 128 for values; 2 FLOP a multiplication and addition."""
+    row = next(r for r in ROWS if r["model"] == "DeepSeek-R1")
+    assert workload.work(reading.question(row)).attention_flops == 61 * 128 * (192 + 128) * 2
+
+
 def test_what_is_no_expert_of_a_sparse_model_is_its_attention_at_least():
     """gpt-oss-120b: 0.96 billion of 117 in attention (its model card); the two tables of 0.58 are no part of it."""
     row = next(r for r in ROWS if r["model"] == "gpt-oss-120b" and r["layers"])
@@ -352,19 +386,32 @@ def test_what_is_no_expert_of_a_sparse_model_is_its_attention_at_least():
     assert dense == pytest.approx(0.96e9, rel=0.05)
 
 
-def test_ranges_narrow_with_the_measured_neighbours():
-    """Classes of ranges: the combination itself, then by how many others have the shape under the engine."""
-    seen = {"a|H100|vllm": "a,vllm", "a|H200|vllm": "a,vllm", "a|B200|vllm": "a,vllm", "b|H100|vllm": "b,vllm"}
+def test_neighbours_are_other_combinations_of_the_shape_under_the_engine():
+    seen = {f"a|{gpu}|vllm": {"shape,engine": "a,vllm"} for gpu in ("H100", "H200", "B200")} | {"b|H100|vllm": {"shape,engine": "b,vllm"}}
 
-    def classes(combination, shape, name="served_tpot", measured=True):
-        keys = {"combination": combination, "shape,engine": shape, "engine": "vllm"}
-        return estimate.range_classes(name, keys, seen, measured=measured)[0]
+    def near(combination, shape):
+        return estimate.neighbours({"combination": combination, "shape,engine": shape}, seen)
 
-    assert classes("a|H100|vllm", "a,vllm") == "served_tpot measured"
-    assert classes("a|H100|vllm", "a,vllm", measured=False) == "served_tpot near one or two"
-    assert classes("a|A100|vllm", "a,vllm") == "served_tpot near three"
-    assert classes("c|A100|vllm", "c,vllm") == "served_tpot near none"
-    assert classes("c|A100|vllm", "c,vllm", "served_ttft") == "served_ttft vllm near none"
+    assert near("a|A100|vllm", "a,vllm") == estimate.SEVERAL
+    assert near("a|H100|vllm", "a,vllm") == near("b|A100|vllm", "b,vllm") == estimate.FEW
+    assert near("b|H100|vllm", "b,vllm") == near("c|A100|vllm", "c,vllm") == estimate.NONE
+
+
+def test_ranges_are_narrow_only_among_measured_rows():
+    """Lengths, load or a precision that the combination was not measured with widen the range, as does what lies beyond all rows."""
+
+    def width(quantity="tpot_ms", **changes):
+        found = ask(**changes)[quantity]
+        return found["high"] / found["low"]
+
+    measured = width()
+    assert width(concurrency=1) == pytest.approx(measured, rel=0.01) == width(isl=4000)
+    for changes in (dict(isl=100), dict(osl=100), dict(precision="int8"), dict(concurrency=5000), dict(engine="sglang")):
+        assert width(**changes) > 1.3 * measured
+    assert width("ttft_ms") < 0.9 * width("ttft_ms", isl=100) and width("ttft_ms") < 0.9 * width("ttft_ms", concurrency=500)
+
+
+def test_a_class_of_closer_rows_has_a_narrower_range():
     stored = json.loads((reading.DATA / "fitted.json").read_text())["ranges"]
     width = {name: high / low for name, (low, high) in stored.items()}
     for target in ("served_tpot", "static_rate"):
