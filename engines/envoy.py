@@ -11,16 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engines import envoy_guard, envoy_pipelines
+from engines import envoy_guard, envoy_pipelines, envoy_ready
 from engines.envoy_guard import Guard
 from engines.envoy_pipelines import Pipelines
-from engines.envoy_terms import EXTENSIONS, address, http_filter, seconds
+from engines.envoy_terms import EXTENSIONS, HCM, address, http_filter, seconds
 
 ADMIN_PORT = 9901
 """Envoy's admin interface, inside the pod only; the metrics listener passes on its `/stats/prometheus`."""
-READY_PATH = "/ready"
-
-_HCM = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+LIVE_PATH, READY_PATH = "/live", "/ready"
+"""On the metrics listener: whether the process runs, and whether clients can get in too."""
 
 _HEAP = 0.95
 """Of the process' memory; the rest is code and stacks."""
@@ -83,9 +82,10 @@ def bootstrap(args: ProxyArgs) -> dict[str, Any]:
         "node": {"id": "coordinator", "cluster": "zig-ai"},
         "admin": {"address": address("127.0.0.1", ADMIN_PORT)},
         "static_resources": {
-            "listeners": [_listener(args), _metrics_listener(args.metrics_port)],
-            "clusters": [envoy_pipelines.cluster(args.pipelines), _admin_cluster()],
+            "listeners": [_listener(args), _metrics_listener(args.metrics_port), envoy_ready.listener(args.guard)],
+            "clusters": [envoy_pipelines.cluster(args.pipelines), _admin_cluster(), envoy_ready.cluster(args.guard)],
         },
+        "bootstrap_extensions": [envoy_ready.EXTENSION],
         "overload_manager": _overload(args),
     }
 
@@ -128,7 +128,7 @@ def _listener(args: ProxyArgs) -> dict[str, Any]:
 
 def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
     return {
-        "@type": _HCM,
+        "@type": HCM,
         "stat_prefix": "coordinator",
         # One request a connection at a time: `max_connections` then bounds the requests too. And a refusal before the request has
         # come whole is one that curl 7.88 (Debian 12) cannot read by HTTP/2.
@@ -220,12 +220,13 @@ def _to_pipelines(args: ProxyArgs) -> dict[str, Any]:
 
 
 def _metrics_listener(port: int) -> dict[str, Any]:
-    route = {"match": {"path": "/metrics"}, "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"}}
-    ready = {"match": {"path": READY_PATH}, "route": {"cluster": "admin"}}
+    metrics = {"match": {"path": "/metrics"}, "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"}}
+    live = {"match": {"path": LIVE_PATH}, "route": {"cluster": "admin", "prefix_rewrite": "/ready"}}
+    ready = {"match": {"path": READY_PATH}, "route": {"cluster": envoy_ready.NAME}}
     manager = {
-        "@type": _HCM,
+        "@type": HCM,
         "stat_prefix": "metrics",
-        "route_config": {"name": "metrics", "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [route, ready]}]},
+        "route_config": {"name": "metrics", "virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [metrics, live, ready]}]},
         "http_filters": [http_filter("router", "router.v3.Router", {})],
     }
     return {

@@ -51,7 +51,8 @@ class Guard:
     """Of one client, to one coordinator: one key, or one address when no key is asked for. None: no limit."""
 
 
-def transport_socket(tls: Tls) -> dict[str, Any]:
+def transport_socket(tls: Tls, *, of_clients: bool = True) -> dict[str, Any]:
+    """`of_clients`: whoever comes needs a certificate too, where the settings ask for one."""
     common: dict[str, Any] = {
         "alpn_protocols": ["http/1.1"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
@@ -60,7 +61,7 @@ def transport_socket(tls: Tls) -> dict[str, Any]:
     fields: dict[str, Any] = {"@type": f"{_TLS}.DownstreamTlsContext", "common_tls_context": common}
     if tls.client_ca_dir:
         common["validation_context_sds_secret_config"] = _secret_from_file(CLIENTS_SECRET, tls.config_dir)
-        fields["require_client_certificate"] = True
+        fields["require_client_certificate"] = of_clients
     return {"name": "envoy.transport_sockets.tls", "typed_config": fields}
 
 
@@ -84,12 +85,15 @@ def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
 
 def filters(guard: Guard) -> list[dict[str, Any]]:
     """HTTP filters, in the order in which a request meets them."""
-    found = []
-    if guard.api_keys_dir:
-        found.append(_api_keys(guard.api_keys_dir))
+    found = key_filters(guard)
     if guard.requests_per_minute:
         found.append(_limit(guard.requests_per_minute, by_key=guard.api_keys_dir is not None))
     return found
+
+
+def key_filters(guard: Guard) -> list[dict[str, Any]]:
+    """Those of `filters` that need a Secret."""
+    return [_api_keys(guard.api_keys_dir)] if guard.api_keys_dir else []
 
 
 def _api_keys(folder: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
+HCM = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
 def address(host: str, port: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import yaml
 
 from engines import envoy_guard
 from engines.common import resource_list
-from engines.envoy import READY_PATH, ProxyArgs, Route, bootstrap
+from engines.envoy import LIVE_PATH, READY_PATH, ProxyArgs, Route, bootstrap
 from engines.envoy_guard import Guard, Tls
 from engines.envoy_pipelines import Pipelines
 from engines.images import image_reference
@@ -134,7 +134,7 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
 
 
 def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> Server:
-    """Ready as soon as it proxies: while no pipeline is, it answers 503 rather than refuse connections."""
+    """Ready as soon as clients can get in: while no pipeline is ready, it answers 503 rather than refuse connections."""
     resources = settings.coordinator.resources
     cpu = resources.limits.cpu or resources.requests.cpu
     args = proxy_args(settings, endpoints, upstream)
@@ -154,8 +154,9 @@ def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstrea
         config_dir=_CONFIG_DIR,
         ports=(serving_port(settings), METRICS),
         secrets=_secrets(settings.exposure),
-        startup=Probe(port=METRICS.name, path=READY_PATH, period_seconds=5, failure_threshold=60),
-        liveness=Probe(port=METRICS.name, path=READY_PATH, failure_threshold=6),
+        # One that starts with a broken certificate does not read the mended one (Envoy watches what it could use): it is started again.
+        startup=Probe(port=METRICS.name, path=READY_PATH, period_seconds=5, failure_threshold=12),
+        liveness=Probe(port=METRICS.name, path=LIVE_PATH, failure_threshold=6),
         readiness=Probe(port=METRICS.name, path=READY_PATH, period_seconds=5, timeout_seconds=3),
         requests=resource_list(resources.requests),
         limits=resource_list(resources.limits),

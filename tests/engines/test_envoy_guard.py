@@ -4,11 +4,13 @@ import collections
 import contextlib
 import http.client
 import json
+import shutil
 import ssl
 import subprocess
 
 import pytest
 
+from engines.envoy import LIVE_PATH, READY_PATH
 from engines.envoy_guard import API_KEYS_FILE, Tls, api_keys_file
 from tests.engines.certificates import authority, mount, signed
 from tests.engines.proxy import COMPLETION, arguments, pipelines, running, wait_for
@@ -32,6 +34,11 @@ def mounted_keys(folder, **keys):
 def status(proxy, key=None, **how):
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return proxy.infer(**headers, **how)[0]
+
+
+def probe(proxy):
+    """Whether it is alive, and ready."""
+    return [proxy.request("GET", path, port=proxy.metrics_port)[0] for path in (LIVE_PATH, READY_PATH)]
 
 
 def test_only_a_known_key_gets_in(one, tmp_path):
@@ -170,6 +177,7 @@ def test_a_renewed_certificate_needs_no_restart_and_a_broken_one_changes_nothing
         mount(tmp_path, "tls", broken)
         wait_for(lambda: REJECTED in proxy.log.read_text(), 20)
         assert infer(proxy, trusting(ca)) == (200, 1)
+        assert probe(proxy) == [200, 200]
         mount(tmp_path, "tls", signed(ca, renewed, serial=2))
         wait_for(lambda: infer(proxy, trusting(ca))[1] == 2, 20)
 
@@ -198,6 +206,43 @@ def test_without_a_usable_certificate_nothing_is_served(one, tls, tmp_path):
             infer(proxy, trusting(ca))
         with pytest.raises((OSError, http.client.HTTPException)):
             proxy.infer()
+
+
+BROKEN = {
+    "a certificate that is none": ("tls", {"tls.crt": "nothing"}),
+    "an empty certificate": ("tls", {"tls.crt": ""}),
+    "the key of another": ("tls", {"tls.key": None}),
+    "an authority that is none": ("client-ca", {"ca.crt": "nothing"}),
+    "an empty file of keys": ("api-keys", {API_KEYS_FILE: ""}),
+    "keys that are no JSON": ("api-keys", {API_KEYS_FILE: ALICE}),
+    "a file without keys": ("api-keys", {API_KEYS_FILE: "{}"}),
+}
+"""The Secret, and what its files hold; None: a good key, but of another certificate."""
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_ready_only_with_secrets_that_it_can_use(what, one, tls, tmp_path):
+    """A rolling change would replace coordinators that work with such as turn all clients away."""
+    ca, told = tls
+    mount(tmp_path, "client-ca", ca)
+    keys = mounted_keys(tmp_path, alice=ALICE)
+    secret, files = BROKEN[what]
+    good, broken, other = tmp_path / "good", tmp_path / "broken", tmp_path / "other"
+    other.mkdir()
+    other_key = (signed(ca, other, serial=5) / "tls.key").read_text()
+    for folder in (good, broken):
+        shutil.copytree(tmp_path / secret / "..data", folder)
+    for file, content in files.items():
+        (broken / file).write_text(other_key if content is None else content)
+    mount(tmp_path, secret, broken)
+    told = Tls(config_dir=told.config_dir, certificate_dir=told.certificate_dir, client_ca_dir=str(tmp_path / "client-ca"))
+    args = arguments(*one, guard={"tls": told, "api_keys_dir": str(keys)})
+    with running(args, one, tmp_path) as proxy:
+        live, ready = probe(proxy)
+        assert live == 200 and ready >= 500
+    mount(tmp_path, secret, good)
+    with running(args, one, tmp_path) as proxy:
+        assert probe(proxy) == [200, 200]
 
 
 def test_limits_do_not_count_what_was_never_let_in(one, tmp_path):

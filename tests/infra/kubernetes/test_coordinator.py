@@ -112,7 +112,10 @@ def test_https_is_where_clients_expect_it(locked, deploy, prod):
     [container] = pod(locked)["spec"]["containers"]
     assert {"name": "https", "containerPort": 8443, "protocol": "TCP"} in container["ports"]
     assert locked.endpoint == "https://zig-ai-coordinator-service.zig-ai.svc.cluster.local:443"
-    assert {container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {"metrics"}
+    probes = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "readiness", "liveness")}
+    assert {asked["port"] for asked in probes.values()} == {"metrics"}
+    # One that cannot use its Secrets starts anew until it can; one that serves is not ended because a renewed Secret is broken.
+    assert {probe: asked["path"] for probe, asked in probes.items()} == {"startup": "/ready", "readiness": "/ready", "liveness": "/live"}
 
 
 def test_secrets_are_files_for_the_server_alone(locked):
