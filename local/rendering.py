@@ -8,7 +8,7 @@ from pathlib import Path
 from engines import ENGINES
 from engines.workload import Endpoints, Workload
 from infra.endpoints import leaders_dns_name, shard_dns_names
-from infra.kubernetes import names
+from infra.kubernetes import names, prometheus_config
 from planner import plan as make_plan
 from settings import files
 
@@ -26,6 +26,8 @@ class Rendered:
     pipelines: int
     api_keys: bool
     """Clients need one."""
+    rules: str
+    """Prometheus', as in the cluster."""
     leaders: str
     """DNS name whose addresses are the pipelines' leaders, as the coordinator's configuration has it."""
 
@@ -45,12 +47,14 @@ def render(file: Path, stack: str, pipelines: int, engine: str = ENGINE) -> Rend
         leaders_dns=leaders_dns_name(),
         redis_host=None,
     )
+    workload = ENGINES[engine].render(plan.settings, plan, endpoints)
     return Rendered(
         stack=stack,
         engine_asked=asked.engine,
         model=settings.model.name,
-        workload=ENGINES[engine].render(plan.settings, plan, endpoints),
+        workload=workload,
         pipelines=pipelines,
         api_keys=settings.exposure.api_keys is not None,
+        rules=prometheus_config.rules_yaml(plan.settings.targets, plan.settings.monitoring, workload),
         leaders=endpoints.leaders_dns,
     )

@@ -147,7 +147,7 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets
     )
     metrics = {proxy.name: f"{HOST}:{ports[coordinator.port(coordinator.metrics_port)]}"}
     metrics |= {one.name: f"{one.host}:{one.probe_port}" for one in pipelines}
-    observer, scraping = _prometheus(free.pop(), metrics, rendered.workload.metrics_path, folder)
+    observer, scraping = _prometheus(free.pop(), metrics, rendered, folder)
     return Service(
         folder=folder,
         scheme=serving.name,
@@ -192,15 +192,15 @@ def _pipelines(shard: Server, addresses: list[str], port: int, model: Path, fold
     ]
 
 
-def _prometheus(port: int, targets: Mapping[str, str], path: str, folder: Path) -> tuple[Member | None, dict[str, str]]:
-    """It scrapes each member; its file."""
+def _prometheus(port: int, targets: Mapping[str, str], rendered: Rendered, folder: Path) -> tuple[Member | None, dict[str, str]]:
+    """It scrapes each member, and has the cluster's rules; its files."""
     if shutil.which(OBSERVER_PROGRAM) is None:
         return None, {}
     jobs = [
-        {"job_name": name.replace(" ", "-"), "metrics_path": path, "static_configs": [{"targets": [target]}]}
+        {"job_name": name.replace(" ", "-"), "metrics_path": rendered.workload.metrics_path, "static_configs": [{"targets": [target]}]}
         for name, target in targets.items()
     ]
-    file = "prometheus.yml"
+    file, rules = "prometheus.yml", "rules.yml"
     command = Command(
         arguments=(
             OBSERVER_PROGRAM,
@@ -221,7 +221,8 @@ def _prometheus(port: int, targets: Mapping[str, str], path: str, folder: Path) 
         probe_port=port,
         probe_path="/-/ready",
     )
-    return member, {file: yaml.safe_dump({"global": {"scrape_interval": "5s"}, "scrape_configs": jobs})}
+    often = {"scrape_interval": "5s", "evaluation_interval": "5s"}
+    return member, {file: yaml.safe_dump({"global": often, "rule_files": [rules], "scrape_configs": jobs}), rules: rendered.rules}
 
 
 def _environment(command: Command, folder: Path) -> dict[str, str]:

@@ -205,6 +205,23 @@ def test_what_the_autoscaler_asks_prometheus_has_an_answer(client, made, tmp_pat
         wait_for(lambda query=query: asked(client, made, query), 20)
 
 
+GUIDES = (
+    "rate(zig_ai_inference_requests_total[5m])",
+    "histogram_quantile(0.95, rate(zig_ai_inference_duration_seconds_bucket[5m]))",
+)
+
+
+@pytest.mark.parametrize("query", GUIDES)
+def test_the_guides_queries_have_an_answer_here_too(client, made, query):
+    """By the cluster's own rules: the proxy names its series otherwise."""
+
+    def answered():
+        client.infer()
+        return [float(one["value"][1]) > 0 for one in asked(client, made, query)] == [True]
+
+    wait_for(answered, 60)
+
+
 def asked(client, made, query):
     path = f"/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     return json.loads(client.request("GET", path, at=f"{HOST}:{made.observer.probe_port}")[2])["data"]["result"]
