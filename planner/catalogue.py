@@ -126,6 +126,11 @@ def regions() -> tuple[str, ...]:
     return tuple(dict.fromkeys(region for _, region in _prices()))
 
 
+def region_names() -> tuple[str, ...]:
+    """Regions of Azure's public cloud, with a price here or without."""
+    return tuple(row["region"] for row in _rows("regions.csv"))
+
+
 def gpu_size(name: str, region: str) -> GpuSize | None:
     """The GPU VM size with its price in a region; None when the catalogue does not have it."""
     row = _sizes().get(name)

@@ -68,6 +68,7 @@ def plan(settings: StackSettings) -> Plan:
 def _known(settings: StackSettings) -> _Known:
     """Raises SettingsError with everything that the catalogue does not know, or knows to be impossible."""
     problems: list[Problem] = []
+    _region(settings, problems)
     shape = _shape(settings, problems)
     hardware = _hardware(settings, problems)
     sku = _redis_sku(settings, problems)
@@ -79,8 +80,10 @@ def _known(settings: StackSettings) -> _Known:
 
 
 def unknown_names(settings: StackSettings, unusable: Collection[str]) -> tuple[Problem, ...]:
-    """Models and sizes that the catalogue does not know, for a listing of other problems; `unusable` sections could not be read."""
+    """What of the sections that could be read, all but `unusable`, the catalogue does not know: regions, models, sizes."""
     problems: list[Problem] = []
+    if "azure" not in unusable:
+        _region(settings, problems)
     if "model" not in unusable:
         _shape(settings, problems)
     if not {"gpuPool", "azure", "engine"} & set(unusable):
@@ -100,6 +103,21 @@ def shape_of(settings: StackSettings) -> ModelShape:
 def _one_of(name: str, known: tuple[str, ...]) -> str:
     near = closest(name, known)
     return f"did you mean {near}?" if near else f"one of {', '.join(known)}"
+
+
+def _region(settings: StackSettings, problems: list[Problem]) -> None:
+    name, known = settings.azure.location, catalogue.region_names()
+    if name not in known:
+        near = closest(name, known)
+        fix = f"did you mean {near}?" if near else "a name from `az account list-locations`."
+        problems.append(
+            Problem(
+                key="azure.location",
+                value=name,
+                consequence="is no region of Azure's public cloud: Azure would refuse everything in it",
+                fix=f"{fix} For a new region: a row in planner/data/regions.csv",
+            )
+        )
 
 
 def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | None:

@@ -24,6 +24,7 @@ SHAPE = (
 FILES = {
     "gpu_sizes.csv": ("size", {"source": GPU_SIZE}),
     "prices.csv": ("size region", {"source": "usd_per_hour", "spot_source": "spot_usd_per_hour"}),
+    "regions.csv": ("region", {"source": "name"}),
     "models.csv": ("model", {"source": SHAPE, "context_source": "context"}),
     "gpus.csv": (
         "gpu",
@@ -78,6 +79,10 @@ def test_a_figure_without_source_or_date_is_found(name):
             assert unsourced(name, [table[number] | {column: ""}])
         assert unsourced(name, [table[number] | {f"{source}_date": "2026"}])
     assert unsourced(name, [table[0] | {"rumour": "42"}])
+
+
+def test_every_region_with_a_price_is_one():
+    assert set(catalogue.regions()) < set(catalogue.region_names())
 
 
 def test_every_size_has_its_gpu_and_the_gpu_has_the_memory_it_is_sold_with():

@@ -16,6 +16,16 @@ def refusals(asked) -> dict[str, str]:
     return {problem.key: f"{problem.value} {problem.consequence} {problem.fix}" for problem in error.value.problems}
 
 
+@pytest.mark.parametrize(("location", "fix"), [("eastus9", "did you mean eastus?"), ("moon", "a name from `az account list-locations`")])
+def test_a_place_that_is_no_region_is_refused_with_the_nearest_name(location, fix):
+    [(key, said)] = refusals(settings(azure={"location": location})).items()
+    assert key == "azure.location" and said.startswith(f"{location} is no region of Azure's public cloud") and fix in said
+
+
+def test_a_region_without_a_price_is_planned():
+    assert plan(settings(azure={"location": "polandcentral"})).usd_per_hour is None
+
+
 def test_verbatim_a_shard_that_fills_a_node_takes_one_each():
     made = plan(verbatim())
     assert [shard.layer_range for shard in made.shards] == ["0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79"]

@@ -259,10 +259,10 @@ def test_a_stack_that_cannot_be_planned_is_still_advised():
 
 
 @pytest.mark.parametrize(
-    ("wish", "says"), [({}, "no size that is sold has a price in moon;"), ({"spot": True}, "has a spot price in moon;")]
+    ("wish", "says"), [({}, "no size that is sold has a price in polandcentral;"), ({"spot": True}, "has a spot price in polandcentral;")]
 )
 def test_a_region_without_prices_is_said_to_be_one(wish, says, capsys):
-    assessment = assess(with_values(stack("prod"), {("azure", "location"): "moon"}), Wish(**wish))
+    assessment = assess(with_values(stack("prod"), {("azure", "location"): "polandcentral"}), Wish(**wish))
     assert says in words.impossible(assessment) and not assessment.found.choices
 
 

@@ -37,11 +37,16 @@ def test_finds_sections_of_a_project_that_is_misspelt(engine):
 def test_names_that_the_catalogue_does_not_know_are_in_the_same_listing(engine):
     """Not of a section that cannot be read: its defaults are nobody's."""
     engine(
-        {"zig-ai-aks:shard": '{"config": {"ioThreds": 1}}', "zig-ai-aks:model": '{"name": "gpt-9"}', "zig-ai-aks:gpuPool": '{"vmSize": 1}'}
+        {
+            "zig-ai-aks:shard": '{"config": {"ioThreds": 1}}',
+            "zig-ai-aks:model": '{"name": "gpt-9"}',
+            "zig-ai-aks:gpuPool": '{"vmSize": 1}',
+            "zig-ai-aks:azure": '{"location": "eastus9"}',
+        }
     )
     with pytest.raises(SettingsError) as raised:
         config.from_program()
-    assert {problem.key for problem in raised.value.problems} == {"shard.config.ioThreds", "model.name", "gpuPool.vmSize"}
+    assert {problem.key for problem in raised.value.problems} == {"shard.config.ioThreds", "model.name", "gpuPool.vmSize", "azure.location"}
     assert "text" in str(raised.value) and "not in the catalogue" in str(raised.value)
 
 
