@@ -9,14 +9,13 @@ from settings.formats import DnsName, EnvName, LabelKey, LabelValue
 from settings.quantities import Between, Cpu, Duration, KubernetesSize, told
 
 Threads = Annotated[int, Field(ge=1, le=1024), Otherwise("no node has that many CPUs: the server would spend its time switching threads")]
+Gpus = Annotated[int, Field(ge=0, le=16), Otherwise("no Azure size has that many GPUs: the pod could never be placed")]
 
 
 class ResourceList(Section):
     """A Kubernetes resource list."""
 
-    nvidia_gpu: Annotated[int, Field(ge=0, le=16), Otherwise("no Azure size has that many GPUs: the pod could never be placed")] | None = (
-        Field(default=None, alias="nvidia.com/gpu")
-    )
+    nvidia_gpu: Gpus | None = Field(default=None, alias="nvidia.com/gpu")
     memory: Annotated[KubernetesSize, Between("1Mi", "32Ti", "no container can run in that much memory")] | None = None
     cpu: Annotated[Cpu, Between("1m", "1024", "no node has that many CPUs")] | None = None
 
@@ -26,6 +25,15 @@ class Resources(Section):
     """What the scheduler sets aside."""
     limits: ResourceList = ResourceList()
     """What the container may not exceed."""
+
+
+class ShardLimits(ResourceList):
+    nvidia_gpu: Gpus | None = Field(default=1, alias="nvidia.com/gpu")
+    """A shard without a GPU runs no model; Kubernetes takes the limit for the request."""
+
+
+class ShardResources(Resources):
+    limits: ShardLimits = ShardLimits()
 
 
 class SecretKeyRef(Section):
@@ -90,7 +98,7 @@ class ShardConfig(Section):
 class Shard(Section):
     """One shard's pod: what it asks for, how its server is tuned, where it may run."""
 
-    resources: Resources = Resources()
+    resources: ShardResources = ShardResources()
     config: ShardConfig = ShardConfig()
     env: tuple[EnvVar, ...] = ()
     node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)

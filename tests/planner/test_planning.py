@@ -138,7 +138,7 @@ FULL_NODE = {"resources": {"requests": {"cpu": "24", "nvidia.com/gpu": 1}, "limi
         (settings(gpuPool=MI300X, engine="vllm"), "gpuPool.vmSize", "docker.io/vllm/vllm-openai-rocm:v0.17.1"),
         (settings(gpuPool=MI300X, engine="llama_cpp"), "gpuPool.vmSize", "ghcr.io/ggml-org/llama.cpp:server-rocm"),
         (settings(gpuPool={"vmSize": "Standard_NCC40ads_H100_v5"}), "gpuPool.vmSize", "signed driver AKS does not install"),
-        (settings(shard={}), "shard.resources.limits.nvidia.com/gpu", "without a GPU"),
+        (settings(shard={"resources": {"limits": {"nvidia.com/gpu": 0}}}), "shard.resources.limits.nvidia.com/gpu", "without a GPU"),
         (verbatim(shard=FULL_NODE), "shard.resources.requests.cpu", "23.04 CPUs are left"),
         (
             settings(sharding={"shardsCount": 4}),

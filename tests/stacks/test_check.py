@@ -10,6 +10,7 @@ import pytest
 import planner.__main__ as planner
 from settings.files import ROOT
 from stacks.__main__ import main
+from tests.settings.guide_blocks import BLOCKS, content
 from tests.settings.test_bad_settings import TABLE
 
 
@@ -25,6 +26,12 @@ def test_shipped_stacks_have_no_problems(stack, capsys):
     printed = capsys.readouterr()
     assert re.fullmatch(rf"Pulumi\.{stack}\.yaml: \d+ settings in \d+ sections, no problems\n", printed.out)
     assert printed.err == ""
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.stem)
+def test_a_block_of_the_guide_alone_has_no_problems(block, tmp_path, capsys):
+    sections = "".join(f"  zig-ai-aks:{name}: {json.dumps(section)}\n" for name, section in content(block).items())
+    assert main(["check", "--file", str(write(tmp_path, f"config:\n{sections}"))]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bad", TABLE, ids=lambda bad: bad["what"])
