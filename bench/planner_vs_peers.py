@@ -45,11 +45,12 @@ QUANTITIES = ("ttft_ms", "tpot_ms")
 
 
 def questions(count: int) -> list[dict[str, str]]:
-    """Measured rows: the same share of each (model, GPU, engine), drawn once and for all."""
+    """Published rows: the same share of each (model, GPU, engine), drawn once and for all."""
     groups = defaultdict(list)
     for row in reading.rows("measurements.csv"):
         known = row["kind"] == "concurrency" and row["isl"] and row["concurrency_or_batch"] and row["ttft_ms"] and row["tpot_ms"]
-        if known and re.match("H[12]00", row["gpu"]) and "attention data parallel" not in row["notes"]:
+        ours = row["source_repo_or_page"] == reading.OUR_OWN
+        if known and not ours and re.match("H[12]00", row["gpu"]) and "attention data parallel" not in row["notes"]:
             groups[row["model"], row["gpu"], row["engine"]].append(row)
     draw = random.Random(0)
     each = max(count // len(groups), 1)

@@ -61,7 +61,7 @@ def observations(path: Path) -> tuple[list[Observation], Counter[str]]:
             work = workload.work(question)
             for quantity, column, scale in (("ttft", "ttft_ms", 1e-3), ("tpot", "tpot_ms", 1e-3), ("rate", "output_tok_s", 1.0)):
                 target = estimate.target(question, quantity)
-                if target and row[column]:
+                if target and row[column] and not (quantity == "rate" and estimate.rate_follows(question)):
                     value = float(row[column]) * scale
                     observation = Observation(
                         row=row, question=question, work=work, target=target, value=value, kept_out=bool(distrusted(row))
@@ -93,6 +93,7 @@ class Data:
         self.target = np.array([o.target for o in rows])
         self.group = np.array([o.group for o in rows])
         self.kept_out = np.array([o.kept_out for o in rows])
+        self.published = np.array([o.row["source_repo_or_page"] != reading.OUR_OWN for o in rows])
         arrays = {name: np.array([getattr(o.work, name) for o in rows]) for name in FIELDS}
         self.parts = {name: np.flatnonzero(self.target == name) for name in estimate.TARGETS}
         self.works = {name: SimpleNamespace(**{f: a[i] for f, a in arrays.items()}) for name, i in self.parts.items()}

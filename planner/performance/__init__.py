@@ -1,4 +1,4 @@
-"""Latency and throughput of a model on a layout of GPUs: equations, constants fitted to published measurements, ranges.
+"""Latency and throughput of a model on a layout of GPUs: equations, constants fitted to measurements, ranges.
 
 `terms` has one function a term, `model` puts them together, `constants` says what was fitted, `workload` turns a question into the
 numbers the terms need. Questions come from `asking` (the planner's own names) or `reading` (a CSV's rows); `estimate` answers.

@@ -17,7 +17,7 @@ from planner.performance.workload import Architecture, Gpu, Question, precision_
 
 _TERA, _GIGA, _GIB = 1e12, 1e9, 2**30
 ENGINES = {
-    "vllm": ("vLLM", "0.19.0"),
+    "vllm": ("vLLM", "0.20.2"),
     "tensorrt-llm": ("TensorRT-LLM", "1.2"),
     "sglang": ("SGLang", "0.5.9"),
     "llama.cpp": ("llama.cpp", ""),

@@ -109,7 +109,7 @@ def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
         tpot = Range(value=max(tpot.value, floor), low=max(tpot.low, floor), high=max(tpot.high, floor))
     first = _range(q, "ttft", w, moved.get("ttft", k))
     rate = _range(q, "rate", w, moved.get("rate", k))
-    if first and tpot and _rate_follows(q) and "rate" not in moved:
+    if first and tpot and rate_follows(q) and "rate" not in moved:
         rate = _by_littles_law(q, first, tpot)
     if rate is not None and q.kind == "concurrency":
         most = ceiling_tok_s(loaded, floor)
@@ -123,9 +123,11 @@ def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
     )
 
 
-def _rate_follows(q: Question) -> bool:
+def rate_follows(q: Question) -> bool:
     """Whether the two times say the rate too: of closed loops with stated lengths nobody but LMDeploy published one of its own."""
-    return q.kind == "concurrency" and q.arrivals_per_s is None and q.engine != "lmdeploy"
+    if q.engine == "lmdeploy" or q.kind != "concurrency" or q.arrivals_per_s is not None:
+        return False
+    return target(q, "ttft") is not None and target(q, "tpot") is not None
 
 
 def _by_littles_law(q: Question, first: Range, each: Range) -> Range:

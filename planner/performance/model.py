@@ -70,6 +70,11 @@ def prefill_s(w, k, tokens, length):
     return core + attention + _communication_s(w, k, tokens) + t.overhead_s(w.layers, k.step_s, layer_s, 0.0, 0.0)
 
 
+def prompt_added_s(w, k):
+    """Seconds that one request's prompt adds to a step that runs anyway, for which weights are read and kernels launched already."""
+    return prefill_s(w, k, w.isl, w.isl) - prefill_s(w, k, 0.0, 0.0)
+
+
 def capacity_tokens(w, k):
     """Tokens of cache that fit."""
     gpus = w.tp * w.pp
@@ -109,7 +114,7 @@ def served_tpot_s(w, k):
     step = decode_step_s(w, k, now, _middle(w))
     # Of requests that start together, half of the others' prefill is over when one's own is: it is in the time to first token.
     apart = t.larger(1 - 0.5 * w.closed * w.together * k.together, 0.0)
-    return step + t.interference_s(prefill_s(w, k, w.isl, w.isl), now, w.osl, apart * k.interference)
+    return step + t.interference_s(prompt_added_s(w, k), now, w.osl, apart * k.interference)
 
 
 def burst_s(w, k, now):

@@ -16,6 +16,9 @@ DATA = Path(__file__).parent.parent / "data" / "performance"
 _GIGA, _TERA = 1e9, 1e12
 _PCIE_GB_S = {"V100": 16.0, "A100": 32.0, "H100": 64.0}
 
+OUR_OWN = "this repository"
+"""The source of rows that `bench/gpu` measured."""
+
 DEFAULT_INPUT_TOKENS = 256.0
 """Of a row that does not state its input: a chat's question. Its time to first token is not answered."""
 

@@ -134,9 +134,9 @@ def running_sequences(concurrency, capacity_tokens, tokens_per_sequence):
     return larger(smaller(concurrency, capacity_tokens / tokens_per_sequence), 1.0)
 
 
-def interference_s(prefill_s, sequences, output_tokens, weight):
-    """Seconds that other requests' prefill adds to a token: (n - 1) prefills in the time of one answer, spread over its tokens."""
-    return weight * (sequences - 1) * prefill_s / output_tokens
+def interference_s(prompt_s, sequences, output_tokens, weight):
+    """Seconds that other requests' prompts add to a token: (n - 1) of them in the time of one answer, spread over its tokens."""
+    return weight * (sequences - 1) * prompt_s / output_tokens
 
 
 def burst_wait_s(sequences, prefill_of_all_s, together):

@@ -219,14 +219,14 @@ def test_expected_is_cheaper_than_sure():
 
 
 def test_a_target_inside_the_range_is_in_doubt_and_one_beyond_it_is_missed():
-    """The layout whose estimate just meets the rate, with a pipeline less, and with one alone."""
+    """The layout whose estimate just meets the rate, asked for a tenth more, and with one pipeline alone."""
     choice = found("prod", expected=True).found.choices[0]
     outcomes = []
-    for pipelines in (choice.pipelines, choice.pipelines - 1, 1):
-        asked = with_values(choice.settings, {("sharding", "pipelines"): pipelines})
+    for pipelines, wanted in ((choice.pipelines, 100), (choice.pipelines, 110), (1, 100)):
+        asked = with_values(choice.settings, {("sharding", "pipelines"): pipelines, ("targets", "throughputRps"): wanted})
         prediction = predict(asked, choice.size, choice.gpu, choice.shape, choice.load)
         [rate] = [one for one in verdicts(asked, prediction) if one.key == "targets.throughputRps"]
-        outcomes.append((prediction.requests_s.value >= 100, prediction.requests_s.high >= 100, rate.outcome))
+        outcomes.append((prediction.requests_s.value >= wanted, prediction.requests_s.high >= wanted, rate.outcome))
     assert outcomes == [(True, True, "in doubt"), (False, True, "in doubt"), (False, False, "missed")]
 
 
