@@ -1,6 +1,7 @@
 """`python -m planner recommend`: what it finds meets the targets, nothing cheaper does, its lines switch a stack, the rest has reasons."""
 
 import json
+import math
 import re
 from functools import cache
 
@@ -12,7 +13,7 @@ from planner.__main__ import main
 from planner.choices import lines, words
 from planner.choices.assessment import assess
 from planner.choices.choice import Wish, bits
-from planner.choices.forms import forms
+from planner.choices.forms import forms, with_batch
 from planner.choices.load import load_of
 from planner.choices.verdicts import predict, verdicts
 from planner.engine_traits import traits
@@ -87,7 +88,10 @@ def test_one_pipeline_less_would_miss_a_target(name):
     for choice in found(name).found.choices:
         if choice.pipelines == 1:
             continue
-        less = with_values(choice.settings, {("sharding", "pipelines"): choice.pipelines - 1})
+        fewer = choice.pipelines - 1
+        # The search wants no request to wait for a place in a batch: one that kept some out could keep the GPU busy enough.
+        size = max(math.ceil(choice.load.users / fewer), choice.settings.coordinator.config.dynamic_batching.max_batch_size)
+        less = with_batch(with_values(choice.settings, {("sharding", "pipelines"): fewer}), size)
         said = verdicts(less, predict(less, choice.size, choice.gpu, choice.shape, choice.load))
         assert any(verdict.outcome in ("missed", "in doubt") for verdict in said), choice
 
