@@ -74,20 +74,20 @@ def target(q: Question, quantity: str) -> str | None:
     return "single_ttft" if static or q.concurrency == 1 else "served_ttft"
 
 
-def floor_tpot_s(w: Work) -> float:
+def floor_tpot_s(w: Work, running: float) -> float:
     """Seconds a token cannot go below: data sheet's bandwidth and FLOP/s, one token's experts, every cached token read once."""
-    sequences = t.microbatch(w.concurrency, w.pp)
+    sequences = t.microbatch(running, w.pp)
     weights = (w.dense_bytes + w.expert_bytes * w.chosen / w.experts) / (w.tp * w.bandwidth)
     kv = sequences * model.context(w, w.isl) * w.kv_bytes * w.kv_copies / w.bandwidth
     flops = (w.dense_flops + w.expert_flops) * sequences / (w.tp * w.peak)
     return max(weights + kv, flops)
 
 
-def ceiling_tok_s(w: Work, floor_s: float) -> float:
-    """Output tokens a second that nothing exceeds: every request in flight at the floor, or all GPUs at the data sheet's FLOP/s on the
+def ceiling_tok_s(w: Work, running: float, floor_s: float) -> float:
+    """Output tokens a second that nothing exceeds: every running request at the floor, or all GPUs at the data sheet's FLOP/s on the
     answers and on the inputs that come with them."""
     flops = (w.dense_flops + w.expert_flops) * (w.isl + w.osl) / w.osl + w.head_flops
-    return w.replicas * min(w.concurrency / floor_s, w.tp * w.pp * w.peak / flops)
+    return w.replicas * min(running / floor_s, w.tp * w.pp * w.peak / flops)
 
 
 def prepared(q: Question) -> tuple[Question, Work, SimpleNamespace]:
@@ -102,17 +102,17 @@ def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
     """`shifts` are of measured points (`calibrate.py`). Raises nothing for a question that `reading` has let through."""
     q, w, k = prepared(q)
     moved = {quantity: constants.shifted(k, shift) for quantity, shift in (shifts or {}).items()}
-    loaded = Work(**{**w.__dict__, "concurrency": model.running(w, k, w.concurrency)}) if q.kind != "saturated" else w
-    floor = floor_tpot_s(loaded)
+    running = w.concurrency if q.kind == "saturated" else model.running(w, k, w.concurrency)
+    floor = floor_tpot_s(w, running)
     tpot = _range(q, "tpot", w, moved.get("tpot", k))
     if tpot is not None:
-        tpot = Range(value=max(tpot.value, floor), low=max(tpot.low, floor), high=max(tpot.high, floor))
+        tpot = _at_least(tpot, floor)
     first = _range(q, "ttft", w, moved.get("ttft", k))
     rate = _range(q, "rate", w, moved.get("rate", k))
     if first and tpot and rate_follows(q) and "rate" not in moved:
         rate = _by_littles_law(q, first, tpot)
     if rate is not None and q.kind == "concurrency":
-        most = ceiling_tok_s(loaded, floor)
+        most = ceiling_tok_s(w, running, floor)
         rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))
     return Answer(
         ttft_s=first,
@@ -163,6 +163,12 @@ def _ranged(name: str, w: Work, k) -> Range:
     value = math.exp(TARGETS[name](w, k, math.log))
     low, high = _factors(name, w.keys["engine"], _nearness(name, w))
     return Range(value=value, low=value * low, high=value * high)
+
+
+def _at_least(found: Range, floor: float) -> Range:
+    if found.low >= floor:
+        return found
+    return Range(value=max(found.value, floor), low=floor, high=max(found.high, floor))
 
 
 def range_classes(name: str, engine: str, near: str) -> list[str]:
@@ -251,10 +257,8 @@ class ClosedLoop:
         """As `estimate` has them."""
         w, k = under(self._work, concurrency), self._constants
         first, each = (_ranged(name, w, k) for name in (self._alone if concurrency == 1 else self._several))
-        floor = floor_tpot_s(under(w, model.running(w, k, w.concurrency)))
-        if each.low < floor:
-            each = Range(value=max(each.value, floor), low=floor, high=max(each.high, floor))
-        return Times(first, each, floor)
+        floor = floor_tpot_s(w, model.running(w, k, w.concurrency))
+        return Times(first, _at_least(each, floor), floor)
 
     @property
     def extrapolated(self) -> bool:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from planner.performance import terms as t
 
-PER_CHUNK_TOKENS = 8192.0
-
 
 def context(w, position):
     """Tokens of cache that a layer reads on average at a position: all in full-attention layers, the window in the others."""
