@@ -4,7 +4,7 @@
 The weights are a Hugging Face folder: in the weight storage, or the node's copy of it. Which release runs follows from the GPU:
 docs/adr/0007-vllm-by-gpu-generation.md. Flags and variables: tests/engines/vllm_flags/ has all that each release knows.
 
-What they do on an H100 was measured with 0.20.2, which takes every flag that is rendered here
+What they do on an H100 was measured with 0.20.2, without `caching.l1Cache`
 (bench/results/gpu_nvidia_h100_80gb_hbm3_vllm.json): one thread of the engine plans the steps and is nearly always busy, so what spares it
 work counts most: more requests a step, CUDA graphs, asynchronous scheduling. Left out:
 - `VLLM_USE_V2_MODEL_RUNNER=1`, less work between two steps: 199 requests/s of 400 users instead of 150, but experimental.
@@ -117,8 +117,14 @@ def _of_others(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         "--enable-prefix-caching",
         *(("--attention-backend", backend) if backend else ()),
         *("--safetensors-load-strategy", "lazy" if settings.shard.config.memory_mapping else "eager"),
-        *(("--kv-offloading-size", f"{l1_cache.size.gib:g}", "--kv-offloading-backend", "native") if l1_cache.enabled else ()),
+        *(_prompts_on_host(l1_cache.size.gib) if l1_cache.enabled else ()),
     )
+
+
+def _prompts_on_host(gib: float) -> tuple[str, ...]:
+    """The connector that keeps cache on the host ends the start beside vLLM's hybrid cache manager, which is on by default:
+    "Connector OffloadingConnector does not support HMA" (vllm/distributed/kv_transfer/kv_connector/factory.py)."""
+    return ("--kv-offloading-size", f"{gib:g}", "--kv-offloading-backend", "native", "--disable-hybrid-kv-cache-manager")
 
 
 def attention_backend(settings: StackSettings, plan: Plan) -> str | None:

@@ -33,6 +33,14 @@ def test_no_flag_is_given_twice(variant):
     assert len(flags) == len(set(flags))
 
 
+def test_a_cache_on_the_host_never_meets_the_manager_of_caches_of_several_kinds(variant):
+    """Every vLLM pod with `caching.l1Cache`, the default, ended at start, on an H200 too: "OffloadingConnector does not support HMA"."""
+    workload, plan = rendered(variant)
+    offloads = "--kv-offloading-size" in workload.shard.args
+    assert offloads == plan.settings.caching.l1_cache.enabled
+    assert ("--disable-hybrid-kv-cache-manager" in workload.shard.args) == offloads
+
+
 def test_each_variable_of_vllm_is_one_of_the_pinned_release(variant):
     workload, _ = rendered(variant)
     _, known = vllm_flags.known(release_of(workload.shard))
