@@ -65,8 +65,9 @@ class ProxyArgs:
     """How long it may live in all: the answer after that closes it, so that its client finds another coordinator. None: for ever."""
     read_buffer_bytes: int
     silence_s: float
-    """How long a pipeline may send nothing of an answer before the request is taken to another."""
+    """How long a pipeline may send nothing of an answer before the request is given up."""
     retries: int
+    """Further pipelines that a request is tried on which no pipeline has begun."""
     max_request_bytes: int
     request_s: float
     """How long a client may take to send its request."""
@@ -149,7 +150,7 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
             _size_filter(args),
             http_filter("router", "router.v3.Router", {}),
         ],
-        "local_reply_config": {"mappers": [_busy(), _healthy()], "body_format": _REFUSAL},
+        "local_reply_config": {"mappers": [_busy(), _died(), _healthy()], "body_format": _REFUSAL},
     }
 
 
@@ -164,6 +165,23 @@ def _busy() -> dict[str, Any]:
         "filter": {"response_flag_filter": {"flags": ["UO"]}},
         "status_code": 503,
         "headers_to_add": [{"header": {"key": "Retry-After", "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+    }
+
+
+def _died() -> dict[str, Any]:
+    """The pipeline that had the request ended before it answered (response flag UC).
+
+    `x-should-retry` is read by OpenAI's clients, which would otherwise send twice more what may have ended the pipeline:
+    openai/openai-python src/openai/_base_client.py, _should_retry.
+    """
+    return {
+        "filter": {"response_flag_filter": {"flags": ["UC"]}},
+        "status_code": 502,
+        "body": {
+            "inline_string": "The pipeline that had this request ended before it answered. The request was not sent to another one, "
+            "since it may be what ended it. The service is still there for other requests."
+        },
+        "headers_to_add": [{"header": {"key": "x-should-retry", "value": "false"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
     }
 
 
@@ -201,9 +219,10 @@ def _to_pipelines(args: ProxyArgs) -> dict[str, Any]:
         # An answer may take as long as it needs, if some of it comes.
         "timeout": "0s",
         "retry_policy": {
-            # Only while nothing was sent to the client: a completion changes nothing, so asking another pipeline is safe.
-            # 503 is what a server says that still reads its weights.
-            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+            # Only what no server has worked on: a request that ends one server would end the next one too, and the one after it. Each
+            # request has a connection of its own (`envoy_pipelines.cluster`), so what a dead server was never sent is a connection that
+            # failed. 503 is what a server says that still reads its weights.
+            "retry_on": "connect-failure,retriable-status-codes",
             "retriable_status_codes": [503],
             "num_retries": args.retries,
             "per_try_idle_timeout": seconds(args.silence_s),

@@ -14,6 +14,7 @@ from engines.envoy_terms import EXTENSIONS, address, seconds
 
 NAME = "pipelines"
 
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _POLICIES = f"{EXTENSIONS}.load_balancing_policies"
 # Least request is the better of two at random. Not FULL_SCAN: a pipeline that just died has the fewest requests, and every retry of
 # a full scan would go to it again.
@@ -51,6 +52,7 @@ def cluster(pipelines: Pipelines) -> dict[str, Any]:
         "name": NAME,
         **_discovery(pipelines),
         "connect_timeout": "2s",
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: _one_request_a_connection()},
         "load_balancing_policy": {
             "policies": [{"typed_extension_config": {"name": f"envoy.load_balancing_policies.{policy}", "typed_config": how}}]
         },
@@ -60,6 +62,16 @@ def cluster(pipelines: Pipelines) -> dict[str, Any]:
         "outlier_detection": _outlier_detection(pipelines.health_interval_s),
         # With no healthy pipeline left there is nothing to send to: 503, rather than all of them at once.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+    }
+
+
+def _one_request_a_connection() -> dict[str, Any]:
+    """A connection that is used again may be one whose server just ended, and then nobody knows whether it began the request. Opening one
+    takes less than a millisecond of the seconds that an answer takes; llama-server also keeps a thread for each that is open."""
+    return {
+        "@type": f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions",
+        "common_http_protocol_options": {"max_requests_per_connection": 1},
+        "explicit_http_config": {"http_protocol_options": {}},
     }
 
 

@@ -33,6 +33,13 @@ _FIELDS: tuple[tuple[str, Path], ...] = (
 )
 """Settings and the fields of Envoy that they are."""
 
+_BECAUSE = {
+    "shard.config.retryAttempts": "further pipelines that a request is tried on which none has begun: the connection failed, or the server "
+    "answered 503 because it still reads its weights. A request that was sent is never sent to a second pipeline, since it may end that "
+    "one too",
+}
+"""What a setting means here, where its name alone would promise something else."""
+
 _FILTERS: tuple[tuple[str, str, Path], ...] = (
     ("coordinator.limits.requestSize", "buffer", ("max_request_bytes",)),
     ("coordinator.limits.requestsPerMinutePerClient", "local_ratelimit", ("descriptors", 0, "token_bucket", "max_tokens")),
@@ -54,7 +61,8 @@ def told(given: Mapping[str, str], coordinator: Server, shard: Server) -> Iterat
     filters = _filters(coordinator)
     fields = (*_FIELDS, *((key, (*filters[name], "typed_config", *path)) for key, name, path in _FILTERS if key in given))
     for key, path in fields:
-        yield replace(read_back.in_file(key, "coordinator", coordinator, CONFIG_FILE, path), outcome="in force")
+        found = read_back.in_file(key, "coordinator", coordinator, CONFIG_FILE, path)
+        yield replace(found, outcome="in force", because=_BECAUSE.get(key, ""))
     for key, volume in _SECRETS:
         if key in given:
             yield read_back.in_field(key, "coordinator", coordinator, ("secrets", volume, "secret"))

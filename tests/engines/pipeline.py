@@ -2,10 +2,11 @@
 
 python pipeline.py SECONDS ADDRESS PORT     # prints that it listens; killed by SIGKILL and hung by SIGSTOP, as a real one would be
 
-At SIGTERM it does what llama-server does: it answers nothing more, and keeps its connections.
+A request with `"deadly": true` ends it. At SIGTERM it does what llama-server does: it answers nothing more, and keeps its connections.
 """
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         deaf_when_ending()
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if asked.get("deadly"):
+            os._exit(139)
         count(1)
         try:
             if self.server.seconds < 0:

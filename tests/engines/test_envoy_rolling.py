@@ -43,7 +43,7 @@ def users(proxy, count):
 
 def test_a_rolling_change_of_the_pipelines_loses_and_delays_no_request(tmp_path):
     """A pipeline that was told to end keeps its connections and answers nothing: a request that met it then would wait until it is
-    killed or `silence_s` are over, and be sent anew."""
+    killed or `silence_s` are over, and be lost."""
     with pipelines(0.05, 0.05) as made, running(arguments(*made, silence_s=30), made, tmp_path) as proxy, users(proxy, 8) as found:
         for pipeline in made:
             pipeline.replace(serving_on=5, ending=3)
