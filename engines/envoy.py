@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engines import envoy_guard, envoy_pipelines, envoy_ready
+from engines import envoy_guard, envoy_pipelines, envoy_ready, envoy_stats
 from engines.envoy_guard import Guard
 from engines.envoy_pipelines import Pipelines
-from engines.envoy_terms import EXTENSIONS, HCM, address, http_filter, seconds
+from engines.envoy_terms import COORDINATOR, EXTENSIONS, HCM, address, http_filter, seconds
 
 ADMIN_PORT = 9901
 """Envoy's admin interface, inside the pod only; the metrics listener passes on its `/stats/prometheus`."""
@@ -74,6 +74,8 @@ class ProxyArgs:
     memory_bytes: int | None
     """What the process may take; near it, requests are refused with 503. None: as much as there is."""
     guard: Guard
+    target_s: float
+    """How long a request should take: near it, the times that were taken are counted finely."""
 
 
 def bootstrap(args: ProxyArgs) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def bootstrap(args: ProxyArgs) -> dict[str, Any]:
         },
         "bootstrap_extensions": [envoy_ready.EXTENSION],
         "overload_manager": _overload(args),
+        "stats_config": envoy_stats.stats_config(args.target_s),
     }
 
 
@@ -130,7 +133,7 @@ def _listener(args: ProxyArgs) -> dict[str, Any]:
 def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
     return {
         "@type": HCM,
-        "stat_prefix": "coordinator",
+        "stat_prefix": COORDINATOR,
         # One request a connection at a time: `max_connections` then bounds the requests too. And a refusal before the request has
         # come whole is one that curl 7.88 (Debian 12) cannot read by HTTP/2.
         "codec_type": "HTTP1",

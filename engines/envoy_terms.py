@@ -6,6 +6,8 @@ from typing import Any
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 HCM = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+COORDINATOR = "coordinator"
+"""What Envoy's statistics call the listener of clients."""
 
 
 def address(host: str, port: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from engines.common import resource_list
 from engines.envoy import LIVE_PATH, READY_PATH, ProxyArgs, Route, bootstrap
 from engines.envoy_guard import Guard, Tls
 from engines.envoy_pipelines import Pipelines
+from engines.envoy_terms import COORDINATOR
 from engines.images import image_reference
 from engines.workload import ConfigFile, Endpoints, MountedSecret, Port, Probe, Series, Server
 from settings import StackSettings
@@ -41,7 +42,7 @@ _CONFIG_DIR = "/app/config"
 TLS, CLIENT_CA, API_KEYS = "tls", "client-ca", "api-keys"
 """Secrets that are mounted, by the name of their volume."""
 
-_SERVICE = '{envoy_http_conn_manager_prefix="coordinator"}'
+_SERVICE = f'{{envoy_http_conn_manager_prefix="{COORDINATOR}"}}'
 LATENCY = Series(name="envoy_http_downstream_rq_time", where=_SERVICE, unit=0.001)
 REQUESTS = Series(name="envoy_http_downstream_rq_completed", where=_SERVICE)
 LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE})"
@@ -130,6 +131,7 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
         request_s=_REQUEST_SECONDS,
         memory_bytes=_memory_bytes(settings),
         guard=_guard(settings, _secrets(settings.exposure)),
+        target_s=settings.targets.latency.seconds,
     )
 
 

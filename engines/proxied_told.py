@@ -30,6 +30,7 @@ _FIELDS: tuple[tuple[str, Path], ...] = (
     ("coordinator.limits.queuedRequests", (*_THRESHOLD, "max_pending_requests")),
     ("shard.config.networkTimeout", (*_ROUTE, "route", "retry_policy", "per_try_idle_timeout")),
     ("shard.config.retryAttempts", (*_ROUTE, "route", "retry_policy", "num_retries")),
+    ("targets.latency", ("stats_config", "histogram_bucket_settings", 0, "buckets")),
 )
 """Settings and the fields of Envoy that they are."""
 

@@ -111,6 +111,7 @@ def arguments(*made, upstream=None, guard=None, **changes):
             request_s=60,
             memory_bytes=None,
             guard=dataclasses.replace(Guard(tls=None, api_keys_dir=None, requests_per_minute=None), **(guard or {})),
+            target_s=2,
         ),
         **changes,
     )
