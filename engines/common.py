@@ -86,10 +86,11 @@ EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (
     ("images.shard", "shard", ("image",)),
     ("rollout.modelLoadTimeout", "shard", ("startup", "failure_threshold")),
     *(
-        (f"{role}.resources.{side}.{name}", role, (side, name))
+        (".".join((role, "resources", *field)), role, field)
         for role in ("coordinator", "shard")
         for side in ("requests", "limits")
-        for name in ("nvidia.com/gpu", "cpu", "memory")
+        # The section itself is a setting where it is empty.
+        for field in ((side,), (side, "nvidia.com/gpu"), (side, "cpu"), (side, "memory"))
     ),
 )
 """Settings that Kubernetes or the kubelet acts on, whatever the image does: key, server, field."""

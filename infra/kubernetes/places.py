@@ -277,8 +277,8 @@ def _in_container(field: FieldPath) -> str:
             return f"args[{flag}]"
         case ("env", str(name), str(part)):
             return f"env[{name}].{_ENV[part]}"
-        case (("requests" | "limits") as side, str(name)):
-            return path_text("resources", side, name)
+        case (("requests" | "limits") as side, *names_below):
+            return path_text("resources", side, *names_below)
     return _CONTAINER_FIELDS[field]
 
 

@@ -115,6 +115,10 @@ VARIATIONS = {
         "monitoring": {"enabled": False},
         "profiling": {"enabled": False},
     },
+    "no resources asked for": {
+        "shard": {"resources": None},
+        "coordinator": {"resources": {side: {"cpu": None, "memory": None} for side in ("requests", "limits")}},
+    },
     "public, size switched, own model": {
         "exposure": {"public": True, "allowedIpRanges": ["20.42.7.0/24"]},
         "gpuPool": {"vmSize": "Standard_NC24ads_A100_v4"},

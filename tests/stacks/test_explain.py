@@ -14,6 +14,8 @@ from settings.leaves import leaves
 from stacks import preview
 from stacks.__main__ import main
 from stacks.outcomes import ORDER, counts, outcomes, rendered
+from tests.infra import variations
+from tests.settings import guide_blocks
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,29 @@ def test_each_setting_has_exactly_one_row(asked, rows):
     assert [row.key for row in rows] == list(leaves(asked))
     assert {row.outcome for row in rows} <= set(ORDER) - {"error"}
     assert sum(counts(rows).values()) == len(rows)
+
+
+ENGINES = ("zig_ai", "llama_cpp", "vllm")
+SMALL_STACKS = {"nothing": {}} | {block.stem: guide_blocks.content(block) for block in guide_blocks.BLOCKS}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", SMALL_STACKS)
+def test_a_stack_of_a_few_lines_has_no_setting_that_is_rendered_nowhere(name, engine):
+    """A stack without `shard.resources` was told of an error that was none, in `explain` and in each preview."""
+    size = {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}}
+    asked = variations.checked(SMALL_STACKS[name] | {"engine": engine} | size)
+    made = make_plan(asked)
+    rows = outcomes(asked, made, rendered(made, "test"), "test")
+    assert [f"{row.key}: {row.change}; {row.because}" for row in rows if row.outcome == "error"] == []
+
+
+def test_a_section_that_the_plan_fills_is_what_it_is_filled_with():
+    asked = variations.checked({"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}})
+    made = make_plan(asked)
+    rows = {row.key: row for row in outcomes(asked, made, rendered(made, "test"), "test")}
+    assert "shard.resources.requests" not in rows
+    assert rows["shard.resources.requests.memory"].asked == "not set" and rows["shard.resources.requests.memory"].codes
 
 
 def test_each_finding_is_in_its_settings_row_word_for_word(plan, rows):
