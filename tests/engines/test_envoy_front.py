@@ -86,6 +86,33 @@ def test_a_request_too_large_is_refused_however_it_comes(one, tmp_path):
         assert proxy.infer()[0] == 200
 
 
+def nested(depth, inside='"x"'):
+    return b'{"max_tokens": 1, "prompt": "x", "metadata": ' + b"[" * (depth - 1) + inside.encode() + b"]" * (depth - 1) + b"}"
+
+
+DEEP = {
+    "as deep as may be": (nested(128), 200),
+    "one deeper": (nested(129), 400),
+    "as in public reports": (nested(100_000), 400),
+    "never closed": (b'{"a":' * 1000, 400),
+    "brackets that are text": (nested(2, json.dumps('"[{' * 1000 + "\\")), 200),
+    "wide and not deep": (nested(2, ",".join(["[[]]"] * 1000)), 200),
+    "an upload in parts": (b"--boundary" + b"[" * 1000, "whatever the server says"),
+}
+
+
+@pytest.mark.parametrize("what", DEEP)
+def test_json_that_nests_too_deep_reaches_no_server(what, one, tmp_path):
+    body, expected = DEEP[what]
+    with running(arguments(*one), one, tmp_path) as proxy:
+        code, _, said = proxy.request("POST", "/v1/completions", body)
+        if expected == 400:
+            assert code == 400 and json.loads(said)["error"]["message"] == "The request's JSON is nested more than 128 levels deep."
+            assert one[0].most == 0
+        else:
+            assert code == 200 if expected == 200 else b"nested" not in said
+
+
 @pytest.mark.parametrize("path", ["/v1/../metrics", "/v1/%2e%2e/metrics", "/v1//../metrics", "/v1/..%2fmetrics", "/metrics", "/slots"])
 def test_no_path_leads_around_the_service(path, one, tmp_path):
     with running(arguments(*one), one, tmp_path) as proxy:
