@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from planner.performance import estimate, reading, workload
+from planner.performance import clients, estimate, reading, workload
 from planner.performance.constants import CONSTANTS
 
 NAMES = list(CONSTANTS)
@@ -52,6 +52,9 @@ def observations(path: Path) -> tuple[list[Observation], Counter[str]]:
     found, skipped = [], Counter()
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
+            if reason := clients.not_deployed(row):
+                skipped[reason] += 1
+                continue
             try:
                 question = reading.question(row)
             except reading.Impossible as error:

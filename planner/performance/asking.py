@@ -168,20 +168,15 @@ def memory_gib(ask: Ask, q: Question) -> Range:
 
 
 def answer(ask: Ask, shifts: Shifts) -> dict[str, object]:
-    """What `estimate --json` prints; raises Impossible. Throughput and requests follow from the two times, by Little's law."""
+    """What `estimate --json` prints; raises Impossible. Throughput is that of one replica for each one's share of the requests."""
     made = question(ask)
     found = estimate(made, shifts)
-    first, each = found.ttft_s, found.tpot_s
-
-    def rate(bound: str) -> float:
-        return ask.concurrency / (getattr(first, bound) + (ask.osl - 1) * getattr(each, bound))
-
-    requests = Range(value=rate("value"), low=rate("high"), high=rate("low"))
+    all_over_one = ask.concurrency / made.concurrency
     return {
-        "ttft_ms": batch.scaled(first, 1e3),
-        "tpot_ms": batch.scaled(each, 1e3),
-        "throughput_tok_s": batch.scaled(requests, ask.osl),
-        "requests_s": batch.scaled(requests, 1.0),
+        "ttft_ms": batch.scaled(found.ttft_s, 1e3),
+        "tpot_ms": batch.scaled(found.tpot_s, 1e3),
+        "throughput_tok_s": batch.scaled(found.output_tok_s, all_over_one),
+        "requests_s": batch.scaled(found.output_tok_s, all_over_one / ask.osl),
         "memory_gib": batch.scaled(memory_gib(ask, made), 1.0),
         "floor_tpot_ms": float(f"{found.floor_tpot_s * 1e3:.4g}"),
         "extrapolated": found.extrapolated,

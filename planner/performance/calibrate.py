@@ -14,9 +14,9 @@ from types import SimpleNamespace
 
 from planner.performance import reading, tables
 from planner.performance.constants import CONSTANTS, Shifts, shifted
-from planner.performance.estimate import TARGETS, prepared, target
+from planner.performance.estimate import TARGETS, estimate, prepared, rate_follows, target
 from planner.performance.reading import Impossible
-from planner.performance.workload import Work
+from planner.performance.workload import Question, Work
 
 NOISE, OFFSET = 0.05, 0.05
 """Standard deviations of a point's logarithm that no constant explains, and of what a deployment's points have in common."""
@@ -105,8 +105,26 @@ def shifts(path: Path) -> Shifts:
 def _add(row: dict[str, str], points: dict[str, list[Point]]) -> None:
     """Adds what a row has measured, by quantity. Raises Impossible."""
     question, work, constants = prepared(reading.question(row))
-    for quantity, (column, unit) in _COLUMNS.items():
-        name = target(question, quantity)
-        if name and row.get(column, "").strip():
-            measured = math.log(reading.number(row, column, 1e-6, 1e9) * unit)
-            points.setdefault(quantity, []).append(Point(target=name, work=work, constants=constants, measured=measured))
+    measured = {
+        quantity: reading.number(row, column, 1e-6, 1e9) * unit
+        for quantity, (column, unit) in _COLUMNS.items()
+        if target(question, quantity) and row.get(column, "").strip()
+    }
+    if rate_follows(question) and (rate := measured.pop("rate", None)) and "tpot" not in measured:
+        measured["tpot"] = _per_token_s(question, rate, measured.get("ttft"))
+    for quantity, value in measured.items():
+        point = Point(target=target(question, quantity), work=work, constants=constants, measured=math.log(value))
+        points.setdefault(quantity, []).append(point)
+
+
+def _per_token_s(question: Question, rate: float, first_s: float | None) -> float:
+    """Seconds a token that output tokens a second of a closed loop stand for, by Little's law: `estimate` answers the rate by it too.
+
+    `first_s` is the time to the first token where it was measured; the estimate's otherwise. Raises Impossible where no GPU is so fast.
+    """
+    found = estimate(question)
+    request_s = question.replicas * question.concurrency * question.output_tokens / rate
+    further = question.output_tokens - 1
+    if request_s < further * found.floor_tpot_s:
+        raise Impossible(f"output_tok_s {rate:g}: more than the GPUs could give with {question.concurrency:g} requests in flight")
+    return max((request_s - (first_s or found.ttft_s.value)) / further, found.floor_tpot_s)

@@ -17,20 +17,27 @@ class Client:
     name: str
     mean_length: float = 1.0
     """Mean of the lengths over the length that is stated; InferenceMAX: `--random-range-ratio 0.8`, so uniform from 0.8 to 1."""
-    together: float = 0.1
-    """Share of the requests that start at the same time as all others in flight; InferenceMAX: ten prompts a slot, so the first of ten."""
+    together: float = 0.0
+    """Share of the requests that start at the same time as all others in flight; 0 where users are spread over an answer's time."""
     caches_in_8_bits: bool = False
     """Whether 8- and 4-bit checkpoints come with an 8-bit cache (`kv-cache-dtype: fp8`)."""
 
 
 OWN = Client(name="closed loop")
-"""Of a question that names no source: as many requests in flight as asked for, each followed by the next."""
+"""Of a question that names no source: as many requests in flight as asked for, each followed by the next, at no common start."""
 
-INFERENCEMAX = Client(name="closed loop", mean_length=0.9, caches_in_8_bits=True)
-GAP_ANALYSIS = Client(name="gap analysis")
-GAP_ANALYSIS_OF_NVIDIA = Client(name="gap analysis", caches_in_8_bits=True)
+TEN_A_SLOT = 0.1
+"""Share that starts together where a client opens all its slots at once and sends ten prompts in each (InferenceMAX:
+`--num-prompts $(( $CONC * 10 ))`): the first of ten. Assumed of other benchmarks whose clients open all slots at once."""
+
+INFERENCEMAX = Client(name="closed loop", mean_length=0.9, together=TEN_A_SLOT, caches_in_8_bits=True)
+GAP_ANALYSIS = Client(name="gap analysis", together=TEN_A_SLOT)
+GAP_ANALYSIS_OF_NVIDIA = Client(name="gap analysis", together=TEN_A_SLOT, caches_in_8_bits=True)
 """Of a checkpoint by NVIDIA, whose configuration asks for an 8-bit cache, and vLLM heeds it (1CatAI/1Cat-vLLM#613)."""
 
+
+SHAREGPT = Client(name="closed loop", together=TEN_A_SLOT)
+"""lmdeploy's tables of ShareGPT's 3,000 prompts, which up to 256 threads begin to send at once."""
 
 IN_STEP = Client(name="in step", together=1.0)
 """Requests of equal lengths that start together, end together, and start together again.
@@ -44,8 +51,8 @@ prefills.
 def client(row: dict[str, str]) -> Client:
     """By the origin that a row's notes state."""
     notes = row.get("notes") or ""
-    if row["engine"].startswith("LMDeploy") and notes.startswith("fixed concurrency"):
-        return IN_STEP
+    if row["engine"].startswith("LMDeploy") and notes.startswith(("fixed concurrency", "ShareGPT")):
+        return IN_STEP if notes.startswith("fixed") else SHAREGPT
     if row["engine"] == "SGLang" and (row.get("engine_version") or "").startswith("0.5.1.") and "gap-analysis" in notes:
         return IN_STEP
     if "InferenceMAX" in notes:
@@ -86,3 +93,8 @@ def steps_between_admissions(row: dict[str, str], engine: str, tensor_parallel: 
         eager = "Qwen3.5" in (row.get("model") or "") and row["weight_precision"] == "fp8"
         return 30.0 if concurrency >= 16 or (eager and concurrency > 4) else 10.0
     return 0.0
+
+
+def not_deployed(row: dict[str, str]) -> str:
+    """Why a row's server is none that the engines' adapters start, so that its times answer no question; an empty text for the rest."""
+    return "vLLM's second model runner" if "VLLM_USE_V2_MODEL_RUNNER=1" in (row.get("notes") or "") else ""

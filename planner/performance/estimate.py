@@ -108,9 +108,7 @@ def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
     if tpot is not None:
         tpot = _at_least(tpot, floor)
     first = _range(q, "ttft", w, moved.get("ttft", k))
-    rate = _range(q, "rate", w, moved.get("rate", k))
-    if first and tpot and rate_follows(q) and "rate" not in moved:
-        rate = _by_littles_law(q, first, tpot)
+    rate = _by_littles_law(q, first, tpot) if rate_follows(q) else _range(q, "rate", w, moved.get("rate", k))
     if rate is not None and q.kind == "concurrency":
         most = ceiling_tok_s(w, running, floor)
         rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))

@@ -106,8 +106,9 @@ class Question:
     arrivals_per_s: float | None = None
     """Requests a second of an open loop, whose number in flight follows from the answer."""
     client: str = "closed loop"
-    together: float = 0.1
-    """Share of the requests that start at the same time as all others in flight: of a closed loop with ten prompts a slot, the first."""
+    together: float = 0.0
+    """Share of the requests that start at the same time as all others in flight: none of a service's users, whom nothing synchronises;
+    benchmarks' clients differ (clients.py)."""
     admission_steps: float = 0.0
     """Steps for which the scheduler lets new requests wait."""
     most_running: float = 1e6
