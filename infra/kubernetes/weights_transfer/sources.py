@@ -18,6 +18,9 @@ from web import Failure, Refused, Remote, call
 HUB = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 OTHER_FORMATS = re.compile(r"(^|/)original/|\.(bin|pt|pth|ckpt|h5|msgpack|onnx|ot|gguf|nemo)$")
 """The same weights again, in formats that servers of safetensors do not read."""
+INDEX = "model.safetensors.index.json"
+MISTRALS_OWN = re.compile(r"consolidated[^/]*\.safetensors")
+"""The same weights under Mistral's own names, beside those that the index lists: mistralai/Mistral-7B-Instruct-v0.3 is 29 GB for 14.5."""
 
 
 def remote_files(source, token):
@@ -58,9 +61,32 @@ def hub_files(source, rest, token):
     ]
     if only:
         return named(source, found, only)
-    if any(file.path.endswith(".safetensors") for file in found):
-        found = [file for file in found if not OTHER_FORMATS.search(file.path)]
-    return found
+    return one_copy(source, found)
+
+
+def one_copy(source, found):
+    """Of a published model's files: the weights that a server loads, once, and all that is no weights.
+
+    With an index those are the files it names, without one all safetensors files at the top: so does vLLM with `--load-format
+    safetensors` (vllm-project/vllm v0.17.1 vllm/model_executor/model_loader/default_loader.py, _prepare_weights, and weight_utils.py,
+    filter_duplicate_safetensors_files). A model that has no safetensors at all comes whole.
+    """
+    weights = {file.path for file in found if file.path.endswith(".safetensors")}
+    if not weights:
+        return found
+    index = next((file for file in found if file.path == INDEX), None)
+    if index:
+        loaded = set(json.loads(index.read(0, index.size))["weight_map"].values())
+        if missing := sorted(loaded - weights):
+            raise Failure(f"{source}: its {INDEX} names {missing[0]}, which is not there ({len(missing)} of {len(loaded)} are missing)")
+    else:
+        loaded = {path for path in weights if "/" not in path and not MISTRALS_OWN.fullmatch(path)}
+    if not loaded:
+        raise Failure(
+            f"{source}: its only weights are {', '.join(sorted(weights)[:3])}, which a server that reads config.json does not load: a "
+            f"repository of the same model with model.safetensors, or with {INDEX} and the files it names"
+        )
+    return [file for file in found if file.path in loaded or not (file.path in weights or OTHER_FORMATS.search(file.path))]
 
 
 def blob_files(source, rest, token):

@@ -1,6 +1,7 @@
 """Weights from the hub, from a blob path and from a registry: what comes, under which name, and what is said when it does not."""
 
 import hashlib
+import json
 
 import pytest
 
@@ -36,6 +37,43 @@ def test_a_folder_comes_whole_but_for_the_same_weights_in_other_formats(stand):
     assert stand.stored.keys() == {"config.json", "empty.json", "model-00001-of-00002.safetensors", "sub folder/tokenizer+1.model"}
     assert stand.stored.items() <= stand.world.files.items()
     assert {file["path"]: file["size"] for file in stand.manifest["files"]} == {name: len(body) for name, body in stand.stored.items()}
+
+
+SHARDS = [f"model-0000{part}-of-00003.safetensors" for part in (1, 2, 3)]
+INDEX = json.dumps({"weight_map": dict(zip("abc", SHARDS, strict=True)) | {"d": SHARDS[0]}}).encode()
+MISTRAL = {
+    "config.json": b"{}",
+    "consolidated.safetensors": GGUF,
+    "model.safetensors.index.json": INDEX,
+    **dict.fromkeys(SHARDS, b"a third"),
+    "params.json": b"{}",
+    "tokenizer.model.v3": b"t",
+}
+"""The files of mistralai/Mistral-7B-Instruct-v0.3 (vllm-project/vllm#4989 lists them with their sizes: 14.5 GB twice over)."""
+
+
+def test_weights_that_are_there_twice_come_once(stand):
+    stand.world.files = MISTRAL | {"onnx/model.safetensors": b"again", "metal/model.bin": b"again"}
+    succeeds(stand.run(SOURCE=HUB_MODEL))
+    assert stand.stored == {name: body for name, body in MISTRAL.items() if name != "consolidated.safetensors"}
+
+
+def test_without_an_index_the_weights_are_those_at_the_top(stand):
+    stand.world.files = {"config.json": b"{}", "model.safetensors": GGUF, "consolidated.safetensors": GGUF, "original/x.safetensors": GGUF}
+    succeeds(stand.run(SOURCE=HUB_MODEL))
+    assert stand.stored.keys() == {"config.json", "model.safetensors"}
+
+
+def test_weights_in_mistrals_format_alone_are_refused_before_they_come(stand):
+    stand.world.files = {"params.json": b"{}", "consolidated-00001-of-00002.safetensors": GGUF, "tekken.json": b"{}"}
+    fails(stand.run(SOURCE=HUB_MODEL), "only weights are consolidated-00001-of-00002.safetensors", "model.safetensors.index.json")
+    assert stand.stored == {}
+
+
+def test_an_index_that_names_what_is_not_there(stand):
+    stand.world.files = {name: body for name, body in MISTRAL.items() if name != SHARDS[1]}
+    fails(stand.run(SOURCE=HUB_MODEL), f"names {SHARDS[1]}, which is not there (1 of 3 are missing)")
+    assert stand.stored == {}
 
 
 def test_the_token_goes_to_the_hub_and_no_further(stand):
