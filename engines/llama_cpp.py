@@ -38,9 +38,6 @@ nearest. It is built for CUDA 12.8, which still has the V100; `server-cuda13` ha
 GGUF_TYPES = {"fp16": "F16", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}
 """File types of as many bits as the planner counts: planner/memory.py, bytes_per_weight."""
 
-_PAD = 256
-"""The context is a multiple of it: src/llama-context.cpp."""
-
 
 def model_path(plan: Plan) -> str:
     return f"{weights_folder(plan)}/{plan.weights.file}"
@@ -63,10 +60,13 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *("--flash-attn", "on" if model.attention.flash_attention else "off"),
         *("--cache-type-k", cache_type),
         *("--cache-type-v", cache_type),
-        *("--ctx-size", str(max(_PAD, plan.memory.tokens // _PAD * _PAD))),
-        # One cache for all requests: a long one may use what short ones leave. Measured: as fast as one for each.
-        "--kv-unified",
-        *("--parallel", str(batching.max_batch_size if batching.enabled else 1)),
+        # Each request has its own part of the cache, as long as the longest that is let in. In one that all share, a token without
+        # room ends every request. Measured: as fast.
+        *("--ctx-size", str(plan.requests_at_once * plan.request_tokens)),
+        "--no-kv-unified",
+        *("--parallel", str(plan.requests_at_once)),
+        # What does not fit its part ends there: an answer goes on for ever where its beginning may be forgotten.
+        "--no-context-shift",
         "--cont-batching" if batching.enabled else "--no-cont-batching",
         # On by default, it copies a request's cache to the host's memory when the next one comes, and all requests wait for that:
         # measured, 40% fewer are answered.

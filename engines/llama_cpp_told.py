@@ -36,6 +36,11 @@ _FLAGS: tuple[tuple[str, str], ...] = (
 )
 """Settings that a flag has the value of."""
 
+_SLOT = (
+    "--ctx-size is divided by --parallel into slots of a multiple of 256 tokens, one for each request: a prompt that is no shorter than "
+    "its slot is refused with 400, and an answer ends where the slot is full, with finish_reason length"
+)
+_CONTEXT = f"{_SOURCE} src/llama-context.cpp"
 _ANY_PIPELINE = "every pipeline holds all layers, so a request may go to any of them"
 _ONE_PROCESS = "a pipeline is one process: no tensors cross the network"
 _NO_FLAG: tuple[tuple[str, str, str], ...] = (
@@ -121,10 +126,13 @@ def _translated(settings: StackSettings, shard: Server, gguf_type: str) -> Itera
     quantize = f"{_SOURCE} tools/quantize/README.md"
     yield by("model.quantization.enabled", "--model", file, from_file, quantize)
     yield by("model.quantization.precision", "--model", file, from_file, quantize)
-    counted = "the plan counts weights, buffers and cache, and the server is given a cache of so many tokens"
+    counted = "the plan counts weights, buffers and cache, and the server is given a cache of so many tokens for all its slots"
     yield by("model.kvCache.maxCacheSize", "--ctx-size", "", counted)
     yield by("shard.config.gpuMemoryFraction", "--ctx-size", "", counted)
     yield by("shard.config.allowGpuMemoryGrowth", "--ctx-size", "false", "weights and cache are allocated at start, whatever is asked")
+    if settings.coordinator.limits.request_tokens is not None:
+        slots, cells = (int(read_back.in_args("", "shard", shard, flag).holds or 0) for flag in ("--parallel", "--ctx-size"))
+        yield by("coordinator.limits.requestTokens", "--ctx-size", f"{cells // slots} in each of {slots} slots", _SLOT, _CONTEXT)
     batching = settings.coordinator.config.dynamic_batching
     flag = "--cont-batching" if batching.enabled else "--no-cont-batching"
     continuous = "continuous batching takes requests of any length in at each token"

@@ -63,7 +63,7 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *("--gpu-memory-utilization", f"{settings.shard.config.gpu_memory_fraction:g}"),
         *("--kv-cache-dtype", "fp8" if model.kv_cache.compression else "auto"),
         # The cache must hold one request of that length, or the server stops at start.
-        *("--max-model-len", str(min(plan.shape.context, max(_BLOCK_TOKENS, plan.memory.tokens)))),
+        *("--max-model-len", str(max(_BLOCK_TOKENS, plan.request_tokens))),
         *("--max-num-seqs", str(sequences)),
         *("--max-num-batched-tokens", str(max(sequences, gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
         *("--scheduling-policy", "priority" if batching.priority_batching else "fcfs"),

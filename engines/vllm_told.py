@@ -27,6 +27,7 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("coordinator.config.dynamicBatching.maxBatchSize", "--max-num-seqs"),
     ("coordinator.config.dynamicBatching.priorityBatching", "--scheduling-policy"),
     ("shard.resources.limits.nvidia.com/gpu", "--tensor-parallel-size"),
+    ("coordinator.limits.requestTokens", "--max-model-len"),
     ("sharding.strategy", "--pipeline-parallel-size"),
     ("sharding.shardsCount", "--pipeline-parallel-size"),
 )

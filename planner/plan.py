@@ -170,6 +170,10 @@ class Plan:
     pods: tuple[PlacedPod, ...]
     memory: MemoryFit
     """Of the stage that holds most."""
+    requests_at_once: int
+    """That one pipeline runs; further ones wait. Where requests share its cache, of as many tokens as the load test's."""
+    request_tokens: int
+    """Prompt and answer together, of the longest request that a pipeline takes."""
     redis_sku: str | None
     """Azure Managed Redis SKU; None when the third cache level is off."""
     weights: WeightsPlan

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from planner import catalogue, drivers, gpu_memory, mig
 from planner.catalogue import Gpu, ModelShape
+from planner.choices.load import load_of
+from planner.concurrency import concurrency
 from planner.engine_traits import NAMES, traits
 from planner.layers import most_sharing_heads, shares_heads, split_layers
 from planner.layout import Layout, layout
@@ -47,6 +49,7 @@ def plan(settings: StackSettings) -> Plan:
     made = layout(deployed, known.size)
     if isinstance(made, list) or problems:
         raise SettingsError(problems + (made if isinstance(made, list) else []))
+    at_once = concurrency(deployed, known.gpu, known.shape, load_of(deployed).request_tokens)
     return Plan(
         settings=deployed,
         size=known.size,
@@ -59,6 +62,8 @@ def plan(settings: StackSettings) -> Plan:
         pipeline_in_one_zone=made.pipeline_in_one_zone,
         pods=made.pods,
         memory=gpu_memory.tightest(deployed, known.gpu, known.shape),
+        requests_at_once=at_once.requests,
+        request_tokens=at_once.request_tokens,
         redis_sku=known.redis_sku if deployed.caching.l3_cache.enabled else None,
         weights=weights_plan(deployed, known.size, known.shape),
         findings=(*findings(settings, deployed, rules.advice), *_pending(deployed, made)),

@@ -14,6 +14,7 @@ from rich.text import Text
 from planner.choices import outputs
 from planner.choices import report as targets
 from planner.choices.assessment import Assessment
+from planner.engine_traits import traits
 from planner.layout import node_zones
 from planner.memory import GpuMemory
 from planner.plan import Finding, Plan
@@ -124,8 +125,14 @@ def _bar(plan: Plan) -> Text:
     line.append("\n")
     for name, mark, style in _PARTS:
         line.append(f"  {mark} ", style=style).append(f"{name} {memory[name]:.2f} GiB")
-    line.append(f"\n  the cache holds {plan.memory.tokens:,} tokens: {plan.memory.concurrency(plan.shape.context)} requests of the full ")
-    return line.append(f"{plan.shape.context:,} at once")
+    return line.append(f"\n  the cache holds {plan.memory.tokens:,} tokens: {_at_once(plan)}")
+
+
+def _at_once(plan: Plan) -> str:
+    longest = f"{plan.request_tokens:,} tokens, prompt and answer"
+    if traits(plan.settings.engine, plan.gpu).slot_tokens is not None:
+        return f"{count(plan.requests_at_once, 'request')} at once of up to {longest}"
+    return f"{count(plan.memory.tokens // plan.request_tokens, 'request')} at once of the full {longest}, more of shorter ones"
 
 
 def _weights(plan: Plan) -> str:

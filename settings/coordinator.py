@@ -47,6 +47,9 @@ class CoordinatorLimits(Section):
         "1MB"
     )
     """Of one request; larger ones are answered with 413."""
+    request_tokens: Annotated[int, Field(ge=16, le=100_000_000), Otherwise("no prompt with its answer would fit")] | None = None
+    """Prompt and answer together, of one request. A longer prompt is refused, a longer answer ends there. Shorter requests let more of them
+    run at once: a pipeline's cache is for that many tokens in all. Left out: as many as the model reads and the cache holds."""
     queued_requests: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("every request would be refused, or wait for hours")] = 1000
     """Requests that may wait for a pipeline; further ones are answered with 503 and Retry-After."""
     requests_per_minute_per_client: (

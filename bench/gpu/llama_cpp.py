@@ -18,6 +18,9 @@ from planner.catalogue import ModelShape
 
 _PLACED = ("--model", "--host", "--port")
 """Flags of a rendered command line that say where a process is."""
+_AS_MEASURED = {"--no-kv-unified": "--kv-unified"}
+"""What the results differ in from what is rendered since: their slots share one cache. The arms `--kv-unified left out` and `100 slots
+on the GPU, cache for each` have one for each slot, as a pod has, and are as fast."""
 _DEFAULT_SLOTS = 4
 _PROGRAM = "llama-server"
 
@@ -33,7 +36,7 @@ DEFAULTS = Arm(name="defaults", because="llama-server's own: FP16, 4 slots, flas
 
 def guide() -> Arm:
     shard = rendered("llama_cpp")
-    options = {flag: value for flag, value in pairs(shard.args) if flag not in _PLACED}
+    options = {_AS_MEASURED.get(flag, flag): value for flag, value in pairs(shard.args) if flag not in _PLACED}
     environment = tuple((one.name, one.value) for one in shard.env if one.value is not None and one.name != "HOME")
     return Arm(name="guide", because="the guide's tuning as rendered", precision="Q8_0", options=options, environment=environment)
 

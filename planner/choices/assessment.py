@@ -9,6 +9,7 @@ from planner.choices.choice import Choice, Found, Wish, bits
 from planner.choices.load import load_of, too_long
 from planner.choices.search import search
 from planner.choices.verdicts import Prediction, Verdict, predict, verdicts
+from planner.concurrency import longest_request
 from planner.performance.reading import Impossible
 from planner.plan import Plan
 from planner.planning import plan, shape_of
@@ -50,7 +51,8 @@ def assess(asked: StackSettings, wish: Wish | None = None, *, made: Plan | None 
         except SettingsError as error:
             problem = "; ".join(f"{one.key}: {one.consequence}" for one in error.problems)
     prediction = None
-    problem = problem or too_long(load_of(asked), shape)
+    longest = made.request_tokens if made else longest_request(asked, shape)
+    problem = problem or too_long(load_of(asked), shape, longest)
     if made is not None and not problem:
         try:
             prediction = predict(made.settings, made.size, made.gpu, shape, load_of(asked))

@@ -27,15 +27,23 @@ class Load:
     requests_s: float
     """The target: requests a second."""
 
+    @property
+    def request_tokens(self) -> int:
+        """Of one request, when its answer is whole."""
+        return self.input_tokens + self.output_tokens
 
-def too_long(load: Load, shape: ModelShape) -> str:
-    """Why the model cannot hold such a request, and what would do; empty where it can."""
+
+def too_long(load: Load, shape: ModelShape, request_tokens: int) -> str:
+    """Why the service takes no such request, and what would do; empty where it does. `request_tokens`: of the longest that it takes."""
     tokens = max(load.output_tokens, load.judged_tokens)
-    if load.input_tokens + tokens <= shape.context:
+    if load.input_tokens + tokens <= request_tokens:
         return ""
+    bound, instead = f"{shape.name} holds", "another model"
+    if request_tokens < shape.context:
+        bound, instead = "a request may have", "more coordinator.limits.requestTokens with a cache that holds them"
     return (
-        f"a request of {load.input_tokens:,} + {tokens:,} tokens exceeds the {shape.context:,} that {shape.name} holds; a shorter "
-        "loadTest.prompt, fewer loadTest.maxTokens or targets.tokens, or another model"
+        f"a request of {load.input_tokens:,} + {tokens:,} tokens exceeds the {request_tokens:,} that {bound}; a shorter "
+        f"loadTest.prompt, fewer loadTest.maxTokens or targets.tokens, or {instead}"
     )
 
 

@@ -14,6 +14,7 @@ from planner.choices.forms import Form, Stack, forms, with_batch
 from planner.choices.load import Load, load_of, too_long
 from planner.choices.nodes import nodes, surviving
 from planner.choices.serving import Pipeline, pipeline
+from planner.concurrency import longest_request
 from planner.gpu_memory import Parallel
 from planner.layers import shares_heads
 from planner.performance.reading import Impossible
@@ -103,8 +104,8 @@ class _Search:
 
     def _on(self, size: GpuSize, region: str) -> Situation:
         """The stack on this size, with everything done that the size changes whatever the layout."""
-        if too_long(self.load, self.shape):
-            raise _Rejected("the model's context is too short for such requests")
+        if too_long(self.load, self.shape, longest_request(self.asked, self.shape)):
+            raise _Rejected("the longest request that is allowed is too short for such requests")
         gpu = catalogue.gpu(size.gpu)
         assert gpu, "every size's GPU is in the catalogue"
         if size.retired_on and not self.wish.retired:

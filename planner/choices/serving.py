@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from planner import gpu_memory
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
+from planner.concurrency import concurrency
 from planner.engine_traits import traits
 from planner.performance import asking
 from planner.performance.estimate import ClosedLoop, Range
@@ -150,18 +151,11 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
     return Pipeline(
         loop=ClosedLoop(question),
         load=load,
-        most=most_at_once(settings, gpu, shape, load) if most is None else most,
+        most=concurrency(settings, gpu, shape, load.request_tokens).requests if most is None else most,
         measured=of_engine.measured,
         # llama.cpp splits prompts over its GPUs, not the tokens of a step (ggml-org/llama.cpp#6017).
         takes_turns=of_engine.whole_pipeline_in_a_pod,
     )
-
-
-def most_at_once(settings: StackSettings, gpu: Gpu, shape: ModelShape, load: Load) -> int:
-    """Requests that run at once in a pipeline: no more than its batch takes, nor than its cache holds."""
-    batching = settings.coordinator.config.dynamic_batching
-    held = gpu_memory.tightest(settings, gpu, shape).tokens // (load.input_tokens + load.output_tokens)
-    return max(1, min(batching.max_batch_size if batching.enabled else 1, held))
 
 
 def _linked(card: Card, link: str, tensor: int) -> Card:

@@ -8,7 +8,8 @@ from typing import Literal
 from planner import gpu_memory, memory
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import Load
-from planner.choices.serving import Pipeline, Times, most_at_once, pipeline
+from planner.choices.serving import Pipeline, Times, pipeline
+from planner.concurrency import concurrency
 from planner.engine_traits import traits
 from planner.performance.estimate import Range
 from planner.plan import GpuSize
@@ -69,7 +70,7 @@ class Prediction:
 
 def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Load, known: Pipeline | None = None) -> Prediction:
     """For a stack as it is deployed; `known` is a pipeline of it, whatever its batch. Raises Impossible where no machine could run it."""
-    most_running = most_at_once(settings, gpu, shape, load)
+    most_running = concurrency(settings, gpu, shape, load.request_tokens).requests
     one = replace(known, most=most_running) if known else pipeline(settings, size, gpu, shape, load, most=most_running)
     pipelines = settings.sharding.pipelines
     each = load.users / pipelines

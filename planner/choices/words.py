@@ -10,6 +10,7 @@ from planner.choices.assessment import Assessment
 from planner.choices.choice import Choice
 from planner.choices.load import too_long
 from planner.choices.verdicts import seconds, why_no_less
+from planner.concurrency import longest_request
 from planner.engine_traits import traits
 from planner.gpu_memory import Parallel
 from planner.wording import count, figure
@@ -141,7 +142,7 @@ def impossible(assessment: Assessment) -> str:
     """Why nothing meets the targets: the floor, and what would have to change."""
     found, targets = assessment.found, assessment.asked.targets
     best, load = found.best_effort, found.load
-    if unfit := too_long(load, assessment.shape):
+    if unfit := too_long(load, assessment.shape, longest_request(assessment.asked, assessment.shape)):
         return unfit
     if not found.priced:
         regions = ", ".join(assessment.wish.regions or (assessment.asked.azure.location,))

@@ -91,6 +91,10 @@ TRAITS = EngineTraits(
     # .devops/rocm.Dockerfile, built for gfx942, the MI300X.
     rocm_image="ghcr.io/ggml-org/llama.cpp:server-rocm",
     weights_file="model.gguf",
+    # src/llama-context.cpp pads the context of a slot to it. In a cache that all share (--kv-unified), decode() of
+    # tools/server/server-context.cpp ends every request when no token more has room: "Context size has been exceeded."
+    slot_tokens=256,
+    beyond_the_cache="llama-server would end all requests of a pipeline whose cache overflows, so each has its whole length set aside",
     own_weight_cache=False,
     # ggml/include/ggml.h has no 8-bit float for weights.
     weight_precisions=frozenset({"fp16", "bf16", "int8", "int4"}),

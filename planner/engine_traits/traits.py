@@ -30,6 +30,11 @@ class EngineTraits:
     """The GPUs of a pod share each layer by its attention heads, so their number must divide those."""
     splits_prompts: bool = True
     """A prompt longer than a batch of tokens is read in several; without it a batch holds the longest prompt there may be."""
+    slot_tokens: int | None = None
+    """Each request has cache of its own set aside for the longest there may be, a multiple of so many tokens; None where requests share
+    the cache and take of it as they grow."""
+    beyond_the_cache: str = "more must wait"
+    """What becomes of requests for which the cache has no room; a clause without a capital or a full stop."""
     keeps_prompts_on_host: bool = False
     """`caching.l1Cache.size` is of the host's memory, for what a pipeline's pods have computed of prompts."""
     release: str = ""

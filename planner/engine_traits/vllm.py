@@ -123,6 +123,8 @@ def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on
         proxied=True,
         tensor_parallel=True,
         splits_prompts=splits_prompts,
+        # vllm/v1/core/sched/scheduler.py, _preempt_request; vllm/core/scheduler.py of the older release.
+        beyond_the_cache="more wait, and one that outgrows the cache is put back and computed anew later",
         keeps_prompts_on_host=keeps_prompts_on_host,
         release=release,
         flash_attention_2=True,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner import gpu_memory
+from planner import concurrency, gpu_memory
 from planner.rules.rule import Advice, Situation
+from planner.wording import count
 
 _STEP_GIB = 0.25
 
@@ -54,22 +55,67 @@ def growth(at: Situation) -> Iterator[Advice]:
         )
 
 
-def batch(at: Situation) -> Iterator[Advice]:
-    batching, cache = at.settings.coordinator.config.dynamic_batching, at.settings.model.kv_cache
-    if not (batching.enabled and cache.enabled):
+_BATCH = ("coordinator", "config", "dynamicBatching", "maxBatchSize")
+_REQUEST = ("coordinator", "limits", "requestTokens")
+
+
+def request_tokens(at: Situation) -> Iterator[Advice]:
+    cache, asked = at.settings.model.kv_cache, at.settings.coordinator.limits.request_tokens
+    if not cache.enabled:
         return
-    fit = gpu_memory.tightest(at.settings, at.gpu, at.shape)
-    whole = fit.concurrency(at.shape.context)
-    if whole < batching.max_batch_size:
+    step = at.traits.slot_tokens or 1
+    held = gpu_memory.tightest(at.settings, at.gpu, at.shape).tokens // step * step
+    if asked is not None and asked > at.shape.context:
         yield Advice(
-            code="FIT-004",
+            code="FIT-005",
+            outcome="adjusted",
+            path=_REQUEST,
+            value=at.shape.context,
+            because=f"{at.shape.name} reads no more than {at.shape.context:,} tokens",
+            source="planner/data/models.csv",
+        )
+    longest = concurrency.longest_request(at.settings, at.shape)
+    if held < longest:
+        yield Advice(
+            code="FIT-005",
             outcome="noted",
-            severity="info",
-            path=("coordinator", "config", "dynamicBatching", "maxBatchSize"),
-            because=f"the cache holds {fit.tokens:,} tokens: {whole} requests of the full {at.shape.context:,}, or "
-            f"{batching.max_batch_size} of {fit.tokens // batching.max_batch_size:,} each; more must wait",
+            path=_REQUEST,
+            because=f"the cache holds {held:,} tokens, so that is the longest request, prompt and answer together, and not {longest:,}; a "
+            "longer prompt is refused. For longer ones: a larger model.kvCache.maxCacheSize, if a GPU has room for it",
             source="planner/gpu_memory.py",
         )
 
 
-RULES = (memory_fraction, cache_size, growth, batch)
+def batch(at: Situation) -> Iterator[Advice]:
+    batching, cache = at.settings.coordinator.config.dynamic_batching, at.settings.model.kv_cache
+    if not (batching.enabled and cache.enabled):
+        return
+    asked = batching.max_batch_size
+    held, longest = gpu_memory.tightest(at.settings, at.gpu, at.shape).tokens, concurrency.longest_request(at.settings, at.shape)
+    if at.traits.slot_tokens is not None:
+        yield from _slots(at, asked, held)
+    elif held // longest < asked:
+        yield Advice(
+            code="FIT-004",
+            outcome="noted",
+            severity="info",
+            path=_BATCH,
+            because=f"the cache holds {held:,} tokens: {held // longest} requests of the full {longest:,}, or {asked} of {held // asked:,} "
+            f"each; {at.traits.beyond_the_cache}",
+            source="planner/gpu_memory.py",
+        )
+
+
+def _slots(at: Situation, asked: int, held: int) -> Iterator[Advice]:
+    """No more requests than the cache holds of the longest."""
+    slot, step = concurrency.slot_tokens(at.settings, at.gpu, at.shape), at.traits.slot_tokens or 1
+    whole = max(1, held // slot)
+    if asked <= whole:
+        return
+    because = f"the cache holds {held:,} tokens: {count(whole, 'request')} of the {slot:,} that one may have; {at.traits.beyond_the_cache}"
+    if shorter := held // asked // step * step:
+        because += f". coordinator.limits.requestTokens: {shorter} would let {asked} run at once"
+    yield Advice(code="FIT-004", outcome="adjusted", path=_BATCH, value=whole, because=because, source="planner/gpu_memory.py")
+
+
+RULES = (memory_fraction, cache_size, growth, request_tokens, batch)

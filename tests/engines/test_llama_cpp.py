@@ -104,8 +104,9 @@ def test_one_gpu(dev):
     shard = workload.shard
     assert shard.command == ("/app/llama-server",)
     assert following(shard, "--model") == model_path(plan) == f"/data/llama-2-7b-{dev.model.weight_source.hash}/model.gguf"
-    assert int(following(shard, "--ctx-size")) == plan.memory.tokens // 256 * 256
-    assert following(shard, "--parallel") == "32" and "--cont-batching" in shard.args and "--kv-unified" in shard.args
+    assert int(following(shard, "--ctx-size")) == 7 * 2048 <= plan.memory.tokens
+    assert following(shard, "--parallel") == "7" and "--cont-batching" in shard.args
+    assert {"--no-kv-unified", "--no-context-shift"} <= set(shard.args)
     assert following(shard, "--flash-attn") == "on" and following(shard, "--cache-type-v") == "q8_0"
     assert (following(shard, "--threads"), following(shard, "--threads-http")) == ("2", "1")
     assert shard.limits["nvidia.com/gpu"] == "1"

@@ -2,8 +2,11 @@
 
 import pytest
 
+from planner import plan
+from settings import SettingsError
+from settings.leaves import with_values
 from tests.planner.rules.cases import check, code_of
-from tests.planner.stacks import settings
+from tests.planner.stacks import findings, llama_cpp, settings, vllm
 
 CASES = [
     (
@@ -31,9 +34,50 @@ CASES = [
         "12 requests of the full 4,096, or 32 of 1,542 each",
         {"coordinator": {"config": {"dynamicBatching": {"maxBatchSize": 12}}}},
     ),
+    (
+        "FIT-005",
+        settings(coordinator={"limits": {"requestTokens": 8192}}),
+        "coordinator.limits.requestTokens",
+        "8192 -> 4096",
+        "llama-2-70b reads no more than 4,096 tokens",
+        {"coordinator": {"limits": {"requestTokens": 4096}}},
+    ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=code_of)
 def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
     check(case)
+
+
+def overflow(asked):
+    """What is said of a batch that the cache does not hold."""
+    [said] = [finding for finding in findings(asked) if finding.code == "FIT-004"]
+    return said
+
+
+def test_what_becomes_of_requests_beyond_the_cache_is_said_of_each_engine():
+    """llama-server ends all of them, so fewer are let in; vLLM puts one back; each keeps its own word."""
+    small = {"model": {"kvCache": {"maxCacheSize": "1Gi"}}}
+    zig, ray, slots = (overflow(engine(**small)) for engine in (settings, vllm, llama_cpp))
+    assert zig.because.endswith("; more must wait") and zig.outcome == ray.outcome == "noted"
+    assert ray.because.endswith("; more wait, and one that outgrows the cache is put back and computed anew later")
+    assert (slots.outcome, slots.asked, slots.given) == ("adjusted", "32", "1")
+    assert "the cache holds 6,168 tokens: 1 request of the 4,096 that one may have" in slots.because
+    assert "would end all requests of a pipeline" in slots.because
+
+
+def test_a_batch_that_the_cache_does_not_hold_is_refused_kept_or_made_to_fit():
+    asked = llama_cpp(model={"kvCache": {"maxCacheSize": "4Gi"}}, coordinator={"config": {"dynamicBatching": {"maxBatchSize": 8}}})
+    said = overflow(asked)
+    assert (said.asked, said.given) == ("8", "6")
+    assert said.because.endswith("coordinator.limits.requestTokens: 3072 would let 8 run at once")
+    shorter = with_values(asked, {("coordinator", "limits", "requestTokens"): 3072})
+    assert not [finding for finding in findings(shorter) if finding.code == "FIT-004"]
+    strict = with_values(plan(asked).settings, {("sizing", "mode"): "strict"})
+    assert plan(strict).requests_at_once == 6
+    with pytest.raises(SettingsError, match="maxBatchSize"):
+        plan(with_values(strict, {("coordinator", "config", "dynamicBatching", "maxBatchSize"): 8}))
+    kept = plan(with_values(strict, {("coordinator", "config", "dynamicBatching", "maxBatchSize"): 8, ("sizing", "mode"): "verbatim"}))
+    assert (kept.requests_at_once, kept.request_tokens) == (8, 3072)
+    assert "kept as written" in next(finding.because for finding in kept.findings if finding.code == "FIT-004")

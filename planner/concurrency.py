@@ -1,0 +1,49 @@
+"""How many requests one pipeline runs at once, and how long each may be: decided here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from planner import gpu_memory
+from planner.catalogue import Gpu, ModelShape
+from planner.engine_traits import traits
+from settings import StackSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concurrency:
+    """What one pipeline takes in."""
+
+    requests: int
+    """That run at once; further ones wait for one of them to end."""
+    request_tokens: int
+    """Prompt and answer together, of the longest request. A longer prompt is refused, a longer answer ends there."""
+
+
+def concurrency(settings: StackSettings, gpu: Gpu, shape: ModelShape, load_tokens: int) -> Concurrency:
+    """`load_tokens`: prompt and answer of the requests that are expected, which decide where requests share the cache as they grow.
+
+    An engine that sets cache aside for each request runs as many as its cache holds of the longest, however short they are; with
+    `sizing.mode: verbatim` as many as were asked for, each the shorter for it.
+    """
+    batching, step = settings.coordinator.config.dynamic_batching, traits(settings.engine, gpu).slot_tokens
+    batch = batching.max_batch_size if batching.enabled else 1
+    held, longest = gpu_memory.tightest(settings, gpu, shape).tokens, longest_request(settings, shape)
+    if step is None:
+        kept = min(longest, held) if settings.model.kv_cache.enabled else longest
+        return Concurrency(requests=max(1, min(batch, held // load_tokens)), request_tokens=max(1, kept))
+    slot = slot_tokens(settings, gpu, shape)
+    requests = batch if settings.sizing.mode == "verbatim" else max(1, min(batch, held // slot))
+    return Concurrency(requests=requests, request_tokens=min(slot, max(step, held // requests // step * step)))
+
+
+def longest_request(settings: StackSettings, shape: ModelShape) -> int:
+    """Tokens of the longest request that the stack means to take, whatever its cache holds: the model's context, or less if it says so."""
+    return min(settings.coordinator.limits.request_tokens or shape.context, shape.context)
+
+
+def slot_tokens(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
+    """Tokens of cache that one such request takes of an engine that sets them aside for each: a multiple of the engine's step."""
+    step = traits(settings.engine, gpu).slot_tokens or 1
+    return math.ceil(longest_request(settings, shape) / step) * step
