@@ -79,6 +79,8 @@ class ModelShape:
     """First layers of a model with experts that have none (first_k_dense_replace)."""
     tied_embeddings: bool = False
     """Whether the output head is the token embedding itself."""
+    published_gb: float | None = None
+    """10^9 bytes of its safetensors where its makers published them in other than 16 bits."""
 
     @property
     def active_params_b(self) -> float:
@@ -218,4 +220,5 @@ def _shape(row: dict[str, str]) -> ModelShape:
         expert_intermediate=count("expert_intermediate"),
         dense_layers=count("dense_layers"),
         tied_embeddings=row["tied_embeddings"] == "yes",
+        published_gb=_number(row["published_gb"]),
     )

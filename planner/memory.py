@@ -53,9 +53,14 @@ def _expert_excess(shape: ModelShape) -> int:
     return 3 * shape.hidden * (shape.expert_intermediate * (shape.experts + shape.shared_experts) - shape.intermediate)
 
 
+def table_params(shape: ModelShape) -> int:
+    """Of the token embedding and the output head, which are one table where they are tied."""
+    return shape.vocab * shape.hidden * (1 if shape.tied_embeddings else 2)
+
+
 def _layer_params(shape: ModelShape, first_layer: int, last_layer: int) -> float:
     """Parameters of these layers: the model's total without embedding and head, spread evenly over layers of one kind."""
-    tables = shape.vocab * shape.hidden * (1 if shape.tied_embeddings else 2)
+    tables = table_params(shape)
     layers = last_layer - first_layer + 1
     if not shape.dense_layers:
         return (shape.params_b * 1e9 - tables) * layers / shape.layers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from planner import catalogue, drivers, gpu_memory, mig
+from planner import catalogue, drivers, gpu_memory, mig, model_names
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import load_of
 from planner.concurrency import concurrency
@@ -147,7 +147,7 @@ def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | Non
                 key="model.name",
                 value=name,
                 consequence="its shape is not in the catalogue, so its layers cannot be split and its memory is unknown",
-                fix=f"{_one_of(name, tuple(catalogue.models()))}; or its config.json's figures in model.shape",
+                fix=f"{model_names.suggestion(name, catalogue.models())}; for another model, its config.json's figures in model.shape",
             )
         )
     return shape

@@ -6,10 +6,12 @@ The network's and the storage's rates are what Azure names as the most, so what 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from planner import catalogue, checkpoints, model_names
 from planner.catalogue import ModelShape
-from planner.engine_traits import traits
-from planner.memory import weights_gib
+from planner.engine_traits import EngineTraits, traits
+from planner.gpu_memory import precisions
 from planner.plan import GpuSize, WeightsPlan
 from settings import Problem, StackSettings
 from settings.source import WeightSource
@@ -65,10 +67,15 @@ _NO_NAME = r"[^A-Za-z0-9._-]"
 
 
 def stored_gib(settings: StackSettings, shape: ModelShape) -> float:
-    """What the files take: of one file as it is served; a folder is counted as published, in 16 bits, which an engine makes smaller."""
-    quantization = settings.model.quantization
-    as_served = traits(settings.engine).weights_file is not None and quantization.enabled
-    return weights_gib(shape, 0, shape.layers - 1, quantization.precision if as_served else "fp16")
+    """What the files take that are fetched, stored, copied and loaded.
+
+    An engine of one file reads GGUF of the precision that is served; vLLM a checkpoint that was quantized before. An image of the user's
+    own quantizes what it reads itself, as far as anyone here knows, so the model is counted as it was published.
+    """
+    engine, precision = traits(settings.engine), precisions(settings)[0]
+    if engine.weights_file is not None:
+        return checkpoints.gguf_gib(shape, precision)
+    return checkpoints.quantized_gib(shape, precision) if engine.proxied else checkpoints.published_gib(shape)
 
 
 def storage_mb_s(settings: StackSettings, size: GpuSize) -> float:
@@ -99,6 +106,10 @@ def source_problems(settings: StackSettings) -> list[Problem]:
     source, engine = settings.model.weight_source, traits(settings.engine)
     if source is None:
         return []
+    return [*_of_another_model(settings, source), *_in_another_format(settings, source, engine)]
+
+
+def _in_another_format(settings: StackSettings, source: WeightSource, engine: EngineTraits) -> list[Problem]:
     if engine.weights_file is None:
         # What an image of the user's own reads, they know.
         return [_one_file_for_a_folder(settings, source)] if engine.proxied and source.file else []
@@ -142,4 +153,25 @@ def _one_file_for_a_folder(settings: StackSettings, source: WeightSource) -> Pro
         consequence=f"{settings.engine} reads a model's folder, with its config.json and tokenizer, and this is one file: it would stop at "
         "start",
         fix="the model as it was published, in safetensors: hf://org/name@COMMIT, a blob path that ends with /, or an OCI artifact",
+    )
+
+
+def _of_another_model(settings: StackSettings, source: WeightSource) -> Iterator[Problem]:
+    """A repository whose name contradicts `model.name`. A `model.shape` is the user's own word for what they have."""
+    name, repository, known = settings.model.name, source.repository, catalogue.models()
+    if repository is None or settings.model.shape is not None:
+        return
+    named, stated = model_names.named_in(repository, known), model_names.sizes(repository)
+    if name in named or not (named or (stated and model_names.sizes(name) and not stated & model_names.sizes(name))):
+        return
+    # The longest is the most particular: qwen3-30b-a3b.
+    is_of = max(named, key=len) if named else None
+    yield Problem(
+        key="model.name",
+        value=name,
+        consequence=f"model.source fetches {repository}, by its name another model: memory, layers and times would be planned for {name}, "
+        "and clients would be told that name",
+        fix=f"model.name: {is_of}, or a model.source of {name}"
+        if is_of
+        else f"a model.source of {name}; for this one, its name and its config.json's figures in model.shape, as the catalogue lacks it",
     )

@@ -36,6 +36,8 @@ class WeightSource:
     """The one file that it names."""
     many: bool
     """Whether it is a whole model or a folder; of an artifact that is known only when it is fetched."""
+    repository: str | None = None
+    """`org/name` on the hub; None for other places."""
 
     @property
     def hash(self) -> str:
@@ -60,7 +62,7 @@ def parse(text: str) -> WeightSource:
                 f"{named}: the next fetch could bring other weights, and nothing would say which are served",
                 f"@ and the commit's 40 digits, which `git ls-remote https://huggingface.co/{match['model']}` prints",
             )
-        return WeightSource(text=text, file=match["file"], many=match["file"] is None)
+        return WeightSource(text=text, file=match["file"], many=match["file"] is None, repository=match["model"])
     if match := _BLOB.fullmatch(text):
         path = match["path"]
         return WeightSource(text=text, file=None if path.endswith("/") else path.rsplit("/", 1)[-1], many=path.endswith("/"))

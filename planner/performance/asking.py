@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from planner import catalogue, memory
+from planner import catalogue, memory, model_names
 from planner.performance import batch, reading
 from planner.performance.constants import Shifts
 from planner.performance.estimate import Range, estimate
@@ -48,16 +48,18 @@ def _gpu_names() -> tuple[str, ...]:
 
 
 def _unknown(name: str, what: str, names: tuple[str, ...]) -> str:
+    if what == "model":
+        return f"unknown model {name!r}; {model_names.suggestion(name, names)}"
     near = _near(name, names) if name else []
     return f"unknown {what} {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}")
 
 
 def _near(name: str, names: tuple[str, ...]) -> list[str]:
-    """The three nearest of the same GPU family, or of all that are spelt much alike; of `org/model`, only the model counts."""
+    """The three nearest of the same GPU family, or of all that are spelt much alike."""
     family = reading.family_of(name)
     kin = [one for one in names if family and reading.family_of(one) == family]
     spelt = {re.sub(r"[^a-z0-9]", "", one.lower()): one for one in kin or names}
-    asked = re.sub(r"-(instruct|chat|hf|fp8)\b|[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1])
+    asked = re.sub(r"[^a-z0-9]", "", name.lower())
     return [spelt[one] for one in difflib.get_close_matches(asked, spelt, n=3, cutoff=0.0 if kin else 0.7)]
 
 

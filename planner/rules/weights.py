@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner import local_disk, weights
+from planner import catalogue, local_disk, weights
+from planner.model_names import named_in
 from planner.rules.rule import Advice, Situation
 
 _L2_CACHE = ("caching", "l2Cache")
@@ -76,4 +77,20 @@ def load_timeout(at: Situation) -> Iterator[Advice]:
         )
 
 
-RULES = (node_copy, load_timeout)
+def model_of_the_source(at: Situation) -> Iterator[Advice]:
+    """A repository that is plainly another model's is refused (`planner.weights.source_problems`)."""
+    source, model = at.settings.model.weight_source, at.settings.model
+    if source is None or source.repository is None or model.shape or model.name in named_in(source.repository, catalogue.models()):
+        return
+    yield Advice(
+        code="WEIGHTS-006",
+        outcome="noted",
+        severity="info",
+        path=("model", "source"),
+        because=f"the name of {source.repository} does not say that it is {model.name}, and nothing here reads its config.json: memory, "
+        f"layers and times are planned for {model.name}",
+        source="planner/model_names.py",
+    )
+
+
+RULES = (node_copy, load_timeout, model_of_the_source)

@@ -25,7 +25,7 @@ FILES = {
     "gpu_sizes.csv": ("size", {"source": GPU_SIZE}),
     "prices.csv": ("size region", {"source": "usd_per_hour", "spot_source": "spot_usd_per_hour"}),
     "regions.csv": ("region", {"source": "name"}),
-    "models.csv": ("model", {"source": SHAPE, "context_source": "context"}),
+    "models.csv": ("model", {"source": SHAPE, "context_source": "context", "published_source": "published_gb"}),
     "gpus.csv": (
         "gpu",
         {

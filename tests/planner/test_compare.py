@@ -89,7 +89,7 @@ def test_gpus_split_layers_where_the_engine_does(written):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model": "llama-3-70"}, "did you mean llama-3-70b or"),
+        ({"model": "llama-3-70"}, "the catalogue has llama-3-70b, "),
         ({"gpu": "H100-80GB-SMX"}, "did you mean H100-80GB-SXM or"),
         ({"gpu": "A100-80GB-SXM"}, "no FP8 tensor cores; fp16, int8, int4 would run"),
         ({"concurrency": 0}, "concurrency: Input should be greater than or equal to 1"),

@@ -113,7 +113,7 @@ def test_replicas_share_the_requests():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (dict(model="gpt-9"), "unknown model 'gpt-9'; known: llama-2-7b"),
+        (dict(model="gpt-9"), "unknown model 'gpt-9'; the catalogue has llama-2-7b"),
         (dict(gpu="H900"), "unknown GPU 'H900'; known: A10"),
         (dict(engine="magic"), "unknown engine 'magic'"),
         (dict(gpu="A100-80GB-SXM"), "A100 has no FP8 tensor cores; fp16, int8, int4 would run"),

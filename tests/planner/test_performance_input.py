@@ -212,7 +212,7 @@ def test_every_precision_that_is_known_is_answered(precision, capsys):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["--model", "meta-llama/Llama-3.1-70B-Instruct"], "did you mean llama-3.1-70b or"),
+        (["--model", "meta-llama/Llama-3.1-70B-Instruct"], "did you mean llama-3.1-70b?"),
         (["--gpu", "H100"], "did you mean H100-NVL-94GB or H100-80GB-SXM?"),
         (["--gpu", "NVIDIA H200"], "did you mean H200-141GB-SXM?"),
         (["--gpu", "A100-80GB"], "did you mean A100-80GB-SXM or"),

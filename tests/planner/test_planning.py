@@ -109,7 +109,7 @@ def test_refusals_are_listed_together():
     found = refusals(settings(gpuPool={"vmSize": "Standard_NC24s_v2"}, model={"name": "llama-2-70"}, caching={"l3Cache": {"size": "3Ti"}}))
     assert set(found) == {"gpuPool.vmSize", "model.name", "caching.l3Cache.size"}
     assert "did you mean Standard_NC24s_v3?" in found["gpuPool.vmSize"]
-    assert "did you mean llama-2-70b?" in found["model.name"] and "model.shape" in found["model.name"]
+    assert "the catalogue has llama-2-70b, " in found["model.name"] and "model.shape" in found["model.name"]
 
 
 SHAPE = {"paramsB": 70, "layers": 64, "hidden": 8192, "heads": 64, "kvHeads": 8, "intermediate": 28672, "vocab": 32000, "context": 8192}

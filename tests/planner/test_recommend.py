@@ -309,7 +309,7 @@ def test_an_unknown_model_is_refused(capsys, tmp_path):
     path = tmp_path / "Pulumi.new.yaml"
     path.write_text("config:\n  zig-ai-aks:model: {name: llama-2-70}\n")
     assert main(["recommend", "--file", str(path)]) == 1
-    assert "did you mean llama-2-70b?" in capsys.readouterr().err
+    assert "the catalogue has llama-2-70b, " in capsys.readouterr().err
 
 
 def test_text_and_json_say_the_same(capsys):

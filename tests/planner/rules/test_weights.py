@@ -13,8 +13,8 @@ def small_disk():
     return settings(
         engine="vllm",
         gpuPool={"vmSize": "Standard_NC4as_T4_v3"},
-        model={"name": "llama-2-13b", "source": FOLDER, "quantization": {"precision": "int4"}, "kvCache": {"maxCacheSize": "1Gi"}},
-        sharding={"shardsCount": 1},
+        model={"source": FOLDER, "quantization": {"precision": "int4"}, "kvCache": {"maxCacheSize": "1Gi"}},
+        sharding={"shardsCount": 4},
         shard=resources("2", "8Gi"),
     )
 
@@ -33,7 +33,7 @@ CASES = [
         fetched(gpuPool={"vmSize": "Standard_ND128isr_NDR_GB200_v6"}),
         "caching.l2Cache.enabled",
         "true -> false",
-        "no local disk that is known, and the weights are 68.7 GiB",
+        "no local disk that is known, and the weights are 68.3 GiB",
         {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}},
     ),
     (
@@ -41,7 +41,7 @@ CASES = [
         fetched(),
         "caching.l2Cache.size",
         "32Gi -> 69Gi",
-        "68.7 GiB of the 894",
+        "68.3 GiB of the 894",
         {"caching": {"l2Cache": {"size": "70Gi"}}},
     ),
     (
@@ -49,7 +49,7 @@ CASES = [
         fetched(rollout={"modelLoadTimeout": "5m"}),
         "rollout.modelLoadTimeout",
         "5m -> 13m",
-        "from the node's disk in 369 s, at 200 MB/s",
+        "from the node's disk in 366 s, at 200 MB/s",
         {"rollout": {"modelLoadTimeout": "13m"}},
     ),
     (
@@ -57,8 +57,16 @@ CASES = [
         small_disk(),
         "model.source",
         f"{FOLDER} -> {FOLDER}",
-        "the 48 GiB of a node's disk hold one copy of 24.3 GiB",
+        "the 48 GiB of a node's disk hold one copy of 33.8 GiB",
         {"gpuPool": {"vmSize": "Standard_NC8as_T4_v3"}},
+    ),
+    (
+        "WEIGHTS-006",
+        fetched(),
+        "model.source",
+        f"{GGUF} -> {GGUF}",
+        "the name of org/name-GGUF does not say that it is llama-2-70b",
+        {"model": {"source": GGUF.replace("org/name-", "org/Llama-2-70B-")}},
     ),
 ]
 
