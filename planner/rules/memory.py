@@ -65,23 +65,22 @@ def request_tokens(at: Situation) -> Iterator[Advice]:
         return
     step = at.traits.slot_tokens or 1
     held = gpu_memory.tightest(at.settings, at.gpu, at.shape).tokens // step * step
-    if asked is not None and asked > at.shape.context:
+    too_few = f"the cache holds {held:,} tokens, so that is the longest request, prompt and answer together"
+    if asked is not None and asked > min(at.shape.context, held):
         yield Advice(
             code="FIT-005",
             outcome="adjusted",
             path=_REQUEST,
-            value=at.shape.context,
-            because=f"{at.shape.name} reads no more than {at.shape.context:,} tokens",
-            source="planner/data/models.csv",
+            value=max(step, min(at.shape.context, held)),
+            because=too_few if held < at.shape.context else f"{at.shape.name} reads no more than {at.shape.context:,} tokens",
+            source="planner/gpu_memory.py" if held < at.shape.context else "planner/data/models.csv",
         )
-    longest = concurrency.longest_request(at.settings, at.shape)
-    if held < longest:
+    elif asked is None and held < at.shape.context:
         yield Advice(
             code="FIT-005",
             outcome="noted",
-            path=_REQUEST,
-            because=f"the cache holds {held:,} tokens, so that is the longest request, prompt and answer together, and not {longest:,}; a "
-            "longer prompt is refused. For longer ones: a larger model.kvCache.maxCacheSize, if a GPU has room for it",
+            path=("model", "kvCache", "maxCacheSize"),
+            because=f"{too_few}, and not the {at.shape.context:,} that {at.shape.name} reads; a longer prompt is refused",
             source="planner/gpu_memory.py",
         )
 

@@ -42,6 +42,14 @@ CASES = [
         "llama-2-70b reads no more than 4,096 tokens",
         {"coordinator": {"limits": {"requestTokens": 4096}}},
     ),
+    (
+        "FIT-005",
+        llama_cpp(model={"kvCache": {"maxCacheSize": "128Mi"}}, coordinator={"limits": {"requestTokens": 1024}}),
+        "coordinator.limits.requestTokens",
+        "1024 -> 768",
+        "the cache holds 768 tokens, so that is the longest request",
+        {"coordinator": {"limits": {"requestTokens": 768}}},
+    ),
 ]
 
 
