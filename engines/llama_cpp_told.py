@@ -6,7 +6,7 @@ which the engine can live are in `planner/engine_traits/llama_cpp.py`: the plann
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from engines import measured, proxied_told, read_back
@@ -109,9 +109,10 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
 
 
 def _by_engine(settings: StackSettings, given: Mapping[str, str], shard: Server, gguf_type: str) -> Iterator[Told]:
-    yield from (read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given)
-    yield from _translated(settings, shard, gguf_type)
-    yield from _environment(given, shard)
+    of_flags = [read_back.in_args(key, "shard", shard, flag) for key, flag in _FLAGS if key in given]
+    of_flags += _translated(settings, shard, gguf_type)
+    yield from of_flags
+    yield from _environment(given, shard, of_flags)
 
 
 def _translated(settings: StackSettings, shard: Server, gguf_type: str) -> Iterator[Told]:
@@ -150,7 +151,44 @@ def _translated(settings: StackSettings, shard: Server, gguf_type: str) -> Itera
     )
 
 
-def _environment(given: Mapping[str, str], shard: Server) -> Iterator[Told]:
+_PREFIX = "LLAMA_ARG_"
+_VARIABLES = {
+    "--parallel": "N_PARALLEL",
+    "--metrics": "ENDPOINT_METRICS",
+    "--no-slots": "ENDPOINT_SLOTS",
+    # These two have none.
+    "--threads-batch": "",
+    "--prio": "",
+}
+"""Flags whose variable is not named as they are."""
+
+
+def variable_of(flag: str) -> str | None:
+    """What llama-server reads in place of a flag, such as `LLAMA_ARG_CTX_SIZE` for `--ctx-size`; None where there is no such variable."""
+    name = _VARIABLES.get(flag, flag.removeprefix("--").removeprefix("no-").upper().replace("-", "_"))
+    return f"{_PREFIX}{name}" if name else None
+
+
+def _of_a_flag(said: Told, name: str, shard: Server, by_engine: Iterable[Told]) -> Told:
+    """A variable that stands for one of llama-server's flags: the command line has the last word."""
+    positive = name.replace(f"{_PREFIX}NO_", _PREFIX)
+    flag = next((one for one in shard.args if one.startswith("--") and variable_of(one) == positive), None)
+    if flag is None:
+        reads = "llama-server reads it in place of a flag; a name that it does not know is ignored, and the plan counts with none of them"
+        return replace(said, because=reads, source=_README)
+    holds = read_back.in_args("", "shard", shard, flag).holds
+    keys = dict.fromkeys(one.key for one in by_engine if one.field == ("args", flag))
+    instead = f"; what decides it: {', '.join(keys)}" if keys else "; it is no setting"
+    return replace(
+        said,
+        outcome="translated",
+        given=flag if holds == flag else f"{flag} {holds}",
+        because=f"llama-server overwrites the variable with the flag of its command line{instead}",
+        source=f"{_SOURCE} common/arg.cpp",
+    )
+
+
+def _environment(given: Mapping[str, str], shard: Server, by_engine: Iterable[Told]) -> Iterator[Told]:
     graphs = any(one.name == "GGML_CUDA_DISABLE_GRAPHS" for one in shard.env)
     for said in read_back.in_environment(given, "shard.env", "shard", shard):
         name = str(said.field[1])
@@ -160,6 +198,8 @@ def _environment(given: Mapping[str, str], shard: Server) -> Iterator[Told]:
             how = "GGML_CUDA_DISABLE_GRAPHS=1" if graphs else "CUDA graphs, which are the default"
             because = "llama.cpp looks for GGML_CUDA_DISABLE_GRAPHS only"
             yield replace(said, outcome="translated", given=how, because=because, source=f"{_SOURCE} ggml/src/ggml-cuda/common.cuh")
+        elif name.startswith(_PREFIX):
+            yield _of_a_flag(said, name, shard, by_engine)
         elif name in _NOT_READ:
             because, source = _NOT_READ[name]
             yield replace(said, outcome="not supported", because=because, source=source)

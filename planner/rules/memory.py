@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from planner import concurrency, gpu_memory
@@ -112,9 +113,19 @@ def _slots(at: Situation, asked: int, held: int) -> Iterator[Advice]:
     if asked <= whole:
         return
     because = f"the cache holds {held:,} tokens: {count(whole, 'request')} of the {slot:,} that one may have; {at.traits.beyond_the_cache}"
-    if shorter := held // asked // step * step:
-        because += f". coordinator.limits.requestTokens: {shorter} would let {asked} run at once"
+    ways = [f"coordinator.limits.requestTokens: {shorter}"] if (shorter := held // asked // step * step) else []
+    if larger := _cache_of(at, asked * slot):
+        ways.append(f"model.kvCache.maxCacheSize: {larger}")
+    because += f". {' or '.join(ways)} would let {asked} run at once" if ways else ""
     yield Advice(code="FIT-004", outcome="adjusted", path=_BATCH, value=whole, because=because, source="planner/gpu_memory.py")
+
+
+def _cache_of(at: Situation, tokens: int) -> str | None:
+    """The cache that holds so many tokens; None where the GPUs have no room for it."""
+    fit = gpu_memory.tightest(at.settings, at.gpu, at.shape)
+    if not fit.tokens or fit.memory.kv_gib * (grown := tokens / fit.tokens) > fit.memory.kv_gib + fit.memory.free_gib:
+        return None
+    return f"{math.ceil(at.settings.model.kv_cache.max_cache_size.gib * grown / _STEP_GIB) * _STEP_GIB:g}Gi"
 
 
 RULES = (memory_fraction, cache_size, growth, request_tokens, batch)

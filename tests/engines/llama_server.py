@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from planner.engine_traits.llama_cpp import RELEASE
@@ -22,14 +23,22 @@ def known() -> dict[str, bool]:
 
 def of_binary(program: str) -> dict[str, bool]:
     """The same of a binary's `--help`."""
+    return {name: value for names, value, _ in _help(program) for name in names}
+
+
+def variables_of_binary(program: str) -> dict[str, str]:
+    """Flag to the environment variable that is read in its place, of those that have one."""
+    return {name: variable for names, _, variable in _help(program) if variable for name in names}
+
+
+def _help(program: str) -> Iterator[tuple[list[str], bool, str]]:
+    """Names of a flag, whether a value follows it, and its environment variable, of a binary's `--help`."""
     text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
-    found = {}
-    for line in text.splitlines():
-        # Names with a comma and any spaces between them; one space, and what follows them.
-        head = re.match(r"(-[\w-]+(?:,\s+-[\w-]+)*)(?: (\S+))?", line)
-        if head:
-            found |= dict.fromkeys(re.split(r",\s+", head[1]), head[2] is not None)
-    return found
+    # Names with a comma and any spaces between them; one space, and what follows them. Until the next such line, its description.
+    for part in re.split(r"^(?=-)", text, flags=re.MULTILINE):
+        if head := re.match(r"(-[\w-]+(?:,\s+-[\w-]+)*)(?: (\S+))?", part):
+            variable = re.search(r"\(env: (\w+)\)", part)
+            yield re.split(r",\s+", head[1]), head[2] is not None, variable[1] if variable else ""
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """llama.cpp behind Envoy: the command line that the real server knows, the proxy's file from the settings, and a word on each setting."""
 
+import json
 import shutil
 import subprocess
 
@@ -8,9 +9,11 @@ import yaml
 
 from engines import ENGINES, proxied
 from engines.llama_cpp import model_path
+from engines.llama_cpp_told import variable_of
 from infra.endpoints import endpoints
 from planner import plan as make_plan
-from settings import files
+from settings import StackSettings, files
+from settings.leaves import document as document_of
 from settings.leaves import with_values
 from tests.engines import llama_server
 from tests.engines.rendering import assert_each_setting_is_told_of, assert_envoy_takes, following
@@ -129,6 +132,34 @@ def test_cuda_graphs_are_off_only_when_they_are_switched_off():
 
     assert variables("false")["GGML_CUDA_DISABLE_GRAPHS"] == "1"
     assert "GGML_CUDA_DISABLE_GRAPHS" not in variables("true")
+
+
+def with_variables(dev, **variables):
+    shard = document_of(dev)["shard"] | {"env": [{"name": name, "value": value} for name, value in variables.items()]}
+    workload, _ = rendered(StackSettings.model_validate_json(json.dumps(document_of(dev) | {"shard": shard})))
+    return {said.key.removeprefix("shard.env."): said for said in workload.told if said.key.startswith("shard.env.")}
+
+
+def test_a_variable_whose_flag_is_rendered_is_overwritten_by_it(dev):
+    told = with_variables(
+        dev, LLAMA_ARG_CTX_SIZE="512", LLAMA_ARG_N_PARALLEL="64", LLAMA_ARG_NO_KV_UNIFIED="0", LLAMA_ARG_UI="1", LLAMA_ARG_EMBEDDINGS="1"
+    )
+    size = told["LLAMA_ARG_CTX_SIZE"]
+    assert (size.outcome, size.given) == ("translated", "--ctx-size 14336")
+    assert "model.kvCache.maxCacheSize" in size.because and "coordinator.limits.requestTokens" in size.because
+    assert told["LLAMA_ARG_N_PARALLEL"].given == "--parallel 7"
+    assert told["LLAMA_ARG_NO_KV_UNIFIED"].given == "--no-kv-unified"
+    assert told["LLAMA_ARG_UI"].given == "--no-ui" and told["LLAMA_ARG_UI"].because.endswith("it is no setting")
+    assert (told["LLAMA_ARG_EMBEDDINGS"].outcome, told["LLAMA_ARG_EMBEDDINGS"].holds) == ("passed through", "1")
+    assert "the plan counts with none" in told["LLAMA_ARG_EMBEDDINGS"].because
+
+
+@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+def test_the_variables_of_rendered_flags_are_the_real_servers(variant):
+    known = llama_server.variables_of_binary("llama-server")
+    for flag in rendered(variant)[0].shard.args:
+        if flag.startswith("--"):
+            assert variable_of(flag) == known.get(flag), flag
 
 
 def test_what_the_container_writes_is_writable(dev):

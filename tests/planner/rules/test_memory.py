@@ -79,9 +79,9 @@ def test_a_batch_that_the_cache_does_not_hold_is_refused_kept_or_made_to_fit():
     asked = llama_cpp(model={"kvCache": {"maxCacheSize": "4Gi"}}, coordinator={"config": {"dynamicBatching": {"maxBatchSize": 8}}})
     said = overflow(asked)
     assert (said.asked, said.given) == ("8", "6")
-    assert said.because.endswith("coordinator.limits.requestTokens: 3072 would let 8 run at once")
-    shorter = with_values(asked, {("coordinator", "limits", "requestTokens"): 3072})
-    assert not [finding for finding in findings(shorter) if finding.code == "FIT-004"]
+    assert said.because.endswith("coordinator.limits.requestTokens: 3072 or model.kvCache.maxCacheSize: 5.5Gi would let 8 run at once")
+    for path, value in ((("coordinator", "limits", "requestTokens"), 3072), (("model", "kvCache", "maxCacheSize"), "5.5Gi")):
+        assert not [finding for finding in findings(with_values(asked, {path: value})) if finding.code == "FIT-004"]
     strict = with_values(plan(asked).settings, {("sizing", "mode"): "strict"})
     assert plan(strict).requests_at_once == 6
     with pytest.raises(SettingsError, match="maxBatchSize"):
