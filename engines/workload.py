@@ -192,7 +192,7 @@ class Workload:
     """Where clients POST, for the load test."""
     metrics_path: str = "/metrics"
     load_query: str
-    """PromQL of the requests that wait or are being served in all pipelines together, for the autoscaler."""
+    """PromQL of the requests in flight, those that wait and those that are being served, in all pipelines together, for the autoscaler."""
     latency: Series
     """Histogram of the time a request takes."""
     requests: Series

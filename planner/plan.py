@@ -153,6 +153,18 @@ class WeightsPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """When the autoscaler adds a pipeline. Requests in flight: those that run and those that wait."""
+
+    requests_per_pipeline: int
+    """On average over the pipelines; beyond that another one is added."""
+    keeps: int
+    """The most that one pipeline answers within `targets.latency`, by the slow end of the estimate; 0 when not even one request."""
+    problem: str
+    """Why it keeps the target with none; empty where it does with some."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     settings: StackSettings
     """What is deployed: as asked, but for what `sizing.mode: fitted` adjusted. Everything after the planner reads these."""
@@ -177,6 +189,8 @@ class Plan:
     redis_sku: str | None
     """Azure Managed Redis SKU; None when the third cache level is off."""
     weights: WeightsPlan
+    scaling: Scaling | None
+    """None where pipelines are as many as planned, whatever the load."""
     findings: tuple[Finding, ...]
 
     @property
@@ -197,3 +211,11 @@ class Plan:
     def usd_per_hour(self) -> float | None:
         """Of the GPU nodes; None when the catalogue has no price for the size in the region."""
         return None if self.size.usd_per_hour is None else self.nodes * self.size.usd_per_hour
+
+    @property
+    def usd_per_hour_bounds(self) -> tuple[float, float] | None:
+        """The least and the most that the GPU pools' autoscalers let the nodes cost; None without a price."""
+        price = self.size.usd_per_hour
+        if price is None:
+            return None
+        return price * sum(pool.min_nodes for pool in self.gpu_pools), price * sum(pool.max_nodes for pool in self.gpu_pools)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from planner import catalogue, drivers, gpu_memory, mig, model_names
+from planner import scaling as autoscaling
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import load_of
 from planner.concurrency import concurrency
@@ -50,6 +51,8 @@ def plan(settings: StackSettings) -> Plan:
     if isinstance(made, list) or problems:
         raise SettingsError(problems + (made if isinstance(made, list) else []))
     at_once = concurrency(deployed, known.gpu, known.shape, load_of(deployed).request_tokens)
+    scaling = autoscaling.scaling(deployed, known.size, known.gpu, known.shape, at_once)
+    of_scaling = autoscaling.findings(settings, deployed, known.size, made, scaling) if scaling else ()
     return Plan(
         settings=deployed,
         size=known.size,
@@ -66,7 +69,8 @@ def plan(settings: StackSettings) -> Plan:
         request_tokens=at_once.request_tokens,
         redis_sku=known.redis_sku if deployed.caching.l3_cache.enabled else None,
         weights=weights_plan(deployed, known.size, known.shape),
-        findings=(*findings(settings, deployed, rules.advice), *_pending(deployed, made)),
+        scaling=scaling,
+        findings=(*findings(settings, deployed, rules.advice), *_pending(deployed, made), *of_scaling),
     )
 
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from planner.choices import outputs
+from planner.choices import outputs, words
 from planner.choices import report as targets
 from planner.choices.assessment import Assessment
 from planner.engine_traits import traits
@@ -56,6 +56,7 @@ def as_json(assessment: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
         "weights": asdict(plan.weights),
         "gpu_memory_gib": _memory(plan.memory.memory),
         "cost_usd_per_hour": plan.usd_per_hour,
+        "cost_usd_per_hour_bounds": plan.usd_per_hour_bounds,
         "targets": outputs.deployed(assessment),
         "alternatives": [outputs.layout(assessment, choice, stack) for choice in assessment.alternatives],
         "findings": [asdict(finding) for finding in plan.findings],
@@ -82,7 +83,7 @@ def _headline(plan: Plan) -> str:
     pods, gpus = len(plan.pods), plan.pod.gpus
     shards = count(len(plan.shards), "shard")
     pipelines = f"{plan.pipelines} pipelines of {shards}" if plan.pipelines > 1 else shards
-    price = "no price known" if plan.usd_per_hour is None else f"{plan.usd_per_hour:,.2f} USD an hour"
+    price = words.price(plan)
     return (
         f"[bold]{escape(plan.shape.name)}[/]: {pipelines} on {count(pods * gpus, 'GPU')}; {plan.nodes} {plan.size.name} with "
         f"{count(plan.gpus_paid, 'GPU')}, "

@@ -179,10 +179,23 @@ def explain(error: ErrorDetails, root: type[Section]) -> Problem:
     return Problem(key=key_text(path), value=value, consequence=consequence, fix=fix)
 
 
+_FORMER: dict[Path, tuple[str, str]] = {
+    ("autoscaling", "waitingRequestsPerPipeline"): (
+        "is no longer a setting: it was compared with all requests, those that run too, so a GPU that answers a hundred at once in time "
+        "got company from the sixth on",
+        "take the line out, and the plan's own number is used; or autoscaling: {requestsPerPipeline: 100} with what you measured that one "
+        "pipeline answers in time, whether they run or wait",
+    ),
+}
+"""Settings of earlier releases: consequence and fix."""
+
+
 def _told(error: ErrorDetails, path: Path, parent: Spot, spot: Spot | None) -> tuple[str, str]:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "told":
         return context["consequence"], context["fix"]
+    if kind == "extra_forbidden" and path in _FORMER:
+        return _FORMER[path]
     if kind == "extra_forbidden":
         return "there is no such setting: it would change nothing", _instead(path, parent.type)
     assert spot, f"a place that the models do not know: {error}"

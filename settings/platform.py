@@ -174,12 +174,16 @@ class Redis(Section):
 
 
 class Autoscaling(Section):
-    """Whole pipelines come and go with the number of waiting requests."""
+    """Whole pipelines come and go with the number of requests in flight: those that run and those that wait."""
 
     enabled: bool = False
     min_pipelines: Pipelines = 1
     max_pipelines: Pipelines = 4
-    waiting_requests_per_pipeline: Annotated[int, Field(ge=1, le=100_000), Otherwise("pipelines would be added for no load, or never")] = 5
+    requests_per_pipeline: (
+        Annotated[int, Field(ge=1, le=100_000), Otherwise("pipelines would come and go for no load, or never")] | None
+    ) = None
+    """Requests in flight for each pipeline, on average, beyond which another one is added. Left out: the most that one pipeline answers
+    within `targets.latency`, by the slow end of the plan's estimate; where it keeps that with none, as many as it runs at once."""
     poll_interval: Annotated[Duration, Between("1s", "1h", "the metrics would be read all the time, or hardly ever")] = Duration("15s")
     cooldown: Annotated[Duration, Between("0s", "24h", "idle GPUs would be paid for longer than a day")] = Duration("360s")
 

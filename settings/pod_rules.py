@@ -164,6 +164,17 @@ def pipelines_are_within_bounds(settings: StackSettings) -> Iterator[Problem]:
         )
 
 
+@rule("autoscaling", "monitoring")
+def autoscaler_has_something_to_ask(settings: StackSettings) -> Iterator[Problem]:
+    if settings.autoscaling.enabled and not settings.monitoring.enabled:
+        yield Problem(
+            key="autoscaling.enabled",
+            value="true",
+            consequence="the autoscaler asks this cluster's Prometheus, which monitoring.enabled: false leaves out: it would never scale",
+            fix="monitoring: {enabled: true}, or no autoscaling",
+        )
+
+
 @rule("rollout")
 def rollout_can_proceed(settings: StackSettings) -> Iterator[Problem]:
     if settings.rollout.max_unavailable_pipelines == 0 and settings.rollout.max_surge_pipelines == 0:
@@ -186,5 +197,6 @@ RULES = (
     affinity_rules_make_sense,
     metrics_are_unique,
     pipelines_are_within_bounds,
+    autoscaler_has_something_to_ask,
     rollout_can_proceed,
 )

@@ -1,4 +1,4 @@
-"""More pipelines when requests queue, fewer when they do not: KEDA on the LeaderWorkerSet's scale subresource.
+"""More pipelines when there are more requests than those there answer in time: KEDA on the LeaderWorkerSet's scale subresource.
 
 KEDA is an AKS add-on (`infra/azure/`). Not here: nodes, which the GPU pool's own autoscaler adds and removes.
 """
@@ -11,11 +11,14 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names
+from planner.plan import Scaling
 from settings.platform import Autoscaling
 
 
-def autoscaler(autoscaling: Autoscaling, load_query: str, pipelines: int, opts: pulumi.ResourceOptions) -> k8s.apiextensions.CustomResource:
-    """A ScaledObject. `load_query`: PromQL of all requests in the system; `pipelines`: how many to run while it cannot be asked.
+def autoscaler(
+    autoscaling: Autoscaling, scaling: Scaling, load_query: str, pipelines: int, opts: pulumi.ResourceOptions
+) -> k8s.apiextensions.CustomResource:
+    """A ScaledObject. `load_query`: PromQL of all requests in flight; `pipelines`: how many to run at least while it cannot be asked.
 
     https://keda.sh/docs/latest/reference/scaledobject-spec/ and /scalers/prometheus/.
     """
@@ -40,8 +43,9 @@ def autoscaler(autoscaling: Autoscaling, load_query: str, pipelines: int, opts: 
                     }
                 }
             },
-            # An autoscaler whose metric has vanished must neither scale to the minimum nor keep silent.
-            "fallback": {"failureThreshold": 3, "replicas": pipelines},
+            # While nothing can be asked, a loaded service keeps the pipelines that it has. For what is no Deployment this ends KEDA 2.17
+            # (kedacore/keda pull request 6992, in 2.18.0); AKS chooses the release by the Kubernetes version.
+            "fallback": {"failureThreshold": 3, "replicas": pipelines, "behavior": "currentReplicasIfHigher"},
             "triggers": [
                 {
                     "type": "prometheus",
@@ -50,7 +54,7 @@ def autoscaler(autoscaling: Autoscaling, load_query: str, pipelines: int, opts: 
                     "metadata": {
                         "serverAddress": f"http://{names.PROMETHEUS}.{names.MONITORING_NAMESPACE}.svc.cluster.local:9090",
                         "query": load_query,
-                        "threshold": str(autoscaling.waiting_requests_per_pipeline),
+                        "threshold": str(scaling.requests_per_pipeline),
                         "ignoreNullValues": "false",
                     },
                 }

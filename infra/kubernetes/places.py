@@ -31,7 +31,7 @@ def lines(plan: Plan, workload: Workload) -> Lines:
     settings = plan.settings
     yield from _shards(plan, workload)
     yield from _front_door(settings)
-    yield from _autoscaling(settings)
+    yield from _autoscaling(plan)
     yield from _node_agents(settings)
     yield from _monitoring(settings)
     yield from _load_test(settings)
@@ -117,9 +117,9 @@ def _front_door(settings: StackSettings) -> Lines:
         yield "exposure.allowedIpRanges", clients("spec.ingress[0].from[*].ipBlock.cidr")
 
 
-def _autoscaling(settings: StackSettings) -> Lines:
-    autoscaling = settings.autoscaling
-    if not autoscaling.enabled:
+def _autoscaling(plan: Plan) -> Lines:
+    autoscaling = plan.settings.autoscaling
+    if plan.scaling is None:
         yield "autoscaling.enabled", _AUTOSCALER("", None)
         return
     cooldown_seconds = min(3600, math.ceil(autoscaling.cooldown.seconds))
@@ -127,10 +127,11 @@ def _autoscaling(settings: StackSettings) -> Lines:
     yield "autoscaling.enabled", _AUTOSCALER("spec.scaleTargetRef.name", names.SHARD)
     yield "autoscaling.minPipelines", _AUTOSCALER("spec.minReplicaCount")
     yield "autoscaling.maxPipelines", _AUTOSCALER("spec.maxReplicaCount")
-    yield "autoscaling.waitingRequestsPerPipeline", _AUTOSCALER("spec.triggers[0].metadata.threshold")
+    threshold = "spec.triggers[0].metadata.threshold"
+    yield "autoscaling.requestsPerPipeline", _AUTOSCALER(threshold, str(plan.scaling.requests_per_pipeline))
     yield "autoscaling.pollInterval", _AUTOSCALER("spec.pollingInterval", math.ceil(autoscaling.poll_interval.seconds))
     yield "autoscaling.cooldown", _AUTOSCALER(f"{behaviour}.scaleDown.stabilizationWindowSeconds", cooldown_seconds)
-    # How many run while the autoscaler cannot ask.
+    # How many run at least while the autoscaler cannot ask.
     yield "sharding.pipelines", _AUTOSCALER("spec.fallback.replicas")
 
 

@@ -236,6 +236,6 @@ def _operations(
             workload=parts.workload,
         )
         Prometheus(names.PROMETHEUS, prometheus, parts.after(namespaces, policies))
-    if settings.autoscaling.enabled:
+    if parts.plan.scaling:
         # KEDA refuses a scaler whose target does not exist.
-        autoscaler(settings.autoscaling, parts.workload.load_query, parts.plan.pipelines, parts.after(shards))
+        autoscaler(settings.autoscaling, parts.plan.scaling, parts.workload.load_query, parts.plan.pipelines, parts.after(shards))

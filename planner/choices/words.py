@@ -13,6 +13,7 @@ from planner.choices.verdicts import seconds, why_no_less
 from planner.concurrency import longest_request
 from planner.engine_traits import traits
 from planner.gpu_memory import Parallel
+from planner.plan import Plan
 from planner.wording import count, figure
 
 COLUMNS = ("USD/hour", "USD/M tokens", "nodes", "size", "weights", "TP", "PP", "pipelines", "latency", "requests/s")
@@ -83,8 +84,15 @@ def as_it_is(assessment: Assessment) -> str:
     if made is None:
         return f"no plan; {assessment.problem}"
     split, precision = gpu_memory.parallel(made.settings, made.gpu, assessment.shape), gpu_memory.precisions(made.settings)[0]
-    price = "no price known" if made.usd_per_hour is None else f"{made.usd_per_hour:,.2f} USD an hour"
-    return f"{_layout(made.nodes, made.size.name, precision, split, made.pipelines)}: {price}"
+    return f"{_layout(made.nodes, made.size.name, precision, split, made.pipelines)}: {price(made)}"
+
+
+def price(made: Plan) -> str:
+    """Of the GPU nodes as planned, and of the fewest and the most that the autoscalers allow."""
+    if made.usd_per_hour is None or made.usd_per_hour_bounds is None:
+        return "no price known"
+    planned, (least, most) = f"{made.usd_per_hour:,.2f} USD an hour", made.usd_per_hour_bounds
+    return planned if least == most else f"{planned} (the autoscalers allow {least:,.2f} to {most:,.2f})"
 
 
 def _layout(nodes: int, size: str, precision: str, split: Parallel, pipelines: int) -> str:

@@ -3,12 +3,14 @@
 import dataclasses
 
 import pytest
+import yaml
 
 from infra.endpoints import leaders_dns_name, shard_dns_names
 from infra.kubernetes import names
 from infra.kubernetes.config_maps import config_map_name
 from settings.quantities import Duration
 from tests.infra.kubernetes.conftest import changed, ray_groups, settings_of
+from toolchain.cache import Cache
 
 LWS = "kubernetes:leaderworkerset.x-k8s.io/v1:LeaderWorkerSet"
 
@@ -215,10 +217,21 @@ def test_an_autoscaled_set_states_no_count(deploy, prod):
     assert scaler["scaleTargetRef"] == {"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "name": names.SHARD}
     assert (scaler["minReplicaCount"], scaler["maxReplicaCount"], scaler["pollingInterval"]) == (1, 3, 15)
     [trigger] = scaler["triggers"]
-    assert trigger["metadata"]["threshold"] == "5"
+    assert trigger["metadata"]["threshold"] == str(deployed.plan.scaling.requests_per_pipeline) == "32"
     assert trigger["metadata"]["query"] == deployed.workload.load_query
     down = scaler["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] == 360
+
+
+def test_a_loaded_service_keeps_its_pipelines_while_prometheus_is_away(deploy, prod):
+    """As the CRD of the add-on has it; by KEDA's own default the planned number would run again, whatever the load."""
+    deployed = deploy(changed(prod, "autoscaling", enabled=True))
+    fallback = deployed.recorder.one("kubernetes:keda.sh/v1alpha1:ScaledObject").inputs["spec"]["fallback"]
+    assert fallback == {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
+    [crd] = (Cache.of_user().share / "keda" / "crd").glob("*scaledobjects.yaml")
+    [version] = yaml.safe_load(crd.read_text())["spec"]["versions"]
+    known = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["fallback"]["properties"]
+    assert fallback.keys() <= known.keys() and fallback["behavior"] in known["behavior"]["enum"]
 
 
 def test_the_coordinator_knows_the_pipelines_that_an_autoscaler_may_add(deploy, prod):

@@ -1,0 +1,98 @@
+"""What the real Prometheus makes of the real proxy's counts, with known loads."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import statistics
+import time
+
+import pytest
+
+from engines.proxied import LOAD_QUERY
+from infra.kubernetes import prometheus_config
+from settings.operations import Monitoring, Targets
+from settings.quantities import Duration
+from tests.engines.proxy import COMPLETION, arguments, pipelines, running, wait_for
+from tests.infra.kubernetes.conftest import make_plan, render, settings_of
+from tests.observer import observing
+
+ALERT = "ZigAiLatencyAboveTarget"
+
+
+def took(proxy):
+    start = time.monotonic()
+    assert proxy.infer()[0] == 200
+    return time.monotonic() - start
+
+
+def test_the_95th_percentile_is_right_and_the_alert_stands_only_while_the_target_is_missed(tmp_path):
+    """By Envoy's own bounds, of 1 and 2.5 s, answers in 1.26 s had a 95th percentile of 2.4 s, and the alert stood for ever."""
+    dev = make_plan(settings_of("dev"))
+    target = Targets(latency=Duration("2s"))
+    rules = prometheus_config.rules_yaml(target, Monitoring(), render(dev.settings, dev))
+
+    with pipelines(1.26) as made, running(arguments(*made, target_s=2), made, tmp_path) as proxy:
+        [pipeline] = made
+        counted(proxy, lambda: [took(proxy)])
+        with observing({"inference": [f"127.0.0.1:{proxy.metrics_port}"]}, rules, tmp_path) as observer:
+
+            def p95_of(answers, load):
+                answers += counted(proxy, load)
+                observer.has_read()
+                [seen] = observer.values("zig_ai:inference_latency_seconds:p95")
+                return seen / statistics.quantiles(answers, n=20, method="inclusive")[-1]
+
+            def ten_at_once():
+                with concurrent.futures.ThreadPoolExecutor(10) as pool:
+                    return list(pool.map(lambda _: took(proxy), range(10)))
+
+            answers = []
+            assert p95_of(answers, ten_at_once) == pytest.approx(1, abs=0.1)
+            assert observer.state(ALERT) == "inactive"
+            pipeline.kill()
+            pipeline.seconds = 2.15
+            pipeline.start()
+            wait_for(lambda: proxy.healthy == 1, 30)
+            assert p95_of(answers, ten_at_once) == pytest.approx(1, abs=0.1)
+            assert observer.state(ALERT) == "pending"
+
+
+def counted(proxy, load):
+    """What the load's requests took, once the proxy's histogram has them: it is brought up to date every 5 seconds."""
+    before = requests_counted(proxy)
+    answers = load()
+    wait_for(lambda: requests_counted(proxy) == before + len(answers), 30)
+    return answers
+
+
+def requests_counted(proxy):
+    text = proxy.request("GET", "/metrics", port=proxy.metrics_port)[2].decode()
+    name = 'envoy_http_downstream_rq_time_count{envoy_http_conn_manager_prefix="coordinator"} '
+    return sum(int(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
+
+
+def asking(proxy, count, held):
+    """So many requests that are not answered yet."""
+    for _ in range(count):
+        connection = held.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", proxy.port)))
+        connection.request("POST", "/v1/inference", COMPLETION)
+
+
+def test_the_autoscaler_counts_all_requests_in_flight_of_all_coordinators_and_nothing_else(tmp_path):
+    """Those that run and those that wait for a connection; not what has been answered, nor health checks and the reading of metrics."""
+    folders = [tmp_path / name for name in ("one", "other", "observer")]
+    for folder in folders:
+        folder.mkdir()
+    with contextlib.ExitStack() as held:
+        made = held.enter_context(pipelines(60))
+        few = {"pool_size": 1}
+        proxies = [held.enter_context(running(arguments(*made, upstream=few), made, folder)) for folder in folders[:2]]
+        targets = [f"127.0.0.1:{proxy.metrics_port}" for proxy in proxies]
+        observer = held.enter_context(observing({"inference": targets}, "groups: []", folders[2]))
+        assert observer.values(LOAD_QUERY) == [0]
+        for proxy, count in zip(proxies, (3, 4), strict=True):
+            asking(proxy, count, held)
+            assert proxy.request("GET", "/api/v1/health")[0] == 200
+        wait_for(lambda: [proxy.gauge("upstream_rq_pending_active") for proxy in proxies] == [2, 3], 30)
+        observer.has_read()
+        assert observer.values(LOAD_QUERY) == [7]

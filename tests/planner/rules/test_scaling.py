@@ -1,0 +1,104 @@
+"""When the autoscaler adds a pipeline, by the plan, and what its bounds cost."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from planner import plan, report
+from planner.choices.assessment import assess
+from planner.choices.load import load_of
+from planner.choices.serving import pipeline
+from tests.planner.rules.cases import check, code_of
+from tests.planner.stacks import settings, vllm
+
+LLAMA_8B = {"name": "llama-3-8b", "quantization": {"precision": "fp8"}}
+BATCH = {"config": {"dynamicBatching": {"maxBatchSize": 64}}}
+KEY = "autoscaling.requestsPerPipeline"
+
+
+def h100(size="Standard_NC40ads_H100_v5", pipelines=1, **autoscaling):
+    """llama-3-8b in FP8, a pipeline on one H100."""
+    one = {"resources": {side: {"nvidia.com/gpu": 1, "cpu": "20", "memory": "128Gi"} for side in ("requests", "limits")}}
+    sharding = {"shardsCount": 1, "pipelines": pipelines}
+    return vllm(size, model=LLAMA_8B, shard=one, sharding=sharding, coordinator=BATCH, autoscaling={"enabled": True} | autoscaling)
+
+
+KEPT = plan(h100()).scaling.keeps
+CASES = [
+    (
+        "SCALE-001",
+        h100(),
+        KEY,
+        f"not set -> {KEPT}",
+        f"answers up to {KEPT} requests in flight within 2s",
+        {"autoscaling": {"enabled": False}},
+    ),
+    (
+        "SCALE-002",
+        settings(autoscaling={"enabled": True}),
+        KEY,
+        "not set -> 32",
+        "one request alone takes up to 1",
+        {"targets": {"latency": "60s"}},
+    ),
+    (
+        "SCALE-003",
+        h100(requestsPerPipeline=1000),
+        KEY,
+        "1000 -> 1000",
+        "the target is missed before a pipeline is added",
+        {"autoscaling": {"enabled": True}},
+    ),
+    (
+        "SCALE-004",
+        h100(requestsPerPipeline=5),
+        KEY,
+        "5 -> 5",
+        f"with that many the autoscaler asks for {math.ceil(KEPT / 5)} pipelines and gets 4: 20.94 USD an hour for a load that one takes",
+        {"autoscaling": {"enabled": True}},
+    ),
+    (
+        "SCALE-005",
+        h100(pipelines=3),
+        "autoscaling.minPipelines",
+        "1 -> 1",
+        "3 nodes stay however few pipelines there are: 1 of 3 would need 1 and save 13.96 USD an hour",
+        {"gpuPool": {"vmSize": "Standard_NC40ads_H100_v5", "minNodes": 1}},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=code_of)
+def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
+    check(case)
+
+
+def test_a_pipeline_is_added_beyond_what_one_answers_in_time():
+    """The threshold was 5, of all requests: an H100 that answers far more in time was told to become two GPUs at the sixth, then four."""
+    made = plan(h100())
+    one = pipeline(made.settings, made.size, made.gpu, made.shape, load_of(made.settings))
+    most = made.scaling.requests_per_pipeline
+    assert one.at(most).latency.high <= 2 < one.at(most + 1).latency.high
+    assert most > 50
+
+
+def test_without_a_count_that_keeps_the_target_no_pipeline_is_added_for_requests_that_run():
+    made = plan(settings(autoscaling={"enabled": True}))
+    assert made.scaling.keeps == 0
+    assert made.scaling.requests_per_pipeline == made.requests_at_once == 32
+
+
+def test_nothing_is_estimated_where_nothing_scales():
+    assert plan(settings()).scaling is None
+
+
+def test_the_plan_states_the_least_and_the_most_that_the_autoscalers_let_it_cost():
+    asked = h100()
+    made = plan(asked)
+    assert made.usd_per_hour_bounds == pytest.approx((6.98, 27.92))
+    console = Console(file=io.StringIO(), width=200)
+    report.show(assess(asked, made=made), made, "prod", console)
+    assert "6.98 USD an hour (the autoscalers allow 6.98 to 27.92)" in console.file.getvalue()
+    assert report.as_json(assess(asked, made=made), made, "prod")["cost_usd_per_hour_bounds"] == pytest.approx((6.98, 27.92))
