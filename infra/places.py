@@ -19,12 +19,15 @@ from settings.model import Shape
 
 
 def places(plan: Plan, workload: Workload, stack: str) -> dict[str, tuple[Place, ...]]:
-    """Key to places, those first that most is known of. Keys of settings that the stack does not have are left out."""
+    """Key to places, those first that most is known of. Keys of settings that the stack does not have are left out, but for those that
+    the plan says something about: what it put there where nothing was set.
+    """
     given = leaves(plan.settings)
+    known = {*given, *(finding.key for finding in plan.findings)}
     lines = (*kubernetes.lines(plan, workload), *azure.lines(plan, naming.names_of(plan.settings.azure, stack)), *_plan(plan))
     found: dict[str, list[Place]] = {}
     for key, place in (*lines, *kubernetes.told(workload)):
-        if key in given:
+        if key in known:
             found.setdefault(key, []).append(replace(place, holds=given[key]) if place.holds == AS_GIVEN else place)
     return {key: tuple(sorted(there, key=lambda place: _KNOWN.index(place.outcome))) for key, there in found.items()}
 
