@@ -159,7 +159,7 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
             http_filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": _BODY_CHECK}}),
             http_filter("router", "router.v3.Router", {}),
         ],
-        "local_reply_config": {"mappers": [_busy(), _died(), _healthy()], "body_format": _REFUSAL},
+        "local_reply_config": {"mappers": [*_refusals(), _healthy()], "body_format": _REFUSAL},
     }
 
 
@@ -168,30 +168,34 @@ def _connection_limits(args: ProxyArgs) -> dict[str, Any]:
     return limits if args.connection_s is None else limits | {"max_connection_duration": seconds(args.connection_s)}
 
 
-def _busy() -> dict[str, Any]:
-    """More requests than may wait (response flag UO): 503 with the time after which to try again."""
+def _mapped(flag: str, status: int, message: str, **headers: str) -> dict[str, Any]:
+    """What is answered where Envoy itself ends a request, by its response flag."""
     return {
-        "filter": {"response_flag_filter": {"flags": ["UO"]}},
-        "status_code": 503,
-        "headers_to_add": [{"header": {"key": "Retry-After", "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        "filter": {"response_flag_filter": {"flags": [flag]}},
+        "status_code": status,
+        "body": {"inline_string": message},
+        "headers_to_add": [
+            {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for name, value in headers.items()
+        ],
     }
 
 
-def _died() -> dict[str, Any]:
-    """The pipeline that had the request ended before it answered (response flag UC).
+_ONCE = {"x-should-retry": "false"}
+"""Read by OpenAI's clients, which would otherwise send the request twice more: openai/openai-python src/openai/_base_client.py."""
 
-    `x-should-retry` is read by OpenAI's clients, which would otherwise send twice more what may have ended the pipeline:
-    openai/openai-python src/openai/_base_client.py, _should_retry.
-    """
-    return {
-        "filter": {"response_flag_filter": {"flags": ["UC"]}},
-        "status_code": 502,
-        "body": {
-            "inline_string": "The pipeline that had this request ended before it answered. The request was not sent to another one, "
-            "since it may be what ended it. The service is still there for other requests."
-        },
-        "headers_to_add": [{"header": {"key": "x-should-retry", "value": "false"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
-    }
+
+def _refusals() -> list[dict[str, Any]]:
+    full = "As many requests wait as the pipelines can answer soon. Please try again in a moment."
+    died = (
+        "The pipeline that had this request ended before it answered. The request was not sent to another one, since it may be what ended "
+        "it. The service is still there for other requests."
+    )
+    silent = "The pipeline that had this request sent nothing for too long, so it was given up. A streamed answer is silent for less time."
+    return [
+        _mapped("UO", 503, full, **{"Retry-After": "1"}),
+        _mapped("UC", 502, died, **_ONCE),
+        _mapped("UT", 504, silent, **_ONCE),
+    ]
 
 
 def _healthy() -> dict[str, Any]:

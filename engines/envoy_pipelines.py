@@ -41,6 +41,8 @@ class Pipelines:
     """`least_connections`, `round_robin` or `random`."""
     pool_size: int
     """Connections to all of them together, each with one request on its way; further requests wait."""
+    at_once: int
+    """Requests that one pipeline runs; further ones wait here, where who leaves frees his place and who is one too many is refused."""
     queued: int
     """Requests that may wait; further ones are refused."""
     write_buffer_bytes: int
@@ -57,7 +59,11 @@ def cluster(pipelines: Pipelines) -> dict[str, Any]:
             "policies": [{"typed_extension_config": {"name": f"envoy.load_balancing_policies.{policy}", "typed_config": how}}]
         },
         "per_connection_buffer_limit_bytes": pipelines.write_buffer_bytes,
-        "circuit_breakers": {"thresholds": [_threshold(pipelines)]},
+        "circuit_breakers": {
+            "thresholds": [_threshold(pipelines)],
+            # A connection is a request. Each worker of Envoy has one to each pipeline in any case, so that with two it is one more.
+            "per_host_thresholds": [{"max_connections": pipelines.at_once}],
+        },
         "health_checks": [_health_check(pipelines)],
         "outlier_detection": _outlier_detection(pipelines.health_interval_s),
         # With no healthy pipeline left there is nothing to send to: 503, rather than all of them at once.

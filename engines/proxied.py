@@ -59,6 +59,8 @@ class Upstream:
 
     port: int
     health_path: str
+    at_once: int
+    """Requests that it runs at once."""
 
 
 def serving_on_seconds(settings: StackSettings) -> int:
@@ -114,6 +116,7 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
             health_interval_s=config.health_check_interval.seconds,
             strategy=config.load_balancing_strategy,
             pool_size=config.connection_pool_size,
+            at_once=upstream.at_once,
             queued=limits.queued_requests,
             write_buffer_bytes=round(config.write_buffer_size.bytes),
         ),

@@ -38,6 +38,8 @@ _BECAUSE = {
     "shard.config.retryAttempts": "further pipelines that a request is tried on which none has begun: the connection failed, or the server "
     "answered 503 because it still reads its weights. A request that was sent is never sent to a second pipeline, since it may end that "
     "one too",
+    "shard.config.networkTimeout": "how long a pipeline may send nothing of an answer before the request is given up with 504. The time in "
+    "the coordinator's line does not count, and a pipeline that died is found sooner, by its connections, checks and probes",
 }
 """What a setting means here, where its name alone would promise something else."""
 

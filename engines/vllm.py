@@ -48,7 +48,6 @@ def model_path(plan: Plan) -> str:
 def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
     """The whole command line after `vllm`."""
     batching, model = settings.coordinator.config.dynamic_batching, settings.model
-    sequences = batching.max_batch_size if batching.enabled else 1
     return (
         "serve",
         model_path(plan),
@@ -64,14 +63,20 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *("--kv-cache-dtype", "fp8" if model.kv_cache.compression else "auto"),
         # The cache must hold one request of that length, or the server stops at start.
         *("--max-model-len", str(max(_BLOCK_TOKENS, plan.request_tokens))),
-        *("--max-num-seqs", str(sequences)),
-        *("--max-num-batched-tokens", str(max(sequences, gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
+        *("--max-num-seqs", str(sequences(settings))),
+        *("--max-num-batched-tokens", str(max(sequences(settings), gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
         *("--scheduling-policy", "priority" if batching.priority_batching else "fcfs"),
         *(("--enforce-eager",) if without_cuda_graphs(settings) else ()),
         # A line for each health check would bury the rest.
         "--disable-uvicorn-access-log",
         *(_of_volta(plan) if release(plan) == RELEASE_ON_VOLTA else _of_others(settings, plan)),
     )
+
+
+def sequences(settings: StackSettings) -> int:
+    """That one pipeline runs at once."""
+    batching = settings.coordinator.config.dynamic_batching
+    return batching.max_batch_size if batching.enabled else 1
 
 
 def _executor(plan: Plan) -> str:
@@ -193,7 +198,7 @@ class Vllm:
         """`plan` must be of this engine."""
         shard = _server(settings, plan, endpoints, leads=True)
         worker = _server(settings, plan, endpoints, leads=False) if len(plan.shards) > 1 else None
-        workload = upstream.workload(settings, endpoints, shard, worker)
+        workload = upstream.workload(settings, endpoints, shard, worker, at_once=sequences(settings))
         return replace(workload, told=told(workload, plan))
 
 

@@ -1,6 +1,6 @@
 """What the planner knows about settings that contradict each other, the hardware or Azure. `RULES` run in this order."""
 
-from planner.rules import engine, front_door, hardware, memory, node, service, threads, weights
+from planner.rules import engine, front_door, hardware, memory, node, service, threads, waiting, weights
 
 RULES = (
     # What the engine cannot do at all needs no further advice, and the number of shards decides most of the rest.
@@ -10,6 +10,9 @@ RULES = (
     # What the hardware cannot do frees memory, so it comes before the memory is shared out.
     *hardware.RULES,
     *memory.RULES,
+    # How many requests a pipeline runs decides how long others wait, and how many wait what the proxy's memory must hold.
+    *waiting.RULES,
+    front_door.proxy_needs,
     # A node's copy of the weights is one more agent on it.
     *weights.RULES,
     *node.RULES,

@@ -80,4 +80,5 @@ def grace_outlasts_dns(at: Situation) -> Iterator[Advice]:
         )
 
 
-RULES = (public_without_tls, public_without_sign_in, proxy_needs, grace_outlasts_dns)
+RULES = (public_without_tls, public_without_sign_in, grace_outlasts_dns)
+"""All but `proxy_needs`, which comes after the rules that decide how many requests wait."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -196,22 +195,6 @@ def one_thread_chooses(at: Situation) -> Iterator[Advice]:
         )
 
 
-def silent_answers(at: Situation) -> Iterator[Advice]:
-    timeout = at.settings.shard.config.network_timeout
-    token_s = gpu_memory.token_floor_s(at.settings, at.gpu, at.shape)
-    tokens = int(timeout.seconds / token_s)
-    if at.traits.timeout_covers_answers and tokens < at.shape.context:
-        yield Advice(
-            code="NET-001",
-            outcome="noted",
-            path=("shard", "config", "networkTimeout"),
-            because=f"an answer that is not streamed is silent until it is whole, and after {timeout} of silence it is begun anew: at "
-            f"{1000 * token_s:.0f} ms a token at best that is {tokens:,} tokens, and fewer with company; for the {at.shape.context:,} of "
-            f"{at.shape.name} it takes {math.ceil(token_s * at.shape.context)} s and more",
-            source="planner/data/gpus.csv, planner/data/models.csv",
-        )
-
-
 RULES = (
     size_is_sold,
     arm64_images,
@@ -223,5 +206,4 @@ RULES = (
     kernel_settings,
     latency_floor,
     one_thread_chooses,
-    silent_answers,
 )

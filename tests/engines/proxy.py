@@ -90,6 +90,7 @@ def arguments(*made, upstream=None, guard=None, **changes):
         health_interval_s=0.5,
         strategy="least_connections",
         pool_size=500,
+        at_once=500,
         queued=500,
         write_buffer_bytes=65536,
     )

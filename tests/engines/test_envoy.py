@@ -4,6 +4,7 @@ import collections
 import contextlib
 import http.client
 import json
+import threading
 import time
 
 import pytest
@@ -78,12 +79,44 @@ def test_without_a_healthy_pipeline_it_says_so(two, tmp_path):
 
 def test_requests_wait_in_line_and_are_refused_beyond_it(tmp_path):
     """Until a connection is open its request waits too: of a burst no fewer than the queue are served."""
-    with pipelines(1.0, 1.0) as two, running(arguments(*two, upstream={"pool_size": 4, "queued": 6}), two, tmp_path) as proxy:
+    with pipelines(1.0, 1.0) as two, running(arguments(*two, upstream={"at_once": 2, "queued": 6}), two, tmp_path) as proxy:
         answers = proxy.load(users=40, each=1)
         statuses = collections.Counter(code for code, _, _ in answers)
         assert set(statuses) == {200, 503} and statuses[200] >= 6
-        assert {headers.get("retry-after") for code, headers, _ in answers if code == 503} == {"1"}
-        assert max(two[0].most, two[1].most) <= 4
+        refused = [(headers.get("retry-after"), json.loads(body)["error"]) for code, headers, body in answers if code == 503]
+        assert all(after == "1" and "try again" in error["message"] for after, error in refused)
+        assert max(two[0].most, two[1].most) <= 2
+        assert proxy.gauge("upstream_rq_total") == statuses[200], "what was refused reached no pipeline, and nothing was begun twice"
+
+
+def test_a_request_that_waits_is_not_silent(tmp_path):
+    """A pipeline gets no more than it runs at once, and those in line wait for as long as it takes: longer than a silence may be."""
+    with pipelines(0.5, 0.5) as two, running(arguments(*two, silence_s=1.5, upstream={"at_once": 1}), two, tmp_path) as proxy:
+        start = time.monotonic()
+        assert collections.Counter(code for code, _, _ in proxy.load(users=12, each=1)) == {200: 12}
+        assert time.monotonic() - start > 2, "some waited for longer"
+        assert (two[0].most, two[1].most, proxy.gauge("upstream_rq_total")) == (1, 1, 12)
+
+
+def test_a_client_that_leaves_the_line_costs_no_pipeline_anything(tmp_path):
+    with pipelines(1.0) as made, running(arguments(*made, upstream={"at_once": 1}), made, tmp_path) as proxy:
+        busy = threading.Thread(target=proxy.infer)
+        busy.start()
+        wait_for(lambda: proxy.gauge("upstream_rq_active") == 1, 10)
+        for _ in range(5):
+            waiting = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+            waiting.request("POST", "/v1/completions", json.dumps({"prompt": "x"}))
+            waiting.close()
+        busy.join()
+        assert proxy.infer()[0] == 200
+        assert proxy.gauge("upstream_rq_total") == 2
+
+
+def test_a_silent_answer_is_given_up_once(tmp_path):
+    with pipelines(30, 30) as two, running(arguments(*two, silence_s=1), two, tmp_path) as proxy:
+        code, headers, body = proxy.infer()
+        assert code == 504 and headers["x-should-retry"] == "false" and "sent nothing" in json.loads(body)["error"]["message"]
+        assert proxy.gauge("upstream_rq_total") == 1
 
 
 def test_a_request_too_large_is_refused_and_the_service_stays_up(two, tmp_path):

@@ -203,7 +203,7 @@ CHANGES = {
     ),
     ("coordinator", "limits", "requestSize"): ("512KB", "coordinator.limits.requestSize", "524288"),
     ("coordinator", "limits", "queuedRequests"): (9, "coordinator.limits.queuedRequests", "9"),
-    ("shard", "config", "networkTimeout"): ("45s", "shard.config.networkTimeout", "45s"),
+    ("shard", "config", "networkTimeout"): ("50m", "shard.config.networkTimeout", "3000s"),
     ("shard", "config", "retryAttempts"): (5, "shard.config.retryAttempts", "5"),
 }
 

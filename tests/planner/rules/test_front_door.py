@@ -15,8 +15,8 @@ CASES = [
         "PROXY-001",
         llama_cpp(),
         "coordinator.resources.limits.memory",
-        "12Gi -> 3Gi",
-        "2,000 connections and 1,500 requests of 1MB at once take the proxy 2.6 GiB: it keeps no answers",
+        "12Gi -> 2Gi",
+        "2,000 connections and 600 requests of 1MB at once take the proxy 1.1 GiB: it keeps no answers",
         {"coordinator": {"resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "5Gi"}}}},
     ),
     (
@@ -70,7 +70,7 @@ def test_a_key_or_a_certificate_is_a_sign_in(lock):
 def test_a_proxy_gets_no_less_than_its_limits_let_in():
     tight = {"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}, "limits": {"requestSize": "4MB"}}
     [found] = [one for one in findings(llama_cpp(coordinator=tight)) if one.key == "coordinator.resources.limits.memory"]
-    assert (found.code, found.given) == ("PROXY-001", "11Gi") and "would refuse requests" in found.because
+    assert (found.code, found.given) == ("PROXY-001", "5Gi") and "would refuse requests" in found.because
     assert "PROXY-001" not in {one.code for one in findings(settings())}, "another coordinator has a cache to hold"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.planner.rules.cases import check, code_of
-from tests.planner.stacks import A100, findings, llama_cpp, settings, shard
+from tests.planner.stacks import A100, findings, llama_cpp, settings
 
 CASES = [
     (
@@ -50,14 +50,6 @@ CASES = [
         "least_connections -> least_connections",
         "only hashes",
         {"coordinator": {"service": {"type": "ClusterIP"}}},
-    ),
-    (
-        "NET-001",
-        llama_cpp(),
-        "shard.config.networkTimeout",
-        "30s -> 30s",
-        "at 38 ms a token at best that is 786 tokens",
-        {"shard": shard(networkTimeout="10m")},
     ),
     ("TARGET-001", settings(), "targets.latency", "2s -> 2s", "8.2 s for 100 tokens at best", {"targets": {"latency": "9s"}}),
     (

@@ -1,0 +1,57 @@
+"""How long a request may be silent and how many may wait, by what the pipelines do."""
+
+import pytest
+
+from planner import plan
+from planner.rules import waiting
+from planner.rules.rule import Situation
+from tests.planner.rules.cases import check, code_of
+from tests.planner.stacks import findings, llama_cpp, settings, shard
+
+CASES = [
+    (
+        "NET-001",
+        llama_cpp(),
+        "shard.config.networkTimeout",
+        "30s -> 9m",
+        "s with the 4,096 that a request may have, predicted at the slow end",
+        {"shard": shard(networkTimeout="10m")},
+    ),
+    (
+        "PROXY-002",
+        llama_cpp(),
+        "coordinator.limits.queuedRequests",
+        "1000 -> 100",
+        "requests/s, predicted: the last of 1,000 would wait",
+        {"coordinator": {"limits": {"queuedRequests": 90}}},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=code_of)
+def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
+    check(case)
+
+
+def full(stack):
+    made = plan(stack)
+    return waiting.full(Situation(settings=made.settings, size=made.size, gpu=made.gpu, shape=made.shape))
+
+
+def test_a_request_that_waits_in_a_full_pipeline_is_not_given_up():
+    """The load test's answers, and the longest, of a pipeline that two coordinators have filled."""
+    made = plan(llama_cpp())
+    known = full(llama_cpp())
+    assert made.settings.shard.config.network_timeout.seconds >= known.longest_s + known.request_s
+    assert known.longest_s > known.request_s > 10
+
+
+def test_the_load_tests_users_have_room_and_who_is_beyond_it_is_answered_within_the_wait():
+    crowd = llama_cpp(loadTest={"concurrentUsers": 700})
+    assert plan(crowd).settings.coordinator.limits.queued_requests == 700
+    quick = llama_cpp(sharding={"shardsCount": 8, "pipelines": 4})
+    assert plan(quick).settings.coordinator.limits.queued_requests == pytest.approx(full(quick).requests_s * waiting.WAIT_S, abs=1)
+
+
+def test_a_coordinator_of_ones_own_has_times_of_its_own():
+    assert not {"NET-001", "PROXY-002"} & {one.code for one in findings(settings())}
