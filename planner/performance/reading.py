@@ -8,6 +8,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from planner import catalogue
 from planner.performance import clients
 from planner.performance.tables import COLUMNS, TOO_MANY, Impossible, opened
 from planner.performance.workload import PRECISIONS, Architecture, Gpu, Question, precision_named, weight_bytes
@@ -116,11 +117,13 @@ def gpu(name: str, memory_gb: str = "", link: str = "") -> Gpu:
     link_gb_s = float(row["link_gb_s"])
     if link.upper().startswith("PCI"):
         link_gb_s = min(link_gb_s, _PCIE_GB_S.get(family, link_gb_s))
+    # One card has one memory: where the catalogue has it, the fit sees what the plan does.
+    own = catalogue.gpu(row["catalogue"])
     return Gpu(
         family=family,
         chip=row["chip"],
-        memory_bytes=int(row["memory_mib"]) * 2.0**20,
-        bandwidth=float(row["bandwidth_gb_s"]) * _GIGA,
+        memory_bytes=own.memory_gib * 2.0**30 if own else int(row["memory_mib"]) * 2.0**20,
+        bandwidth=(own.bandwidth_gb_s if own else float(row["bandwidth_gb_s"])) * _GIGA,
         peaks={p: float(row[f"{p}_tflops"]) * _TERA for p in ("fp16", "int8", "fp8", "fp4") if row[f"{p}_tflops"]},
         link=link_gb_s * _GIGA,
         link_kind="PCIe" if link_gb_s <= 64 else "IB" if "IB" in link else "NVLink",

@@ -435,5 +435,18 @@ def test_every_gpu_and_model_of_the_catalogue_is_known():
         assert 0 < made.active_params <= made.params
 
 
+def test_a_gpu_of_the_catalogue_has_its_memory_and_bandwidth_in_one_table():
+    """The T4 and the A10 had another memory in the fit than in the plan."""
+    listed = {row["catalogue"]: row for row in reading.rows("gpus.csv") if row["catalogue"]}
+    assert {row["gpu"] for row in reading.rows(reading.DATA.parent / "gpus.csv")} == set(listed)
+    assert not [row for row in listed.values() if row["memory_mib"] or row["bandwidth_gb_s"]]
+    for name, row in listed.items():
+        own, made = catalogue.gpu(name), reading.gpu(name, row["memory_gb"])
+        assert (made.memory_bytes, made.bandwidth) == (own.memory_gib * 2**30, own.bandwidth_gb_s * 1e9)
+        peaks = {precision: value for precision, value in own.dense_tflops.items() if precision in made.peaks}
+        # The catalogue's V100 is Azure's PCIe card.
+        assert name == "V100" or {precision: made.peaks[precision] / 1e12 for precision in peaks} == peaks
+
+
 def test_every_figure_of_a_gpu_has_a_source():
     assert all(row["source"] and row["source_date"] for row in reading.rows("gpus.csv"))
