@@ -45,7 +45,7 @@ CASES = [
     ),
     (
         "ENGINE-005",
-        llama_cpp(coordinator={"config": {"dynamicBatching": {"maxBatchSize": 300}}}),
+        llama_cpp(coordinator={"config": {"dynamicBatching": {"maxBatchSize": 300}}, "limits": {"requestTokens": 256}}),
         "coordinator.config.dynamicBatching.maxBatchSize",
         "300 -> 256",
         "at most 256 requests at once",
