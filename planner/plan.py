@@ -136,6 +136,8 @@ class WeightsPlan:
     once it is complete, while those of the old version go on with theirs."""
     file: str | None
     """Name in the folder of the one file that the engine reads; None when it reads the folder."""
+    safetensors_only: bool
+    """Whether the engine loads safetensors and nothing else, so that a model without any is not worth fetching."""
     gib: float
     """What the files take."""
     fetch_wait_s: float

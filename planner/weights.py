@@ -52,6 +52,7 @@ def weights_plan(settings: StackSettings, size: GpuSize, shape: ModelShape) -> W
         source=model.source,
         folder=f"{re.sub(_NO_NAME, '-', model.name)}-{source.hash}" if source else model.name,
         file=traits(settings.engine).weights_file,
+        safetensors_only=_reads_safetensors(traits(settings.engine)),
         gib=gib,
         # Written, and read back once.
         fetch_wait_s=GRANT_S + 2 * _seconds(gib, SLOWEST_FETCH_MB_S),
@@ -111,8 +112,10 @@ def source_problems(settings: StackSettings) -> list[Problem]:
 
 def _in_another_format(settings: StackSettings, source: WeightSource, engine: EngineTraits) -> list[Problem]:
     if engine.weights_file is None:
-        # What an image of the user's own reads, they know.
-        return [_one_file_for_a_folder(settings, source)] if engine.proxied and source.file else []
+        if not _reads_safetensors(engine):
+            return []
+        gguf = source.repository is not None and source.repository.lower().endswith("-gguf")
+        return [_one_file_for_a_folder(settings, source)] if source.file else [_gguf_for_a_folder(settings, source)] if gguf else []
     if source.many:
         return [
             Problem(
@@ -144,6 +147,21 @@ def _in_another_format(settings: StackSettings, source: WeightSource, engine: En
 
 
 _NOT_GGUF = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".onnx", ".json", ".zip", ".tar", ".gz")
+
+
+def _reads_safetensors(engine: EngineTraits) -> bool:
+    """vLLM, as it is told; what an image of the user's own reads, they know."""
+    return engine.proxied and engine.weights_file is None
+
+
+def _gguf_for_a_folder(settings: StackSettings, source: WeightSource) -> Problem:
+    return Problem(
+        key="model.source",
+        value=source.text,
+        consequence=f"{settings.engine} loads safetensors, and {source.repository} is by its name a collection of GGUF files: all of them "
+        "would be fetched, and none of them loaded",
+        fix="the model as it was published, in safetensors: hf://org/name@COMMIT; or engine: llama_cpp with one of the files",
+    )
 
 
 def _one_file_for_a_folder(settings: StackSettings, source: WeightSource) -> Problem:

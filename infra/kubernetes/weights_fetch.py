@@ -92,7 +92,8 @@ def _environment(args: WeightsFetchArgs, **more: str | None) -> list[pods.Manife
 
 
 def _told_to_fetch(args: WeightsFetchArgs) -> list[pods.Manifest]:
-    environment = _environment(args, SOURCE=args.model.source, FILE_NAME=args.plan.file)
+    formats = "safetensors" if args.plan.safetensors_only else None
+    environment = _environment(args, SOURCE=args.model.source, FILE_NAME=args.plan.file, ONLY_FORMAT=formats)
     if secret := args.model.token_secret:
         environment.append({"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}})
     return environment

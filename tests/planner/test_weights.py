@@ -113,7 +113,7 @@ def test_an_engine_of_one_file_refuses_what_is_not_one(source, consequence):
         plan(llama_cpp(model={"source": source}))
     [problem] = refused.value.problems
     assert problem.key == "model.source" and consequence in problem.consequence
-    # An engine that reads folders takes it.
+    # What an image of the user's own reads, they know.
     assert plan(settings(model={"source": source})).weights.source == source
 
 
@@ -124,8 +124,16 @@ def test_an_engine_of_folders_refuses_one_file():
         plan(settings(engine="vllm", model={"name": name, "source": source}))
     [problem] = refused.value.problems
     assert problem.key == "model.source" and "this is one file" in problem.consequence
-    folder = source.rpartition("/")[0]
+    folder = f"hf://org/Llama-2-7b@{COMMIT}"
     assert plan(settings(engine="vllm", model={"name": name, "source": folder}, sharding={"shardsCount": 1})).weights.source == folder
+
+
+def test_a_collection_of_gguf_files_is_no_folder_for_vllm():
+    folder = stack("dev").model.source.rpartition("/")[0]
+    with pytest.raises(SettingsError) as refused:
+        plan(settings(engine="vllm", model={"name": "llama-2-7b", "source": folder}, sharding={"shardsCount": 1}))
+    [problem] = refused.value.problems
+    assert problem.key == "model.source" and "a collection of GGUF files" in problem.consequence
 
 
 def test_a_finding_and_its_key_stand_apart(tmp_path, capsys):

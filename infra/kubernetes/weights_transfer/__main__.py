@@ -11,8 +11,9 @@ with what the source says of it. Blocks go over in parallel and in any order; th
 again. A run that finds its manifest does nothing. Every failure is one line and exit code 1.
 
 Environment: SOURCE (hf://, https://, oci://, as `model.source` writes it), TOKEN (of that source), FILE_NAME (what a source of one file
-is called in the folder), STORAGE (https://ACCOUNT.blob.core.windows.net/CONTAINER), FOLDER, NODE_DISK (for keep), RETENTION_SECONDS (for
-forget, and for keep if the node's copies are to go too), and what AKS's workload identity adds (AZURE_...).
+is called in the folder), ONLY_FORMAT (how the names of a model's weights end, if the server loads no others), STORAGE
+(https://ACCOUNT.blob.core.windows.net/CONTAINER), FOLDER, NODE_DISK (for keep), RETENTION_SECONDS (for forget, and for keep if the
+node's copies are to go too), and what AKS's workload identity adds (AZURE_...).
 """
 
 import errno
@@ -90,6 +91,9 @@ def fetch(environment):
     files = remote_files(source, environment.get("TOKEN", "").strip() or None)
     if not files:
         raise Failure(f"{source}: there are no files")
+    if (ending := environment.get("ONLY_FORMAT")) and not any(file.path.endswith(f".{ending}") for file in files):
+        kinds = ", ".join(sorted({file.path.rpartition(".")[2] for file in files}))
+        raise Failure(f"{source}: it has no {ending} files, and the server loads no others ({kinds}): a repository with {ending}")
     if name := environment.get("FILE_NAME"):
         if len(files) != 1:
             raise Failure(f"{source}: one file is to become {name}, and there are {len(files)}: name it in model.source")

@@ -9,6 +9,7 @@ from settings import load
 from settings.leaves import document
 from settings.quantities import Duration
 from tests.infra.kubernetes.conftest import changed, settings_of
+from tests.infra.variations import variation
 
 JOB = "kubernetes:batch/v1:Job"
 COMMIT = "b4e04e128f421c93a5f1e34ac4d7ca9b0af47b80"
@@ -59,6 +60,12 @@ def test_another_source_is_another_job_and_another_folder(deploy):
     assert job(first)["metadata"]["name"] != job(second)["metadata"]["name"]
     assert first.plan.weights.folder != second.plan.weights.folder
     assert "FILE_NAME" not in environment(first), "an engine that reads a folder gets the files under their own names"
+
+
+def test_only_a_server_of_safetensors_insists_on_them(deploy):
+    """What an image of the user's own reads, they know."""
+    assert "ONLY_FORMAT" not in environment(deploy(with_model("prod", source=f"hf://org/name@{COMMIT}")))
+    assert environment(deploy(variation("vllm on two GPUs, fetched weights on the node")))["ONLY_FORMAT"] == "safetensors"
 
 
 def test_the_token_is_a_reference(deploy):

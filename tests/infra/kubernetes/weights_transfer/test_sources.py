@@ -70,6 +70,14 @@ def test_weights_in_mistrals_format_alone_are_refused_before_they_come(stand):
     assert stand.stored == {}
 
 
+def test_a_model_without_what_the_server_loads_is_refused_before_it_comes(stand):
+    """vLLM would end with "Cannot find any model weights" after all of it was fetched."""
+    stand.world.files = {"config.json": b"{}", "pytorch_model.bin": GGUF}
+    fails(stand.run(SOURCE=HUB_MODEL, ONLY_FORMAT="safetensors"), "it has no safetensors files", "(bin, json)")
+    assert stand.stored == {}
+    succeeds(stand.run(SOURCE=HUB_MODEL))
+
+
 def test_an_index_that_names_what_is_not_there(stand):
     stand.world.files = {name: body for name, body in MISTRAL.items() if name != SHARDS[1]}
     fails(stand.run(SOURCE=HUB_MODEL), f"names {SHARDS[1]}, which is not there (1 of 3 are missing)")
