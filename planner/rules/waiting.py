@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from planner.choices.load import load_of
-from planner.choices.serving import pipeline
+from planner.choices.serving import Pipeline, pipeline
 from planner.concurrency import concurrency
 from planner.performance.reading import Impossible
 from planner.rules.rule import Advice, Situation
+from planner.wording import figure
 
-WAIT_S = 30
-"""That the last request in line waits. Clients leave after a minute, of which half is then for the answer: k6's `timeout` and nginx's
-`proxy_read_timeout` are 60 s unless someone changes them (grafana.com/docs/k6, javascript-api/k6-http/params; nginx.org,
-ngx_http_proxy_module)."""
+CLIENT_S = 60
+"""After which most clients leave: k6's `timeout`, which the load test has, and nginx's `proxy_read_timeout` unless someone changes them
+(grafana.com/docs/k6, javascript-api/k6-http/params; nginx.org, ngx_http_proxy_module)."""
+WAIT_S = CLIENT_S / 2
+"""That the last request in line waits; the other half is for the answer."""
 _LONGEST_S = 3600
 """The most that `shard.config.networkTimeout` may be."""
 _SOURCE = "planner/performance"
@@ -34,25 +37,27 @@ class Full:
     """Of all pipelines together."""
     at_once: int
     """Of one pipeline."""
+    one: Pipeline
+    """One of them, under the load test's load."""
 
 
 def full(at: Situation) -> Full | None:
     """None where nothing can be predicted."""
     load = load_of(at.settings)
-    one = concurrency(at.settings, at.gpu, at.shape, load.request_tokens)
-    longest = replace(load, input_tokens=1, output_tokens=max(2, one.request_tokens - 1))
+    runs = concurrency(at.settings, at.gpu, at.shape, load.request_tokens)
+    longest = replace(load, input_tokens=1, output_tokens=max(2, runs.request_tokens - 1))
     try:
-        request, whole = (
-            pipeline(at.settings, at.size, at.gpu, at.shape, each, most=one.requests).at(one.requests).request for each in (load, longest)
-        )
+        one, long = (pipeline(at.settings, at.size, at.gpu, at.shape, each, most=runs.requests) for each in (load, longest))
     except Impossible:
         return None
+    request = one.at(runs.requests).request
     return Full(
         request_s=request.high,
-        longest_s=whole.high,
-        longest_tokens=one.request_tokens,
-        requests_s=at.settings.sharding.pipelines * one.requests / request.value,
-        at_once=one.requests,
+        longest_s=long.at(runs.requests).request.high,
+        longest_tokens=runs.request_tokens,
+        requests_s=at.settings.sharding.pipelines * runs.requests / request.value,
+        at_once=runs.requests,
+        one=one,
     )
 
 
@@ -97,4 +102,27 @@ def line(at: Situation) -> Iterator[Advice]:
         )
 
 
-RULES = (silence, line)
+def crowd(at: Situation) -> Iterator[Advice]:
+    """The load test's users, each with a request in flight: all are answered, but some of them may have left."""
+    known = full(at)
+    if known is None:
+        return
+    users, pipelines = load_of(at.settings).users, at.settings.sharding.pipelines
+    request = known.one.at(users / pipelines).request
+    if request.high <= CLIENT_S:
+        return
+    enough = (count for count in range(pipelines + 1, users + 1) if known.one.at(users / count).request.high <= CLIENT_S)
+    ways = [f"sharding.pipelines: {count}" for count in islice(enough, 1)]
+    ways += ["a quicker layout (python -m planner recommend)", "fewer loadTest.concurrentUsers or loadTest.maxTokens"]
+    yield Advice(
+        code="NET-002",
+        outcome="noted",
+        path=("loadTest", "concurrentUsers"),
+        because=f"with {users:,} requests in flight and {known.at_once} at once in a pipeline, one takes {figure(request.value)} s "
+        f"({figure(request.low)} to {figure(request.high)}), predicted; the load test's client gives up after {CLIENT_S} s, as most do. "
+        f"To answer them in time: {', or '.join(ways)}",
+        source=_SOURCE,
+    )
+
+
+RULES = (silence, line, crowd)

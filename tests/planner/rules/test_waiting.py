@@ -1,10 +1,13 @@
 """How long a request may be silent and how many may wait, by what the pipelines do."""
 
+import re
+
 import pytest
 
 from planner import plan
 from planner.rules import waiting
 from planner.rules.rule import Situation
+from settings.leaves import with_values
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import findings, llama_cpp, settings, shard
 
@@ -24,6 +27,14 @@ CASES = [
         "1000 -> 100",
         "requests/s, predicted: the last of 1,000 would wait",
         {"coordinator": {"limits": {"queuedRequests": 90}}},
+    ),
+    (
+        "NET-002",
+        llama_cpp(loadTest={"concurrentUsers": 200}),
+        "loadTest.concurrentUsers",
+        "200 -> 200",
+        "the load test's client gives up after 60 s",
+        {"loadTest": {"concurrentUsers": 50}},
     ),
 ]
 
@@ -51,6 +62,17 @@ def test_the_load_tests_users_have_room_and_who_is_beyond_it_is_answered_within_
     assert plan(crowd).settings.coordinator.limits.queued_requests == 700
     quick = llama_cpp(sharding={"shardsCount": 8, "pipelines": 4})
     assert plan(quick).settings.coordinator.limits.queued_requests == pytest.approx(full(quick).requests_s * waiting.WAIT_S, abs=1)
+
+
+def test_so_many_pipelines_as_are_said_answer_everybody_in_time():
+    asked = llama_cpp(loadTest={"concurrentUsers": 200})
+    [said] = [one for one in findings(asked) if one.code == "NET-002"]
+    count = int(re.search(r"sharding\.pipelines: (\d+)", said.because)[1])
+
+    def silent(pipelines):
+        return not [one for one in findings(with_values(asked, {("sharding", "pipelines"): pipelines})) if one.code == "NET-002"]
+
+    assert count > 1 and silent(count) and not silent(count - 1)
 
 
 def test_a_coordinator_of_ones_own_has_times_of_its_own():
