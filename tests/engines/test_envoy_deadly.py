@@ -14,6 +14,8 @@ DEADLY = json.dumps({"prompt": "x", "max_tokens": 1, "deadly": True})
 
 
 def dead(made):
+    """How many have ended; the first may take a moment to end after its connections have."""
+    wait_for(lambda: any(pipeline.process.poll() is not None for pipeline in made), 20)
     return sum(pipeline.process.poll() is not None for pipeline in made)
 
 

@@ -15,6 +15,7 @@ from local.rendering import render
 from local.service import HOST, MARK, service
 from rehearsal import processes
 from rehearsal.ports import free_port
+from tests.infra.variations import merged
 from toolchain.cache import Cache
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +34,7 @@ def quick_dev(folder, **sections):
     document = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
     document["config"]["zig-ai-aks:coordinator"].setdefault("config", {})["healthCheckInterval"] = "1s"
     document["config"]["zig-ai-aks:rollout"] = {"terminationGrace": "13s"}
-    for name, section in sections.items():
-        document["config"].setdefault(f"zig-ai-aks:{name}", {}).update(section)
+    document["config"] = merged(document["config"], {f"zig-ai-aks:{name}": section for name, section in sections.items()})
     file = folder / "Pulumi.dev.yaml"
     file.write_text(yaml.safe_dump(document))
     return file
