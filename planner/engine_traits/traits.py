@@ -21,6 +21,26 @@ class Without:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnderLoad:
+    """One server under the guide's load test."""
+
+    at_once: int
+    """Requests that it works on at a time."""
+    requests_s: float
+    latency_p95_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredBatch:
+    """What more requests at once brought, measured on one GPU with nothing else changed."""
+
+    few: UnderLoad
+    many: UnderLoad
+    how: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineTraits:
     proxied: bool
     """It has no coordinator of its own: a proxy is one, which keeps no answers, speaks TLS and asks for API keys."""
@@ -56,6 +76,8 @@ class EngineTraits:
     """`shard.config.networkTimeout` is how long a pipeline may be silent, and so ends an answer that is not streamed."""
     most_sequences: int | None
     """That run at once in one pipeline; None where the engine has no bound of its own."""
+    more_at_once: MeasuredBatch | None = None
+    """Where `dynamicBatching.maxBatchSize` is nothing but the number of requests at once; None where more was not measured to help."""
     performs_like: str
     """Whose measurements stand for it: an engine of `planner.performance.asking.ENGINES`."""
     measured: bool = True

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from planner.engine_traits.traits import EngineTraits, Without
+from planner.engine_traits.traits import EngineTraits, MeasuredBatch, UnderLoad, Without
 
 RELEASE = "0.17.1"
 """For compute capability 7.5 and higher: the last whose image has Ray (requirements/cuda.txt; 0.18.0 has it no more)."""
@@ -29,6 +29,13 @@ def cited(release: str, path: str) -> str:
     there = _IN_THE_OLDER.get(file, file) if release == RELEASE_ON_VOLTA else file
     return f"vllm-project/vllm v{release} {there}{comma}{part}"
 
+
+_MORE_AT_ONCE = MeasuredBatch(
+    few=UnderLoad(at_once=32, requests_s=55.6, latency_p95_s=1.98),
+    many=UnderLoad(at_once=100, requests_s=122.4, latency_p95_s=1.11),
+    how="llama-3-8b in int8 with vllm 0.17.1 on one H200, 100 users, answers of 100 tokens",
+    source="bench/results/starts_nvidia_h200_vllm.json",
+)
 
 _WITHOUT = (
     Without(
@@ -137,6 +144,7 @@ def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=True,
         most_sequences=None,
+        more_at_once=_MORE_AT_ONCE,
         performs_like="vllm",
         busy_measured=release == RELEASE,
         without=(*(replace(one, source=cited(release, one.source)) for one in _WITHOUT), *more),

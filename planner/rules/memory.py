@@ -128,4 +128,6 @@ def _cache_of(at: Situation, tokens: int) -> str | None:
     return f"{math.ceil(at.settings.model.kv_cache.max_cache_size.gib * grown / _STEP_GIB) * _STEP_GIB:g}Gi"
 
 
-RULES = (memory_fraction, cache_size, growth, request_tokens, batch)
+SHARE = (memory_fraction,)
+"""Of a GPU: what decides how many requests its cache holds."""
+RULES = (cache_size, growth, request_tokens, batch)
