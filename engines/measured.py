@@ -19,7 +19,6 @@ SOURCES = {
     "llama_cpp": "bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json",
     "vllm": "bench/results/gpu_nvidia_h100_80gb_hbm3_vllm.json",
 }
-STACK = "bench/gpu/Pulumi.h100.yaml"
 REPEATS = ("as rendered", "as rendered, again")
 NOISE = 0.05
 """Of requests/s in a window of some 10 s, at least; more where the two repeats are further apart."""
@@ -46,7 +45,7 @@ def _measured(engine: str, release: str) -> dict[str, str]:
     base = {name: statistics.fmean(row[name] for row in repeats) for name in ("requests_s", "latency_p95_s", "memory_mib")}
     which = f"{kept['engine']['package']}{f' in place of {release}' if release else ''}"
     load = f"{repeats[0]['concurrency']} users, windows of {repeats[0]['window_s']:g} s"
-    how = f"{which} on one {kept['machine']['gpu']}, {load}, {STACK} but for this"
+    how = f"{which} on one {kept['machine']['gpu']}, {load}, the command line of its arm `guide` but for this"
     found: dict[str, str] = {}
     for arm, row in rows.items():
         setting, separated, value = arm.partition(": ")

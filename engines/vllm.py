@@ -4,6 +4,9 @@
 The weights are a Hugging Face folder: in the weight storage, or the node's copy of it. Which release runs follows from the GPU:
 docs/adr/0007-vllm-by-gpu-generation.md. Flags and variables: tests/engines/vllm_flags/ has all that each release knows.
 
+On an H200, 0.17.1 started and answered with prod's command lines in INT8, FP8 and 16 bits, with a cache of 8 and 16 bits, with
+`caching.l1Cache` and without (bench/results/starts_nvidia_h200_vllm.json).
+
 What they do on an H100 was measured with 0.20.2, without `caching.l1Cache`
 (bench/results/gpu_nvidia_h100_80gb_hbm3_vllm.json): one thread of the engine plans the steps and is nearly always busy, so what spares it
 work counts most: more requests a step, CUDA graphs, asynchronous scheduling. Left out:

@@ -1,6 +1,7 @@
 """What is measured of an engine: servers that differ by their flags, and why each is here.
 
-The guide's tuning is the command line that the adapter renders for `Pulumi.h100.yaml`; all that is tried against it is a change to it.
+The guide's tuning is the command line that the adapter renders for prod's stack (`deployed.py`); all that is tried against it is a change
+to it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,12 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from engines.workload import Server
-from local.rendering import render
+from bench.gpu.deployed import Deployed
 from planner.catalogue import ModelShape
 
-STACK_FILE = Path(__file__).with_name("Pulumi.h100.yaml")
-MODEL = "llama-3-8b"
 USERS = 100
 """The guide's load test."""
 MEMORY_SHARE = 0.6
@@ -74,6 +71,12 @@ class Engine(Protocol):
     complaint: re.Pattern[str]
     """Of a line of its log that tells an error; the first group is what is kept."""
     start_seconds: float
+    size: str
+    """Azure's, whose pods are measured."""
+
+    def pod(self) -> Deployed:
+        """Of prod's stack with this engine, on a GPU like the one that is measured."""
+        ...
 
     def guide(self) -> Arm:
         """The adapter's command line, but for the model's path and the address."""
@@ -119,11 +122,6 @@ class Engine(Protocol):
         ...
 
     def command(self, arm: Arm, host: str, port: int) -> list[str]: ...
-
-
-def rendered(engine: str) -> Server:
-    """What a shard's pod would run."""
-    return render(STACK_FILE, "h100", 1, engine).workload.shard
 
 
 def all_of(engine: Engine) -> tuple[Arm, ...]:

@@ -28,6 +28,8 @@ RESIDUAL = 1 / 8
 """Of it, for what is added to the residual stream: it must not grow out of FP16's range over the layers."""
 GROUP = 128
 """Weights with one scale, in 4 bits."""
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
+"""A model that is fit for chats brings one; vLLM refuses chats without."""
 _WIDEST = 4.5
 """Standard deviations that the largest number of 8 bits stands for."""
 
@@ -74,7 +76,8 @@ def describe(folder: Path, shape: ModelShape, precision: str) -> None:
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "vocab": {word: index for index, word in enumerate(words)}, "merges": []},
     }  # fmt: skip
-    about = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": words[-1], "model_max_length": shape.context}
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": words[-1], "model_max_length": shape.context,
+             "chat_template": CHAT_TEMPLATE}  # fmt: skip
     for name, content in (("config.json", config), ("tokenizer.json", tokenizer), ("tokenizer_config.json", about)):
         (folder / name).write_text(json.dumps(content))
 

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from bench.gpu import llama_cpp_build, load
-from bench.gpu.arms import Arm, Options, rendered
+from bench.gpu.arms import Arm, Options
+from bench.gpu.deployed import SIZE, Deployed, deployed
 from local.substitutions import pairs
 from planner.catalogue import ModelShape
 
@@ -34,10 +35,9 @@ UNTUNED = Arm(
 DEFAULTS = Arm(name="defaults", because="llama-server's own: FP16, 4 slots, flash attention", precision="F16", options={"--metrics": None})
 
 
-def guide() -> Arm:
-    shard = rendered("llama_cpp")
-    options = {_AS_MEASURED.get(flag, flag): value for flag, value in pairs(shard.args) if flag not in _PLACED}
-    environment = tuple((one.name, one.value) for one in shard.env if one.value is not None and one.name != "HOME")
+def guide(pod: Deployed) -> Arm:
+    options = {_AS_MEASURED.get(flag, flag): value for flag, value in pairs(pod.server.args) if flag not in _PLACED}
+    environment = tuple((name, value) for name, value in pod.environment.items() if name != "HOME")
     return Arm(name="guide", because="the guide's tuning as rendered", precision="Q8_0", options=options, environment=environment)
 
 
@@ -141,13 +141,20 @@ class LlamaCpp:
     """For sources and models."""
     sdist: Path | None = None
     """None: it is fetched."""
+    size: str = SIZE
+    """Whose pods are measured: of Azure's sizes, one with this machine's GPU."""
     cmake: tuple[str, ...] = ()
     """Options of this machine alone."""
 
-    guide = staticmethod(guide)
     candidates = staticmethod(candidates)
     ablation = staticmethod(ablation)
     too_large = staticmethod(too_large)
+
+    def pod(self) -> Deployed:
+        return deployed("llama_cpp", self.size)
+
+    def guide(self) -> Arm:
+        return guide(self.pod())
 
     def rank(self, row: dict) -> float:
         return row["latency_p95_s"]

@@ -32,11 +32,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-from bench.gpu import arms, load  # noqa: E402
+from bench.gpu import arms, deployed, load  # noqa: E402
 from bench.gpu.arms import Arm, Engine  # noqa: E402
 from bench.gpu.card import Card, Watch  # noqa: E402
+from bench.gpu.deployed import as_rows, differences  # noqa: E402
 from bench.gpu.llama_cpp import LlamaCpp  # noqa: E402
-from bench.gpu.serving import NotServing, Servers, serving  # noqa: E402
+from bench.gpu.serving import HOST, NotServing, Servers, serving  # noqa: E402
 from bench.gpu.vllm import Vllm  # noqa: E402
 from planner import catalogue  # noqa: E402
 from toolchain.cache import Cache  # noqa: E402
@@ -48,8 +49,10 @@ PRICED_AS = ("Standard_NC40ads_H100_v5", "eastus")
 """Whose price a token's cost is of: Azure's for its own H100, not this machine's."""
 LATENCY_S = 2.0
 """The guide's target, for the largest number of users that keep it."""
-CATALOGUE_GPU = {"NVIDIA H100 80GB HBM3": "H100-80GB-SXM"}
+CATALOGUE_GPU = {"NVIDIA H100 80GB HBM3": "H100-80GB-SXM", "NVIDIA H200": "H200-141GB-SXM"}
 """NVML's name -> the planner's."""
+SIZES = {"NVIDIA H200": "Standard_ND96isr_H200_v5"}
+"""NVML's name -> Azure's size whose pods are measured, where it is not `deployed.SIZE`."""
 
 
 @dataclass(kw_only=True)
@@ -101,7 +104,14 @@ class Run:
                 self.loaded(stage, arm, servers, loads)
 
     def loaded(self, stage: str, arm: Arm, servers: Servers, loads: list[Loading]) -> None:
-        self.kept.setdefault("arms", {})[arm.name] = {"because": arm.because, "commands": servers.commands, "load_s": servers.load_s}
+        pod = self.engine.pod()
+        command = self.engine.command(arm, HOST, 0)[1:]
+        self.kept.setdefault("arms", {})[arm.name] = {
+            "because": arm.because,
+            "commands": servers.commands,
+            "differs": as_rows(differences(pod.server, command, dict(arm.environment), self.kept["engine"]["version"])),
+            "load_s": servers.load_s,
+        }
         for one in loads:
             try:
                 self.kept.setdefault(stage, []).append(self.under(arm, servers, *one))
@@ -245,13 +255,15 @@ def errors(run: Run) -> None:
 
 
 def prepare(options: argparse.Namespace) -> Run:
-    card, engine = Card(), ENGINES[options.engine](options)
+    card = Card()
     machine = card.described()
+    engine = ENGINES[options.engine](options)
+    engine.size = SIZES.get(str(machine["gpu"]), deployed.SIZE)
     machine["planner_gpu"] = CATALOGUE_GPU.get(machine["gpu"], machine["gpu"])
     name = f"gpu_{re.sub(r'[^a-z0-9]+', '_', machine['gpu'].lower()).strip('_')}_{options.engine}.json"
     out = options.out or ROOT / "bench" / "results" / name
     kept = json.loads(out.read_text()) if options.add and out.exists() else {}
-    shape, started = catalogue.models()[arms.MODEL], time.monotonic()
+    shape, started = catalogue.models()[deployed.MODEL], time.monotonic()
     made = engine.made(shape)
     say(f"{engine.package} and its models: {time.monotonic() - started:.0f} s")
     kept |= {
@@ -261,7 +273,7 @@ def prepare(options: argparse.Namespace) -> Run:
         "load": {"prompt_tokens": load.PROMPT_TOKENS, "answer_tokens": load.ANSWER_TOKENS, "temperature": load.TEMPERATURE,
                  "streamed": f"every {load.STREAMED}th user", "python": platform.python_version()},
         "price": {"size": PRICED_AS[0], "region": PRICED_AS[1], "usd_per_hour": catalogue.gpu_size(*PRICED_AS).usd_per_hour},
-        "model": {"shape": arms.MODEL, "weights": "random"},
+        "model": {"shape": deployed.MODEL, "weights": "random"},
         # What `--add` has put together; a row's own window is `window_s`.
         "calls": [*kept.get("calls", []), {"stages": options.stage or list(STAGES), "window_s": options.window}],
     }  # fmt: skip

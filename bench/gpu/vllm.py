@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from bench.gpu import checkpoint
-from bench.gpu.arms import Arm, Options, rendered
+from bench.gpu.arms import Arm, Options
+from bench.gpu.deployed import SIZE, Deployed, deployed
 from local.substitutions import pairs
 from planner.catalogue import ModelShape
 
@@ -27,7 +28,7 @@ _DEFAULT_SLOTS = 1024
 """Of an API server on a GPU of 70 GiB and more (vllm/engine/arg_utils.py, get_batch_defaults)."""
 _GIB = 1 << 30
 
-_SAME_CACHE = {"--kv-cache-memory-bytes": str(_GIB), "--max-model-len": "8192"}
+_SAME_CACHE = {"--kv-cache-memory-bytes": str(16 * _GIB), "--max-model-len": "8192"}
 """What the guide's tuning gets here, so that memory differs by what is measured: vLLM would take 92 % of the GPU for a cache."""
 UNTUNED = Arm(
     name="untuned",
@@ -42,14 +43,14 @@ UNTUNED = Arm(
 DEFAULTS = Arm(name="defaults", because="vLLM's own: FP16, 1024 sequences, 92 % of the GPU's memory", precision="F16", options={})
 
 
-def guide() -> Arm:
-    shard = rendered("vllm")
-    _, _, *rest = shard.args  # serve, and the model's path
+def guide(pod: Deployed) -> Arm:
+    _, _, *rest = pod.server.args  # serve, and the model's path
     options = {flag: value for flag, value in pairs(rest) if flag not in _PLACED}
-    environment = tuple((one.name, one.value) for one in shard.env if one.value is not None and one.name not in _OURS)
+    environment = tuple((name, value) for name, value in pod.environment.items() if name not in _OURS)
     return Arm(name="guide", because="the guide's tuning as rendered", precision="INT8", options=options, environment=environment)
 
 
+_ON_HOST = ("--kv-offloading-size", "--kv-offloading-backend", "--disable-hybrid-kv-cache-manager")
 _16_BIT_CACHE = {"--kv-cache-dtype": "auto"}
 _FP16 = {"precision": "F16", "without": ("--quantization",)}
 
@@ -87,7 +88,9 @@ def ablation(tuned: Arm) -> tuple[Arm, ...]:
     return (
         tuned.but("as rendered", "the noise of a repeat"),
         tuned.but("coordinator.config.dynamicBatching.enabled: false", "one request at a time", options={"--max-num-seqs": "1"}),
+        tuned.but("coordinator.config.dynamicBatching.maxBatchSize: 32", "as the guide has it", options={"--max-num-seqs": "32"}),
         tuned.but("coordinator.config.dynamicBatching.maxBatchSize: 128", "a sequence a user", options={"--max-num-seqs": "128"}),
+        tuned.but("caching.l1Cache.enabled: false", "nothing of prompts kept on the host", without=_ON_HOST),
         tuned.but("model.quantization.enabled: false", "FP16 weights", options={"--dtype": "bfloat16"}, **_FP16),
         tuned.but("model.quantization.precision: fp8", "FP8 products instead of INT8", precision="FP8"),
         tuned.but("shard.env.CUDA_ENABLE_GRAPHS: false", "no CUDA graphs and no compiled kernels", options={"--enforce-eager": None}),
@@ -130,11 +133,18 @@ class Vllm:
     """Of the environment that vLLM is installed in: `vllm` and `python3`."""
     work: Path
     """For checkpoints."""
+    size: str = SIZE
+    """Whose pods are measured: of Azure's sizes, one with this machine's GPU."""
 
-    guide = staticmethod(guide)
     candidates = staticmethod(candidates)
     ablation = staticmethod(ablation)
     too_large = staticmethod(too_large)
+
+    def pod(self) -> Deployed:
+        return deployed("vllm", self.size)
+
+    def guide(self) -> Arm:
+        return guide(self.pod())
 
     def rank(self, row: dict) -> float:
         return -row["requests_s"]

@@ -1,17 +1,20 @@
 """The GPU benchmark's own parts: what a window's figures are, and a real server under its users. The measuring itself needs a GPU."""
 
 import contextlib
+import dataclasses
 import json
+import shlex
 import shutil
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from bench.gpu import arms, checkpoint, llama_cpp, load, vllm
+from bench.gpu import arms, checkpoint, deployed, lines, llama_cpp, load, vllm
 from bench.gpu.serving import NotServing, complaints, serving
 from engines.llama_cpp import GGUF_TYPES
 from engines.measured import SOURCES
+from local.substitutions import pairs
 from planner import catalogue
 from planner.choices import measured
 from settings import files
@@ -62,23 +65,72 @@ def test_a_window_without_an_answer_is_refused():
 
 
 def test_the_guides_arm_is_the_rendered_command_line_but_for_the_place():
-    guide = llama_cpp.guide()
+    guide = ENGINES["llama_cpp"].guide()
     assert not set(guide.options) & {"--model", "--host", "--port"}
-    assert guide.options["--parallel"] == "32" and guide.options["--flash-attn"] == "on" and "--kv-unified" in guide.flags
+    assert (
+        guide.options["--parallel"] == str(batch_of("llama_cpp"))
+        and guide.options["--flash-attn"] == "on"
+        and "--kv-unified" in guide.flags
+    )
     assert GGUF_TYPES["int8"] == guide.precision
 
 
 def test_the_guides_arm_of_vllm_is_the_rendered_command_line_but_for_the_place():
-    guide = vllm.guide()
+    guide = ENGINES["vllm"].guide()
     assert not set(guide.options) & {"serve", "--served-model-name", "--host", "--port"}
-    assert guide.options["--max-num-seqs"] == "32" and guide.options["--attention-backend"] == "FLASH_ATTN"
+    assert guide.options["--max-num-seqs"] == str(batch_of("vllm")) and guide.options["--attention-backend"] == "FLASH_ATTN"
     assert guide.options["--quantization"] == "compressed-tensors" and guide.precision == "INT8"
-    assert ("OMP_NUM_THREADS", "12") in guide.environment
+    assert "OMP_NUM_THREADS" in dict(guide.environment)
+    assert guide.options["--kv-cache-memory-bytes"] == vllm.UNTUNED.options["--kv-cache-memory-bytes"]
+
+
+def batch_of(engine):
+    """Of the stack as it is deployed."""
+    return deployed.deployed(engine).plan.settings.coordinator.config.dynamic_batching.max_batch_size
+
+
+def test_what_is_measured_is_prods_stack_as_it_is_deployed():
+    """A benchmark's own stack had the first-level cache off, and nobody saw that no server with it on could start."""
+    prod = files.from_file(files.stack_file_path("prod"), "prod").settings
+    settings = deployed.deployed("vllm").plan.settings
+    assert settings.caching.l1_cache == prod.caching.l1_cache and prod.caching.l1_cache.enabled
+    assert settings.model.kv_cache == prod.model.kv_cache and settings.model.quantization == prod.model.quantization
+    assert "--kv-offloading-size" in ENGINES["vllm"].guide().flags
+
+
+def test_in_what_a_process_differs_from_its_pod_is_computed():
+    pod = deployed.deployed("vllm")
+    serve, _, *rest = pod.server.args
+    here = [serve, "/tmp/weights", *rest, "--seed", "1"]
+    here[here.index("--max-num-seqs") + 1] = "7"
+    here.remove("--enable-prefix-caching")
+    environment = pod.environment | {"GC_THREADS": "3", "HOME": "/root"}
+    found = {one.what: (one.pod, one.here) for one in deployed.differences(pod.server, here, environment, "vllm 0.20.2")}
+    assert found.pop("release") == (pod.server.image, "vllm 0.20.2")
+    assert found.pop("weights") and found.pop("container") and found.pop("CPUs") and found.pop("memory")
+    assert found == {
+        "serve": ("/data/llama-3-8b", "/tmp/weights"),
+        "--max-num-seqs": ("100", "7"),
+        "--enable-prefix-caching": ("set", "not set"),
+        "--seed": ("not set", "1"),
+        "GC_THREADS": ("8", "3"),
+        "HOME": ("/tmp", "/root"),
+    }
+
+
+def test_the_lines_that_are_started_are_what_the_guide_lets_one_choose():
+    """Weights of 8 and 16 bits, a cache of 8 and of 16, the first-level cache on and off, a small and a large model."""
+    every = [line for group in lines.GROUPS for line in group.lines]
+    assert len({line.name for line in every}) == len(every)
+    small = {line.name: deployed.deployed("vllm", line.size, line.model, line.changes).server.args for line in every if line.from_disk}
+    seen = {("--quantization" in args, args[args.index("--kv-cache-dtype") + 1], "--kv-offloading-size" in args) for args in small.values()}
+    assert seen == {(weights, kv, l1) for weights in (True, False) for kv in ("fp8", "auto") for l1 in (True, False)}
+    assert {line.checkpoint for line in every} == {"INT8", "FP8", "F16"} and len({line.model for line in every}) == 2
 
 
 def test_every_flag_of_every_arm_is_one_of_the_pinned_version():
     known = llama_server.known()
-    for arm in (*arms.all_of(ENGINES["llama_cpp"]), llama_cpp.too_large(llama_cpp.guide())):
+    for arm in (*arms.all_of(ENGINES["llama_cpp"]), llama_cpp.too_large(ENGINES["llama_cpp"].guide())):
         for flag, value in arm.options.items():
             assert flag in known, f"{arm.name}: {flag}"
             assert known[flag] == (value is not None), f"{arm.name}: {flag} {value}"
@@ -86,7 +138,7 @@ def test_every_flag_of_every_arm_is_one_of_the_pinned_version():
 
 def test_every_flag_of_every_arm_of_vllm_is_one_of_the_release_that_is_measured():
     flags, variables = vllm_flags.known(vllm.VERSION)
-    for arm in (*arms.all_of(ENGINES["vllm"]), vllm.too_large(vllm.guide())):
+    for arm in (*arms.all_of(ENGINES["vllm"]), vllm.too_large(ENGINES["vllm"].guide())):
         for flag, value in arm.options.items():
             assert flag in flags, f"{arm.name}: {flag}"
             assert flags[flag].value == (value is not None), f"{arm.name}: {flag} {value}"
@@ -106,13 +158,13 @@ def test_slots_are_those_of_all_servers():
 
 
 def test_steps_are_not_told_where_several_servers_count_them():
-    [several] = [arm for arm in vllm.candidates(vllm.guide()) if "--api-server-count" in arm.options]
-    assert ENGINES["vllm"].steps(several) is None and ENGINES["vllm"].steps(vllm.guide())
+    [several] = [arm for arm in vllm.candidates(ENGINES["vllm"].guide()) if "--api-server-count" in arm.options]
+    assert ENGINES["vllm"].steps(several) is None and ENGINES["vllm"].steps(ENGINES["vllm"].guide())
 
 
 @pytest.mark.parametrize("precision", checkpoint.QUANTIZATION)
 def test_a_checkpoint_is_described_as_the_model_is(tmp_path, precision):
-    shape = catalogue.models()[arms.MODEL]
+    shape = catalogue.models()[deployed.MODEL]
     checkpoint.describe(tmp_path, shape, precision)
     config, tokenizer = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("config", "tokenizer"))
     assert len(tokenizer["model"]["vocab"]) == config["vocab_size"] == shape.vocab
@@ -190,17 +242,21 @@ def test_each_row_of_the_results_follows_from_what_was_counted(results):
 
 
 def test_the_results_are_of_the_arms_that_the_program_measures(results):
+    """As they were rendered when it was measured: each arm's command line is in the file."""
     engine, kept = results
     tuned = engine.guide()
     named = {arm.name: arm for arm in arms.all_of(engine)}
     for row in measured_rows(kept):
-        arm = named[row["arm"]]
-        assert (row["slots"], row["precision"]) == (engine.slots(arm), engine.precisions[arm.precision])
-        assert row["engine"] == engine.name and engine.about(arm).items() <= row.items()
-        assert len(kept["arms"][arm.name]["commands"]) == arm.servers
+        arm, commands = named[row["arm"]], kept["arms"][row["arm"]]["commands"]
+        ran = dataclasses.replace(arm, options=options_of(commands[0]))
+        assert (row["slots"], row["precision"]) == (engine.slots(ran), engine.precisions[arm.precision])
+        assert row["engine"] == engine.name and engine.about(ran).items() <= row.items()
+        assert len(commands) == arm.servers
         assert kept["arms"][arm.name]["because"] == arm.because
     assert {row["arm"] for row in kept["search"]} == {arm.name for arm in engine.candidates(tuned)}
-    assert [row["arm"] for row in kept["ablation"]] == [arm.name for arm in engine.ablation(tuned)]
+    known = [arm.name for arm in engine.ablation(tuned)]
+    measured_arms = [row["arm"] for row in kept["ablation"]]
+    assert measured_arms == [name for name in known if name in measured_arms]
     assert {row["arm"] for row in kept["users"]} == {kept["best"], kept["fastest"]}
     assert kept["engine"]["package"] == engine.package
 
@@ -212,6 +268,13 @@ def test_each_row_can_be_put_beside_an_estimate(results):
         assert (compared[number].name, bool(compared[number].error)) == (row["arm"], "error" in row)
         if "error" not in row:
             assert len(compared[number].pairs) == len(measured.QUANTITIES) and compared[number].entry.slots == row["slots"]
+
+
+def options_of(command):
+    """Flags of a command line as it was kept: variables and the program are before them."""
+    words = shlex.split(command)
+    first = next(number for number, word in enumerate(words) if word.startswith("--"))
+    return dict(pairs(words[first:]))
 
 
 def stack_name(kept):
