@@ -28,6 +28,10 @@ REFRESH_SECONDS = 2
 """Between two questions to the DNS."""
 
 
+_KEEPALIVE = {"keepalive_time": 15, "keepalive_interval": 5, "keepalive_probes": 3}
+"""In seconds: a request whose node vanished is answered with 502 after half a minute, however long an answer may be silent."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pipelines:
     """The pipelines of a service, as one coordinator sees them. Times in seconds, sizes in bytes."""
@@ -59,6 +63,7 @@ def cluster(pipelines: Pipelines) -> dict[str, Any]:
             "policies": [{"typed_extension_config": {"name": f"envoy.load_balancing_policies.{policy}", "typed_config": how}}]
         },
         "per_connection_buffer_limit_bytes": pipelines.write_buffer_bytes,
+        "upstream_connection_options": {"tcp_keepalive": _KEEPALIVE},
         "circuit_breakers": {
             "thresholds": [_threshold(pipelines)],
             # A connection is a request. Each worker of Envoy has one to each pipeline in any case, so that with two it is one more.
@@ -131,10 +136,11 @@ def _health_check(pipelines: Pipelines) -> dict[str, Any]:
 
 
 def _outlier_detection(interval_s: float) -> dict[str, Any]:
-    """Between two health checks: one refused or reset connection takes a pipeline out, the last never."""
+    """A pipeline that loses or ignores one request after another is left out for a while, the last never, and no health check brings it
+    back sooner: one that only answers those is what this is for. A single slow answer says nothing about the others."""
     return {
         "split_external_local_origin_errors": True,
-        "consecutive_local_origin_failure": 1,
+        "consecutive_local_origin_failure": 5,
         "enforcing_consecutive_local_origin_failure": 100,
         "enforcing_local_origin_success_rate": 0,
         "enforcing_success_rate": 0,
@@ -142,6 +148,8 @@ def _outlier_detection(interval_s: float) -> dict[str, Any]:
         "consecutive_gateway_failure": 3,
         "enforcing_consecutive_gateway_failure": 100,
         "interval": seconds(interval_s),
+        # Longer each time.
         "base_ejection_time": seconds(2 * interval_s),
         "max_ejection_percent": 50,
+        "successful_active_health_check_uneject_host": False,
     }

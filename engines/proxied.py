@@ -21,6 +21,7 @@ from engines.envoy_pipelines import Pipelines
 from engines.envoy_terms import COORDINATOR
 from engines.images import image_reference
 from engines.workload import ConfigFile, Endpoints, MountedSecret, Port, Probe, Series, Server
+from planner.rules.waiting import SHUTDOWN_SECONDS
 from settings import StackSettings
 from settings.platform import Exposure
 
@@ -48,7 +49,6 @@ REQUESTS = Series(name="envoy_http_downstream_rq_completed", where=_SERVICE)
 LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE})"
 """All that is in the system: Envoy answers none of these by itself while a pipeline is healthy."""
 
-_SHUTDOWN_SECONDS = 5
 _REQUEST_SECONDS = 60
 """For a request of the largest size from a client with 140 kbit/s."""
 
@@ -69,7 +69,7 @@ def serving_on_seconds(settings: StackSettings) -> int:
     Neither server finishes what it has once its process is told to end: Envoy stops at once, llama-server answers nothing more and
     keeps its connections. So the process is told last, whatever `rollout.terminationGrace` leaves for that.
     """
-    return max(0, math.ceil(settings.rollout.termination_grace.seconds) - _SHUTDOWN_SECONDS)
+    return max(0, math.ceil(settings.rollout.termination_grace.seconds) - SHUTDOWN_SECONDS)
 
 
 def serving_port(settings: StackSettings) -> Port:

@@ -5,16 +5,22 @@ Such a server speaks HTTP, says on the same port whether its model is loaded and
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from engines import proxied
 from engines.common import DATA_DIR, shard_fields, weights_folder
 from engines.images import image_reference
-from engines.workload import Endpoints, Env, Port, Server, Workload
+from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
 from planner.plan import Plan
 from settings import StackSettings
 
 HTTP = Port(name="http", number=8080)
 HEALTH_PATH = "/health"
 """503 while the model is loading."""
+PROGRESS = Path(__file__).with_name("progress.sh").read_text()
+"""Needs a shell and curl, which both engines' images have: .devops/cuda.Dockerfile of llama.cpp, docker/Dockerfile of vLLM."""
+_SILENT_SECONDS = 60
+"""For one token of a server that has made none for a minute: a prompt of a whole context is read in less, in parts or not."""
 HOME = "/tmp"
 """The root is read-only, and what an engine compiles is kept below HOME."""
 _USER = 10001
@@ -35,6 +41,9 @@ def server(
     shared_memory: str | None = None,
 ) -> Server:
     """`image`: the engine's, where settings name none."""
+    fields = shard_fields(settings, plan, port.name, health_path)
+    if health_path and not settings.images.shard:
+        fields["liveness"] = _liveness(port)
     return Server(
         image=image_reference(settings.images.shard or image, endpoints.registry),
         command=command,
@@ -47,9 +56,15 @@ def server(
         # A worker too: a group ends as a whole, and its leader answers nothing without it.
         pre_stop_seconds=proxied.serving_on_seconds(settings),
         shared_memory=shared_memory,
-        **shard_fields(settings, plan, port.name, health_path),
+        **fields,
         **_weights(plan),
     )
+
+
+def _liveness(port: Port) -> Probe:
+    """Restarts a server that makes no tokens, after four minutes or so: its health check is answered while its GPU hangs."""
+    command = ("sh", "-c", PROGRESS, "progress", f"http://127.0.0.1:{port.number}", str(_SILENT_SECONDS))
+    return Probe(port=port.name, command=command, period_seconds=60, timeout_seconds=_SILENT_SECONDS + 15)
 
 
 def _weights(plan: Plan) -> dict[str, str]:

@@ -27,10 +27,11 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """An HTTP GET when `path` is set, otherwise a TCP connect."""
+    """A command in the container where there is one, else an HTTP GET when `path` is set, otherwise a TCP connect."""
 
     port: str
     path: str | None = None
+    command: tuple[str, ...] = ()
     period_seconds: int = 10
     timeout_seconds: int = 5
     failure_threshold: int = 3

@@ -66,9 +66,11 @@ def _source(variable: Env) -> Manifest:
 
 
 def probe(check: Probe) -> Manifest:
-    how: Manifest = (
-        {"httpGet": {"path": check.path, "port": check.port, "scheme": "HTTP"}} if check.path else {"tcpSocket": {"port": check.port}}
-    )
+    how: Manifest = {"tcpSocket": {"port": check.port}}
+    if check.command:
+        how = {"exec": {"command": list(check.command)}}
+    elif check.path:
+        how = {"httpGet": {"path": check.path, "port": check.port, "scheme": "HTTP"}}
     return how | {
         "periodSeconds": check.period_seconds,
         "timeoutSeconds": check.timeout_seconds,

@@ -75,7 +75,7 @@ def grace_outlasts_dns(at: Situation) -> Iterator[Advice]:
             outcome="noted",
             path=("rollout", "terminationGrace"),
             because=f"a coordinator may send requests to a pipeline for {DNS_SECONDS} s after it was told to end: those of the last "
-            f"{DNS_SECONDS - grace.seconds:g} s meet a pod that is gone, and are sent anew",
+            f"{DNS_SECONDS - grace.seconds:g} s meet a pod that ends or is gone, and some of them are lost",
             source="kubernetes/website content/en/docs/tasks/administer-cluster/dns-custom-nameservers.md, engines/envoy_pipelines.py",
         )
 

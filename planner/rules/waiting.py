@@ -11,6 +11,7 @@ from planner.choices.load import load_of
 from planner.choices.serving import Pipeline, pipeline
 from planner.concurrency import concurrency
 from planner.performance.reading import Impossible
+from planner.rules.front_door import DNS_SECONDS
 from planner.rules.rule import Advice, Situation
 from planner.wording import figure
 
@@ -19,6 +20,8 @@ CLIENT_S = 60
 (grafana.com/docs/k6, javascript-api/k6-http/params; nginx.org, ngx_http_proxy_module)."""
 WAIT_S = CLIENT_S / 2
 """That the last request in line waits; the other half is for the answer."""
+SHUTDOWN_SECONDS = 5
+"""Of `rollout.terminationGrace`, that the process itself has to end in when its requests had the rest."""
 _LONGEST_S = 3600
 """The most that `shard.config.networkTimeout` may be."""
 _SOURCE = "planner/performance"
@@ -125,4 +128,22 @@ def crowd(at: Situation) -> Iterator[Advice]:
     )
 
 
-RULES = (silence, line, crowd)
+def answers_outlast_the_grace(at: Situation) -> Iterator[Advice]:
+    """A rolling change cuts what is not finished when a pod's time is up."""
+    grace, known = at.settings.rollout.termination_grace, full(at) if at.traits.proxied else None
+    # The last request may reach a pod as late as its end is known everywhere.
+    if known and DNS_SECONDS <= grace.seconds < known.longest_s + DNS_SECONDS + SHUTDOWN_SECONDS:
+        yield Advice(
+            code="ROLL-001",
+            outcome="noted",
+            path=("rollout", "terminationGrace"),
+            because=f"a pipeline that is replaced gets requests for up to {DNS_SECONDS} s more, and what it has not answered "
+            f"{grace.seconds - SHUTDOWN_SECONDS:.0f} s after it was told to end is cut: the load test's answers take up to "
+            f"{known.request_s:.0f} s, one of the {known.longest_tokens:,} tokens that a request may have {known.longest_s:.0f} s "
+            "(predicted at the slow end)",
+            source=_SOURCE,
+            severity="info" if known.request_s + DNS_SECONDS + SHUTDOWN_SECONDS <= grace.seconds else "warning",
+        )
+
+
+RULES = (silence, line, crowd, answers_outlast_the_grace)

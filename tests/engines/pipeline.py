@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
             elif asked.get("stream"):
                 self.stream(asked)
             else:
-                time.sleep(self.server.seconds)
+                time.sleep(asked.get("seconds", self.server.seconds))
                 self.answer({"path": self.path, "address": self.server.server_address[0], "prompt": asked["prompt"]})
         finally:
             count(-1)

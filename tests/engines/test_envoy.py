@@ -112,6 +112,21 @@ def test_a_client_that_leaves_the_line_costs_no_pipeline_anything(tmp_path):
         assert proxy.gauge("upstream_rq_total") == 2
 
 
+def test_one_slow_answer_takes_no_pipeline_out(tmp_path):
+    with pipelines(0.01, 0.01) as two, running(arguments(*two, silence_s=1), two, tmp_path) as proxy:
+        code, _, _ = proxy.request("POST", "/v1/completions", json.dumps({"prompt": "x", "seconds": 3}))
+        assert (code, proxy.healthy, proxy.gauge("outlier_detection_ejections_total")) == (504, 2, 0)
+
+
+def test_a_pipeline_that_answers_its_health_check_and_nothing_else_is_left_out(tmp_path):
+    with pipelines(60, 0.01) as two, running(arguments(*two, silence_s=1, upstream={"health_interval_s": 2}), two, tmp_path) as proxy:
+        assert collections.Counter(code for code, _, _ in proxy.load(users=20, each=1))[504] >= 5
+        wait_for(lambda: proxy.healthy == 1, 5)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            assert proxy.infer()[0] == 200, "the health checks that it passed meanwhile did not bring it back"
+
+
 def test_a_silent_answer_is_given_up_once(tmp_path):
     with pipelines(30, 30) as two, running(arguments(*two, silence_s=1), two, tmp_path) as proxy:
         code, headers, body = proxy.infer()

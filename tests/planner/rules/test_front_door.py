@@ -24,8 +24,8 @@ CASES = [
         llama_cpp(rollout={"terminationGrace": "20s"}),
         "rollout.terminationGrace",
         "20s -> 20s",
-        "those of the last 12 s meet a pod that is gone",
-        {"rollout": {"terminationGrace": "40s"}},
+        "those of the last 12 s meet a pod that ends or is gone",
+        {"rollout": {"terminationGrace": "15m"}},
     ),
     (
         "REACH-002",

@@ -36,6 +36,14 @@ CASES = [
         "the load test's client gives up after 60 s",
         {"loadTest": {"concurrentUsers": 50}},
     ),
+    (
+        "ROLL-001",
+        llama_cpp(),
+        "rollout.terminationGrace",
+        "120s -> 120s",
+        "what it has not answered 115 s after it was told to end is cut",
+        {"rollout": {"terminationGrace": "15m"}},
+    ),
 ]
 
 
