@@ -47,6 +47,9 @@ def in_field(key: str, role: Role, server: Server, field: FieldPath) -> Told:
     for part in field:
         if value is not None:
             value = value.get(part) if isinstance(value, Mapping) else getattr(value, str(part))
+    if isinstance(value, Mapping):
+        # A section that is empty in the stack; what is in the field all the same, such as huge pages, has settings of its own.
+        value = {}
     return Told(key=key, outcome="in force", role=role, field=field, holds=None if value is None else text_of(value))
 
 

@@ -77,12 +77,8 @@ def outcomes(asked: StackSettings, plan: Plan, workload: Workload, stack: str) -
     for finding in plan.findings:
         found.setdefault(finding.key, []).append(finding)
     keys = dict.fromkeys((*written, *given, *found))
-    # A section that was left empty, such as `shard.resources.requests`, is its children once the plan has filled it.
-    filled = {key for key, value in written.items() if value == "{}" and any(other.startswith(f"{key}.") for other in keys)}
     return tuple(
-        _row(key, written.get(key, NOT_SET), given, tuple(found.get(key, ())), there.get(key, ()), _idle(key, given))
-        for key in keys
-        if key not in filled
+        _row(key, written.get(key, NOT_SET), given, tuple(found.get(key, ())), there.get(key, ()), _idle(key, given)) for key in keys
     )
 
 

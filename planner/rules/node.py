@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from planner import gpu_memory, placement
 from planner.layout import keeps_pipelines_together
 from planner.placement import ZONE
-from planner.rules.rule import NOT_SET, Advice, Situation
+from planner.rules.rule import Advice, Situation
 from settings import StackSettings
 from settings.quantities import ByteSize, Cpu
 
@@ -125,6 +125,9 @@ def _sides(at: Situation, most: Share, resource: str, request: str | None, limit
     asked = at.settings.shard.resources
     for side, value in (("requests", request), ("limits", limit)):
         written = getattr(getattr(asked, side), resource)
+        if side == "requests" and written is None and limit is not None:
+            # Kubernetes takes the limit for a request that is not set.
+            continue
         if value is not None and (written is None or written.amount != type(written)(value).amount):
             code, because, source = _why(at, most, side, resource, written, value)
             yield Advice(
@@ -146,11 +149,11 @@ def _why(at: Situation, most: Share, side: str, resource: str, written: Cpu | By
             "them under load",
             "planner/data/gpu_sizes.csv",
         )
-    asked = NOT_SET if written is None else written
+    lacking = f"without a limit of {resource} it is" if written is None else f"{side} of {written} make it"
     return (
         "PLACE-005",
-        f"threads are pinned only in a Guaranteed pod, whose requests equal its limits, with whole CPUs; {side} of {asked} make it "
-        "Burstable, and the static CPU manager does nothing",
+        f"threads are pinned only in a Guaranteed pod, whose requests equal its limits, with whole CPUs; {lacking} Burstable, and the "
+        "static CPU manager does nothing",
         _STATIC_POLICY,
     )
 

@@ -59,12 +59,13 @@ def test_a_stack_of_a_few_lines_has_no_setting_that_is_rendered_nowhere(name, en
     assert [f"{row.key}: {row.change}; {row.because}" for row in rows if row.outcome == "error"] == []
 
 
-def test_a_section_that_the_plan_fills_is_what_it_is_filled_with():
+def test_requests_that_are_not_set_are_the_limits_and_stay_so():
     asked = variations.checked({"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}})
     made = make_plan(asked)
     rows = {row.key: row for row in outcomes(asked, made, rendered(made, "test"), "test")}
-    assert "shard.resources.requests" not in rows
-    assert rows["shard.resources.requests.memory"].asked == "not set" and rows["shard.resources.requests.memory"].codes
+    empty, limit = rows["shard.resources.requests"], rows["shard.resources.limits.memory"]
+    assert (empty.outcome, empty.given) == ("in force", "{}") and empty.places
+    assert (limit.outcome, limit.asked) == ("adjusted", "not set") and "without a limit of memory it is Burstable" in limit.because
 
 
 def test_each_finding_is_in_its_settings_row_word_for_word(plan, rows):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from planner import plan
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import A100, GUIDE_SHARD, HARD_OVER_ZONES, resources, settings, shard, verbatim
 
@@ -64,3 +65,11 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=code_of)
 def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
     check(case)
+
+
+def test_limits_alone_make_a_guaranteed_pod():
+    """Kubernetes takes the limit for a request that is not set; `strict` refused such a stack with "requests of not set"."""
+    limits = {"resources": {"limits": {"nvidia.com/gpu": 1, "cpu": "6", "memory": "64Gi"}}}
+    made = plan(settings(shard=limits, gpuPool={"vmSize": "Standard_NC48ads_A100_v4"}))
+    assert not [finding for finding in made.findings if finding.key.startswith("shard.resources")]
+    assert {made.pod.set_aside[name] for name in ("cpu", "memory")} == {"6", "64Gi"}
