@@ -139,11 +139,11 @@ def test_json_rows_have_these_fields(capsys):
         assert row["where"] or row["outcome"] == "unused"
 
 
-def test_the_table_fits_120_columns_and_a_pipe_has_no_colours(capsys):
+def test_the_table_fits_120_columns_and_a_pipe_has_no_colours(rows, capsys):
     lines = explained(capsys).splitlines()
     assert max(map(len, lines)) <= 120
     assert not any("\x1b" in line or line != line.rstrip() for line in lines)
-    assert len([line for line in lines if re.match(r"  \S", line)]) == 190
+    assert len([line for line in lines if re.match(r"  \S", line)]) == len(rows) > 150
 
 
 @pytest.mark.parametrize(
