@@ -8,7 +8,7 @@ from pathlib import Path
 from engines import ENGINES
 from engines.workload import Endpoints, Workload
 from infra.endpoints import leaders_dns_name, shard_dns_names
-from infra.kubernetes import names, prometheus_config
+from infra.kubernetes import names, prometheus_rules
 from planner import plan as make_plan
 from settings import files
 
@@ -55,6 +55,6 @@ def render(file: Path, stack: str, pipelines: int, engine: str = ENGINE) -> Rend
         workload=workload,
         pipelines=pipelines,
         api_keys=settings.exposure.api_keys is not None,
-        rules=prometheus_config.rules_yaml(plan.settings.targets, plan.settings.monitoring, workload),
+        rules=prometheus_rules.rules_yaml(plan, workload),
         leaders=endpoints.leaders_dns,
     )

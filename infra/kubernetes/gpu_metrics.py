@@ -1,7 +1,7 @@
 """NVIDIA's DCGM exporter: GPU utilisation, memory and errors of every GPU, by pod.
 
 After dcgm-exporter.yaml of https://github.com/NVIDIA/dcgm-exporter, without the capability that only profiling fields need.
-Not here: the scrape job (`prometheus.py`).
+Not here: the scrape job (`prometheus_config.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pulumi_kubernetes as k8s
 from infra.kubernetes import names, pods
 from planner import node_agents
 
-# Field, Prometheus type, help. There is no FB_TOTAL: it is used + free + reserved.
+# Field, Prometheus type, help. There is no FB_TOTAL: it is used + free + reserved. Not DCGM_FI_DEV_XID_ERRORS: it keeps the last error
+# until the exporter or the driver starts anew (NVIDIA/dcgm-exporter issue 500).
 # https://github.com/NVIDIA/dcgm-exporter/blob/main/etc/default-counters.csv
 COUNTERS = """\
 DCGM_FI_DEV_GPU_UTIL, gauge, GPU utilization (in %).
@@ -27,7 +28,7 @@ DCGM_FI_DEV_FB_RESERVED, gauge, Framebuffer memory reserved (in MiB).
 DCGM_FI_DEV_SM_CLOCK, gauge, SM clock frequency (in MHz).
 DCGM_FI_DEV_GPU_TEMP, gauge, GPU temperature (in C).
 DCGM_FI_DEV_POWER_USAGE, gauge, Power draw (in W).
-DCGM_FI_DEV_XID_ERRORS, gauge, Value of the last XID error encountered.
+DCGM_EXP_XID_ERRORS_COUNT, counter, XID errors of the last five minutes by their number.
 """
 _COUNTERS_DIR = "/etc/zig-ai"
 

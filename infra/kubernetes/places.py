@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from engines.workload import FieldPath, Role, Told, Workload
-from infra.kubernetes import names, prometheus_config, zones
+from infra.kubernetes import names, prometheus_config, prometheus_rules, zones
 from infra.place import PLAN, Lines, Place, Resource, below, path_text
 from planner.engine_traits import traits
 from planner.placement import ZONE
@@ -168,14 +168,14 @@ def _monitoring(settings: StackSettings) -> Lines:
     yield "monitoring.storage", disk("spec.resources.requests.storage")
     yield "images.prometheus", _PROMETHEUS(f"{_CONTAINER}.image")
     yield "images.gpuMetrics", exporter(f"{_CONTAINER}.image")
-    for key, alert, expression in (
-        ("latency", "ZigAiLatencyAboveTarget", f"zig_ai:inference_latency_seconds:p95 > {targets.latency.seconds:g}"),
-        ("gpuMemory", "ZigAiGpuMemoryAboveTarget", f"zig_ai:gpu_memory:ratio > {targets.gpu_memory.fraction:g}"),
-    ):
-        yield f"targets.{key}", config(f'data["rules.yml"].groups[zig-ai-alerts].rules[{alert}].expr', expression)
+    alerts, fraction = 'data["rules.yml"].groups[zig-ai-alerts].rules', settings.shard.config.gpu_memory_fraction
+    yield "targets.latency", config(f"{alerts}[ZigAiLatencyAboveTarget].expr", prometheus_rules.latency_missed(targets))
+    beyond = prometheus_rules.gpu_memory_beyond_plan(fraction)
+    yield "shard.config.gpuMemoryFraction", config(f"{alerts}[ZigAiGpuMemoryBeyondPlan].expr", beyond, outcome="passed through")
     for key, series, value in (
         ("throughputRps", "zig_ai:target:throughput_rps", targets.throughput_rps),
         ("gpuUtilization", "zig_ai:target:gpu_utilization:ratio", targets.gpu_utilization.fraction),
+        ("gpuMemory", "zig_ai:target:gpu_memory:ratio", targets.gpu_memory.fraction),
     ):
         yield f"targets.{key}", config(f'data["rules.yml"].groups[zig-ai-targets].rules[{series}].expr', f"vector({value:g})")
 

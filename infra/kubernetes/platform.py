@@ -229,12 +229,7 @@ def _operations(
         gpu_intervals = [metric.interval.seconds for metric in settings.monitoring.metrics if metric.name.startswith("gpu_")]
         gpu_metrics = GpuMetricsArgs(image=images.gpu_metrics, spot=settings.gpu_pool.spot, interval_seconds=min(gpu_intervals, default=30))
         GpuMetrics(names.GPU_METRICS, gpu_metrics, parts.after(namespaces, policies))
-        prometheus = PrometheusArgs(
-            image=images.prometheus,
-            monitoring=settings.monitoring,
-            targets=settings.targets,
-            workload=parts.workload,
-        )
+        prometheus = PrometheusArgs(plan=parts.plan, workload=parts.workload)
         Prometheus(names.PROMETHEUS, prometheus, parts.after(namespaces, policies))
     if parts.plan.scaling:
         # KEDA refuses a scaler whose target does not exist.

@@ -5,8 +5,8 @@
     kubectl exec -n monitoring deployment/prometheus -- promtool query instant http://localhost:9090 \\
       'rate(zig_ai_inference_requests_total[5m])'
 
-Not here: what is scraped and alerted on (`prometheus_config.py`), who may reach it (`network_policies.py`), an Alertmanager: alerts
-are series (`ALERTS`) until somebody says whom to wake. Azure's managed Prometheus is another setting (`infra/azure/`).
+Not here: what is scraped and alerted on (`prometheus_config.py`, `prometheus_rules.py`), who may reach it (`network_policies.py`), an
+Alertmanager: alerts are series (`ALERTS`) until somebody says whom to wake. Azure's managed Prometheus is another setting (`infra/azure/`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from engines.workload import Workload
-from infra.kubernetes import names, pods, prometheus_config
-from settings.operations import Monitoring, Targets
+from infra.kubernetes import names, pods, prometheus_config, prometheus_rules
+from planner.plan import Plan
+from settings.operations import Monitoring
 
 PORT = 9090
 _NOBODY = 65534
@@ -32,9 +33,7 @@ _CLUSTER_ROLE = "zig-ai-prometheus"
 
 @dataclass(frozen=True, kw_only=True)
 class PrometheusArgs:
-    image: str
-    monitoring: Monitoring
-    targets: Targets
+    plan: Plan
     workload: Workload
 
 
@@ -55,8 +54,8 @@ class Prometheus(pulumi.ComponentResource):
             f"{name}-config",
             metadata=metadata,
             data={
-                "prometheus.yml": prometheus_config.prometheus_yaml(args.monitoring, args.workload),
-                "rules.yml": prometheus_config.rules_yaml(args.targets, args.monitoring, args.workload),
+                "prometheus.yml": prometheus_config.prometheus_yaml(args.plan.settings.monitoring, args.workload),
+                "rules.yml": prometheus_rules.rules_yaml(args.plan, args.workload),
             },
             opts=child,
         )
@@ -66,7 +65,7 @@ class Prometheus(pulumi.ComponentResource):
             spec={
                 "accessModes": ["ReadWriteOnce"],
                 "storageClassName": _STORAGE_CLASS,
-                "resources": {"requests": {"storage": str(args.monitoring.storage)}},
+                "resources": {"requests": {"storage": str(args.plan.settings.monitoring.storage)}},
             },
             opts=child,
         )
@@ -143,8 +142,8 @@ def _pod_spec(args: PrometheusArgs) -> Any:
         "containers": [
             {
                 "name": "prometheus",
-                "image": args.image,
-                "args": arguments(args.monitoring),
+                "image": args.plan.settings.images.prometheus,
+                "args": arguments(args.plan.settings.monitoring),
                 "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
                 # Replaying the write-ahead log of a busy day takes minutes.
                 "startupProbe": http("/-/ready", periodSeconds=10, failureThreshold=90),

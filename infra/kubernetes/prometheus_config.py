@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, how often, and what it makes of it. Plain text in, plain text out; no Pulumi.
+"""What Prometheus scrapes, and how often. Plain text in, plain text out; no Pulumi. What it makes of that: `prometheus_rules.py`.
 
 The guide gives each *metric* an interval, Prometheus gives one to each *scrape job*. So each of the guide's metrics is a job of its
 own name, which keeps that metric's series and drops the rest of what its endpoint says; what no job keeps comes in a job for the
@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from engines.workload import GUIDES_LATENCY, GUIDES_REQUESTS, Series, Workload
+from engines.workload import Workload
 from infra.kubernetes import names
-from settings.operations import Monitoring, Targets
+from settings.operations import Monitoring
 from settings.quantities import Duration
 
 REST_INTERVAL = "30s"
@@ -132,69 +132,3 @@ class _NoAliases(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-def rules_yaml(targets: Targets, monitoring: Monitoring, workload: Workload) -> str:
-    """`rules.yml`: the targets as recorded series, and alerts on those that a quiet night does not miss by itself."""
-    jobs = [job["job_name"] for job in scrape_jobs(monitoring, workload)]
-    latency, requests = workload.latency, workload.requests
-    p95 = f"histogram_quantile(0.95, sum by (le) (rate({latency.name}_bucket{latency.where}[5m])))"
-    memory = "sum by (node, gpu) (DCGM_FI_DEV_FB_USED) / sum by (node, gpu) (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE)"
-    recorded = {
-        "zig_ai:inference_latency_seconds:p95": p95 if latency.unit == 1 else f"{latency.unit:g} * {p95}",
-        "zig_ai:throughput_rps": f"sum(rate({requests.name}{requests.where}[5m]))",
-        "zig_ai:gpu_utilization:ratio": "avg(DCGM_FI_DEV_GPU_UTIL) / 100",
-        "zig_ai:gpu_memory:ratio": memory,
-        # To draw beside what is measured.
-        "zig_ai:target:inference_latency_seconds": f"vector({targets.latency.seconds:g})",
-        "zig_ai:target:throughput_rps": f"vector({targets.throughput_rps:g})",
-        "zig_ai:target:gpu_utilization:ratio": f"vector({targets.gpu_utilization.fraction:g})",
-        "zig_ai:target:gpu_memory:ratio": f"vector({targets.gpu_memory.fraction:g})",
-    }
-    alerts = [
-        _alert(
-            "ZigAiLatencyAboveTarget",
-            f"zig_ai:inference_latency_seconds:p95 > {targets.latency.seconds:g}",
-            "5m",
-            f"95th percentile of latency is above {targets.latency}",
-        ),
-        _alert(
-            "ZigAiGpuMemoryAboveTarget",
-            f"zig_ai:gpu_memory:ratio > {targets.gpu_memory.fraction:g}",
-            "10m",
-            f"a GPU uses more than {targets.gpu_memory} of its memory",
-        ),
-        _alert("ZigAiGpuError", "DCGM_FI_DEV_XID_ERRORS > 0", "0m", "a GPU reported an XID error: its node may need a reboot"),
-        _alert("ZigAiGpuIdle", "avg(DCGM_FI_DEV_GPU_UTIL) < 30", "30m", "GPUs are paid for and hardly used"),
-        # A renamed metric or a blocked port shows as "no data", which looks like peace.
-        *(_alert("ZigAiScrapeMissing", f'absent(up{{job="{job}"}} == 1)', "10m", f"nothing answers the scrape job {job}") for job in jobs),
-    ]
-    if (latency, requests) != (GUIDES_LATENCY, GUIDES_REQUESTS):
-        recorded |= _by_the_guides_names(latency, requests)
-    groups = [
-        {"name": "zig-ai-targets", "rules": [{"record": name, "expr": expression} for name, expression in recorded.items()]},
-        {"name": "zig-ai-alerts", "rules": alerts},
-    ]
-    return yaml.safe_dump({"groups": groups}, sort_keys=False, width=140)
-
-
-def _by_the_guides_names(latency: Series, requests: Series) -> dict[str, str]:
-    """The servers' own series under the names that the guide's two commands ask for, times in seconds."""
-    parts = {part: f"{latency.name}_{part}{latency.where}" for part in ("bucket", "sum", "count")}
-    if latency.unit != 1:
-        assert latency.unit == 0.001, "the bounds of buckets are texts, of which only milliseconds are known here"
-        parts["sum"] = f"{latency.unit:g} * {parts['sum']}"
-        for written, bound in _SECONDS_OF_MILLISECONDS:
-            parts["bucket"] = f'label_replace({parts["bucket"]}, "le", "{bound}", "le", "{written}")'
-    recorded = {f"{GUIDES_LATENCY.name}_{part}": expression for part, expression in parts.items()}
-    return recorded | {GUIDES_REQUESTS.name: f"{requests.name}{requests.where}"}
-
-
-_SECONDS_OF_MILLISECONDS = (
-    (r"0\\.(\\d+)", "0.000$1"), (r"(\\d)", "0.00$1"), (r"(\\d\\d)", "0.0$1"), (r"(\\d{3})", "0.$1"), (r"(\\d+)(\\d{3})", "$1.$2"),
-)  # fmt: skip
-"""A bucket's bound as a PromQL regular expression, and the same in seconds; what one has changed has a point, which no later one takes."""
-
-
-def _alert(name: str, expression: str, lasting: str, summary: str) -> dict[str, Any]:
-    return {"alert": name, "expr": expression, "for": lasting, "labels": {"severity": "warning"}, "annotations": {"summary": summary}}

@@ -9,11 +9,10 @@ import time
 import pytest
 
 from engines.proxied import LOAD_QUERY
-from infra.kubernetes import prometheus_config
-from settings.operations import Monitoring, Targets
+from infra.kubernetes.prometheus_rules import rules_yaml
 from settings.quantities import Duration
 from tests.engines.proxy import COMPLETION, arguments, pipelines, running, wait_for
-from tests.infra.kubernetes.conftest import make_plan, render, settings_of
+from tests.infra.kubernetes.conftest import changed, make_plan, render, settings_of
 from tests.observer import observing
 
 ALERT = "ZigAiLatencyAboveTarget"
@@ -27,9 +26,8 @@ def took(proxy):
 
 def test_the_95th_percentile_is_right_and_the_alert_stands_only_while_the_target_is_missed(tmp_path):
     """By Envoy's own bounds, of 1 and 2.5 s, answers in 1.26 s had a 95th percentile of 2.4 s, and the alert stood for ever."""
-    dev = make_plan(settings_of("dev"))
-    target = Targets(latency=Duration("2s"))
-    rules = prometheus_config.rules_yaml(target, Monitoring(), render(dev.settings, dev))
+    dev = make_plan(changed(settings_of("dev"), "targets", latency=Duration("2s")))
+    rules = rules_yaml(dev, render(dev.settings, dev))
 
     with pipelines(1.26) as made, running(arguments(*made, target_s=2), made, tmp_path) as proxy:
         [pipeline] = made
