@@ -46,6 +46,14 @@ CASES = [
         "a pipeline has 109 GiB",
         {"caching": {"l1Cache": {"size": "54Gi"}}},
     ),
+    (
+        "ENGINE-010",
+        vllm(),
+        "caching.l1Cache.size",
+        "8Gi -> 8Gi",
+        "it holds 49,344 tokens of prompts and the GPUs of a pipeline hold 98,689",
+        {"caching": {"l1Cache": {"size": "17Gi"}}},
+    ),
 ]
 
 
