@@ -88,7 +88,10 @@ def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, .
     strongest = min(found, key=lambda finding: _rank(finding.outcome), default=None)
     decides = strongest if strongest and strongest.outcome != "noted" else next((p for p in there if p.outcome == "translated"), None)
     outcome: Outcome = "error"
-    if not there and not idle:
+    if key not in given and asked == NOT_SET and not decides and not idle:
+        # A finding about a setting that was left out, in a stack that is deployed as it was written.
+        outcome, reason = "in force", "not set, so nothing is rendered"
+    elif not there and not idle:
         reason = "rendered nowhere"
     elif decides:
         outcome, reason = _outcome_of(decides), ""

@@ -59,6 +59,18 @@ def test_a_stack_of_a_few_lines_has_no_setting_that_is_rendered_nowhere(name, en
     assert [f"{row.key}: {row.change}; {row.because}" for row in rows if row.outcome == "error"] == []
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_was_left_out_and_stays_out_is_no_error(engine):
+    """In `verbatim` a limit that is not set has a finding and no place."""
+    size = {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}, "sizing": {"mode": "verbatim"}}
+    asked = variations.checked({"engine": engine, "model": {"name": "llama-3-8b"}, "sharding": {"shardsCount": 1}} | size)
+    made = make_plan(asked)
+    rows = {row.key: row for row in outcomes(asked, made, rendered(made, "test"), "test")}
+    assert {row.key for row in rows.values() if row.outcome == "error"} == set()
+    limit = rows["shard.resources.limits.cpu"]
+    assert (limit.outcome, limit.given) == ("in force", "not set") and "kept as written" in limit.because
+
+
 def test_requests_that_are_not_set_are_the_limits_and_stay_so():
     asked = variations.checked({"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}})
     made = make_plan(asked)
