@@ -8,6 +8,7 @@ Not here: the pods around it (`infra/kubernetes/`), and which settings become wh
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from engines import envoy_guard, envoy_pipelines, envoy_ready, envoy_stats
 from engines.envoy_guard import Guard
 from engines.envoy_pipelines import Pipelines
-from engines.envoy_terms import COORDINATOR, EXTENSIONS, HCM, address, http_filter, seconds
+from engines.envoy_terms import COORDINATOR, EXTENSIONS, HCM, address, http_filter, lua, seconds
 
 ADMIN_PORT = 9901
 """Envoy's admin interface, inside the pod only; the metrics listener passes on its `/stats/prometheus`."""
@@ -56,8 +57,8 @@ class ProxyArgs:
 
     port: int
     metrics_port: int
-    health_path: str
-    """Answers 200 while any pipeline is healthy, else 503; never passed on."""
+    health_paths: tuple[str, ...]
+    """Answer 200 while any pipeline is healthy, else 503; never passed on."""
     pipelines: Pipelines
     rewrites: tuple[Route, ...]
     prefix: str
@@ -156,7 +157,7 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
             _health_filter(args),
             *envoy_guard.filters(args.guard),
             _size_filter(args),
-            http_filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": _BODY_CHECK}}),
+            lua(_BODY_CHECK),
             http_filter("router", "router.v3.Router", {}),
         ],
         "local_reply_config": {"mappers": [*_refusals(), _healthy()], "body_format": _REFUSAL},
@@ -195,6 +196,7 @@ def _refusals() -> list[dict[str, Any]]:
         _mapped("UO", 503, full, **{"Retry-After": "1"}),
         _mapped("UC", 502, died, **_ONCE),
         _mapped("UT", 504, silent, **_ONCE),
+        _mapped("NR", 404, "There is no such path here."),
     ]
 
 
@@ -208,7 +210,7 @@ def _healthy() -> dict[str, Any]:
 
 
 def _health_filter(args: ProxyArgs) -> dict[str, Any]:
-    path = {"name": ":path", "string_match": {"exact": args.health_path}}
+    path = {"name": ":path", "string_match": {"safe_regex": {"regex": "|".join(map(re.escape, args.health_paths))}}}
     least = {envoy_pipelines.NAME: {"value": 1}}
     fields = {"pass_through_mode": False, "headers": [path], "cluster_min_healthy_percentages": least}
     return http_filter("health_check", "health_check.v3.HealthCheck", fields)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from engines.envoy_terms import EXTENSIONS, http_filter, seconds
+from engines.envoy_terms import EXTENSIONS, http_filter, lua, seconds
 
 CERTIFICATE_FILE, KEY_FILE, CA_FILE = "tls.crt", "tls.key", "ca.crt"
 """As Kubernetes and cert-manager name them in a Secret of type kubernetes.io/tls."""
@@ -22,6 +23,7 @@ API_KEYS_FILE = "api-keys.json"
 SERVER_SECRET, CLIENTS_SECRET = "server-certificate", "client-authority"
 """Of Envoy's own kind; each has a file `NAME.yaml` beside the configuration."""
 
+_KEYS = Path(__file__).with_name("envoy_keys.lua").read_text()
 _TLS = f"{EXTENSIONS}.transport_sockets.tls.v3"
 _API_KEY_AUTH = f"{EXTENSIONS}.filters.http.api_key_auth.v3.ApiKeyAuth"
 _API_KEYS = "envoy.filters.http.api_key_auth"
@@ -85,7 +87,7 @@ def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
 
 def filters(guard: Guard) -> list[dict[str, Any]]:
     """HTTP filters, in the order in which a request meets them."""
-    found = key_filters(guard)
+    found = [lua(_KEYS), *key_filters(guard)] if guard.api_keys_dir else []
     if guard.requests_per_minute:
         found.append(_limit(guard.requests_per_minute, by_key=guard.api_keys_dir is not None))
     return found
@@ -119,7 +121,7 @@ def api_keys_file(keys: Mapping[str, str]) -> str:
                     "typed_config": {
                         "@type": _API_KEY_AUTH,
                         "credentials": [{"client": client, "key": key} for client, key in keys.items()],
-                        # `Authorization: Bearer KEY`, as OpenAI's clients send it.
+                        # `Authorization: Bearer KEY`, as OpenAI's clients send it; other forms are made this one (envoy_keys.lua).
                         "key_sources": [{"header": "authorization"}],
                         "forwarding": {"header": _CLIENT_HEADER, "hide_credentials": True},
                     },

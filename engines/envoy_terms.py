@@ -20,3 +20,7 @@ def seconds(count: float) -> str:
 
 def http_filter(name: str, message: str, fields: dict[str, Any]) -> dict[str, Any]:
     return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{EXTENSIONS}.filters.http.{message}", **fields}}
+
+
+def lua(source: str) -> dict[str, Any]:
+    return http_filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": source}})

@@ -35,6 +35,8 @@ HTTPS = Port(name="https", number=8443, on_service=443)
 """A process that is not root may not listen on 443."""
 METRICS = Port(name="metrics", number=9090)
 HEALTH_PATH = "/api/v1/health"
+SHORT_HEALTH_PATH = "/health"
+"""Of vLLM's, llama.cpp's and SGLang's servers, which their clients ask: guidellm does not run without."""
 INFERENCE_PATH = "/v1/inference"
 COMPLETIONS_PATH = "/v1/completions"
 
@@ -108,7 +110,7 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
     return ProxyArgs(
         port=serving_port(settings).number,
         metrics_port=METRICS.number,
-        health_path=HEALTH_PATH,
+        health_paths=(HEALTH_PATH, SHORT_HEALTH_PATH),
         pipelines=Pipelines(
             host=endpoints.leaders_dns,
             port=upstream.port,

@@ -15,6 +15,7 @@ RULES = (
     *memory.RULES,
     # How many requests a pipeline runs decides how long others wait, and how many wait what the proxy's memory must hold.
     *waiting.RULES,
+    front_door.size_of_the_longest_request,
     front_door.proxy_needs,
     # A node's copy of the weights is one more agent on it.
     *weights.RULES,

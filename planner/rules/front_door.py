@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 
 from planner import proxy_memory
+from planner.choices.load import load_of
+from planner.concurrency import concurrency
 from planner.rules.rule import Advice, Situation
 
 _RULES = "settings/reach_rules.py"
@@ -33,6 +35,30 @@ def public_without_sign_in(at: Situation) -> Iterator[Advice]:
             because="whoever has an address in exposure.allowedIpRanges may use the GPUs, unnamed and without a limit of his own. "
             "To ask for more: exposure.apiKeys.secretName, or exposure.tls.clientCaSecretName",
             source=_RULES,
+        )
+
+
+_BYTES_A_TOKEN = 10
+"""Of a request in Chinese whose client escapes it: 0.6 tokens a character (api-docs.deepseek.com, quick_start/token_usage), each of which
+JSON then writes in 6 bytes (python's `json`, and so `requests`)."""
+_MIB = 2**20
+
+
+def size_of_the_longest_request(at: Situation) -> Iterator[Advice]:
+    """A prompt that the model reads must not be refused for its bytes."""
+    if not at.traits.proxied:
+        return
+    tokens = concurrency(at.settings, at.gpu, at.shape, load_of(at.settings).request_tokens).request_tokens
+    needed_mib = min(1024, math.ceil(tokens * _BYTES_A_TOKEN / _MIB))
+    if at.settings.coordinator.limits.request_size.bytes < min(tokens * _BYTES_A_TOKEN, needed_mib * _MIB):
+        yield Advice(
+            code="PROXY-003",
+            outcome="adjusted",
+            path=("coordinator", "limits", "requestSize"),
+            value=f"{needed_mib}MB",
+            because=f"a request may have {tokens:,} tokens, which in Chinese are up to {_BYTES_A_TOKEN} bytes each as clients escape them: "
+            "larger ones would be refused with 413 though the model reads them",
+            source="api-docs.deepseek.com, quick_start/token_usage",
         )
 
 
@@ -81,4 +107,4 @@ def grace_outlasts_dns(at: Situation) -> Iterator[Advice]:
 
 
 RULES = (public_without_tls, public_without_sign_in, grace_outlasts_dns)
-"""All but `proxy_needs`, which comes after the rules that decide how many requests wait."""
+"""All but `size_of_the_longest_request` and `proxy_needs`, which come after the rules that decide how many requests wait."""

@@ -98,7 +98,7 @@ def arguments(*made, upstream=None, guard=None, **changes):
         ProxyArgs(
             port=ports[0],
             metrics_port=ports[1],
-            health_path="/api/v1/health",
+            health_paths=("/api/v1/health", "/health"),
             pipelines=dataclasses.replace(behind, **(upstream or {})),
             rewrites=(Route(path="/v1/inference", upstream="/v1/completions"),),
             prefix="/v1/",

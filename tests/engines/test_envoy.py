@@ -69,7 +69,9 @@ def test_a_pipeline_that_still_loads_costs_no_request(tmp_path):
 def test_without_a_healthy_pipeline_it_says_so(two, tmp_path):
     """And with one it says that, not in the form of a refusal."""
     with running(arguments(*two), two, tmp_path) as proxy:
-        assert json.loads(proxy.request("GET", "/api/v1/health")[2]) == {"status": "healthy"}
+        for path in ("/api/v1/health", "/health"):
+            assert json.loads(proxy.request("GET", path)[2]) == {"status": "healthy"}
+        assert proxy.request("GET", "/xhealth")[0] == 404
         for pipeline in two:
             pipeline.kill()
         wait_for(lambda: proxy.health == 503, 10)

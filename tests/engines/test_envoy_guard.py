@@ -45,6 +45,16 @@ def test_only_a_known_key_gets_in(one, tmp_path):
     keys = mounted_keys(tmp_path, alice=ALICE, bob=BOB)
     with running(arguments(*one, guard={"api_keys_dir": str(keys)}), one, tmp_path) as proxy:
         assert (status(proxy, ALICE), status(proxy, BOB)) == (200, 200)
+        forms = ({"authorization": f"bearer {ALICE}"}, {"Authorization": f"BEARER  {ALICE} "}, {"api-key": ALICE}, {"x-api-key": ALICE})
+        assert [proxy.infer(**headers)[0] for headers in forms] == [200] * 4
+        wrong = (
+            {"api-key": EVE},
+            {"x-api-key": f"Bearer {ALICE}"},
+            {"authorization": "Bearer", "api-key": ALICE},
+        )
+        assert [proxy.infer(**headers)[0] for headers in wrong] == [401] * 3
+        heard = json.loads(proxy.request("GET", "/v1/headers", **{"api-key": ALICE})[2])["headers"]
+        assert ALICE not in str(heard), "a key stays with the coordinator"
         for headers in ({}, {"authorization": f"Bearer {EVE}"}, {"authorization": "Bearer "}, {"authorization": f"Basic {ALICE}"}):
             code, answered, body = proxy.infer(**headers)
             assert code == 401 and answered["content-type"] == "application/json", headers

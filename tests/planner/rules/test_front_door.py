@@ -20,6 +20,14 @@ CASES = [
         {"coordinator": {"resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "5Gi"}}}},
     ),
     (
+        "PROXY-003",
+        settings(engine="vllm", model={"name": "llama-3.1-8b"}, gpuPool={"vmSize": "Standard_NC40ads_H100_v5"}),
+        "coordinator.limits.requestSize",
+        "1MB -> 2MB",
+        "tokens, which in Chinese are up to 10 bytes each as clients escape them",
+        {"coordinator": {"limits": {"requestSize": "2MB"}}},
+    ),
+    (
         "ROLL-001",
         llama_cpp(rollout={"terminationGrace": "20s"}),
         "rollout.terminationGrace",
