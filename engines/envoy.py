@@ -152,8 +152,9 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
         "request_timeout": seconds(args.request_s),
         "stream_idle_timeout": "0s",
         **_FRONT,
-        "route_config": {"name": "service", "virtual_hosts": [{"name": "service", "domains": ["*"], "routes": _routes(args)}]},
+        "route_config": {"name": "service", "virtual_hosts": [_service(args)]},
         "http_filters": [
+            *envoy_guard.cors_filters(args.guard),
             _health_filter(args),
             *envoy_guard.filters(args.guard),
             _size_filter(args),
@@ -162,6 +163,10 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
         ],
         "local_reply_config": {"mappers": [*_refusals(), _healthy()], "body_format": _REFUSAL},
     }
+
+
+def _service(args: ProxyArgs) -> dict[str, Any]:
+    return {"name": "service", "domains": ["*"], "routes": _routes(args), **envoy_guard.cors_fields(args.guard)}
 
 
 def _connection_limits(args: ProxyArgs) -> dict[str, Any]:

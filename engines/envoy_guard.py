@@ -8,6 +8,7 @@ Envoy watches: https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/securi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class Guard:
     """Where the file of the keys is; None when no key is asked for."""
     requests_per_minute: int | None
     """Of one client, to one coordinator: one key, or one address when no key is asked for. None: no limit."""
+    allowed_origins: tuple[str, ...] = ()
+    """Of pages whose scripts may ask; a browser sends no key with the question whether they may."""
 
 
 def transport_socket(tls: Tls, *, of_clients: bool = True) -> dict[str, Any]:
@@ -83,6 +86,31 @@ def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
         authority = {"trusted_ca": {"filename": f"{tls.client_ca_dir}/{CA_FILE}"}, "watched_directory": {"path": tls.client_ca_dir}}
         files[CLIENTS_SECRET] = {"validation_context": authority}
     return {f"{name}.yaml": {"resources": [{"@type": f"{_TLS}.Secret", "name": name} | secret]} for name, secret in files.items()}
+
+
+CORS = "envoy.filters.http.cors"
+
+
+def cors_filters(guard: Guard) -> list[dict[str, Any]]:
+    """Before all others, so that a page can read their refusals too."""
+    return [http_filter("cors", "cors.v3.Cors", {})] if guard.allowed_origins else []
+
+
+def cors_fields(guard: Guard) -> dict[str, Any]:
+    """Of the virtual host. A server's own answer to any page, with credentials, is nobody's wish."""
+    own = {"response_headers_to_remove": [f"access-control-allow-{what}" for what in ("origin", "credentials", "methods", "headers")]}
+    if not guard.allowed_origins:
+        return own
+    policy = {
+        "@type": f"{EXTENSIONS}.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"safe_regex": {"regex": "|".join(map(re.escape, guard.allowed_origins))}}],
+        "allow_methods": "GET, POST, OPTIONS",
+        # The star is for all but this one (fetch.spec.whatwg.org, CORS protocol): OpenAI's client for browsers sends a dozen of its own.
+        "allow_headers": "authorization, *",
+        "expose_headers": "retry-after, x-should-retry",
+        "max_age": "3600",
+    }
+    return own | {"typed_per_filter_config": {CORS: policy}}
 
 
 def filters(guard: Guard) -> list[dict[str, Any]]:

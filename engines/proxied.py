@@ -96,7 +96,8 @@ def _guard(settings: StackSettings, secrets: Mapping[str, MountedSecret]) -> Gua
     if TLS in folders:
         tls = Tls(config_dir=_CONFIG_DIR, certificate_dir=folders[TLS], client_ca_dir=folders.get(CLIENT_CA))
     limit = settings.coordinator.limits.requests_per_minute_per_client
-    return Guard(tls=tls, api_keys_dir=folders.get(API_KEYS), requests_per_minute=limit)
+    origins = settings.exposure.allowed_origins or ()
+    return Guard(tls=tls, api_keys_dir=folders.get(API_KEYS), requests_per_minute=limit, allowed_origins=origins)
 
 
 def _memory_bytes(settings: StackSettings) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import yaml
 
 from engines import read_back
+from engines.envoy_guard import CORS
 from engines.proxied import API_KEYS, CLIENT_CA, CONFIG_FILE, TLS
 from engines.workload import FieldPath, Server, Told
 from settings.explaining import Path
@@ -56,6 +57,20 @@ _SECRETS = (
 )
 """Settings, and the volume of the Secret that they name."""
 
+_ORIGINS = "exposure.allowedOrigins"
+_CORS: Path = (
+    *_CONNECTIONS,
+    "route_config",
+    "virtual_hosts",
+    0,
+    "typed_per_filter_config",
+    CORS,
+    "allow_origin_string_match",
+    0,
+    "safe_regex",
+    "regex",
+)
+
 _ENDING: FieldPath = ("pre_stop_seconds",)
 
 
@@ -66,6 +81,8 @@ def told(given: Mapping[str, str], coordinator: Server, shard: Server) -> Iterat
     for key, path in fields:
         found = read_back.in_file(key, "coordinator", coordinator, CONFIG_FILE, path)
         yield replace(found, outcome="in force", because=_BECAUSE.get(key, ""))
+    if _ORIGINS in given:
+        yield replace(read_back.in_file(_ORIGINS, "coordinator", coordinator, CONFIG_FILE, _CORS), outcome="in force")
     for key, volume in _SECRETS:
         if key in given:
             yield read_back.in_field(key, "coordinator", coordinator, ("secrets", volume, "secret"))

@@ -235,6 +235,13 @@ def _unguarded(settings: StackSettings, known: _Known) -> Iterator[Problem]:
     if traits(settings.engine, known.gpu).proxied:
         return
     exposure = settings.exposure
+    if exposure.allowed_origins:
+        yield Problem(
+            key="exposure.allowedOrigins",
+            value=", ".join(exposure.allowed_origins),
+            consequence=f"the coordinator of {settings.engine} is an image of your own, whose configuration has no such key",
+            fix="leave it out, and let your coordinator say which pages may ask it",
+        )
     for key, asked in (("exposure.tls", exposure.tls), ("exposure.apiKeys", exposure.api_keys)):
         if asked:
             yield Problem(

@@ -227,6 +227,16 @@ class ApiKeys(Section):
     """Of the Secret that `python -m stacks api-keys` makes, in the namespace zig-ai. Changed keys are taken without a restart."""
 
 
+Origin = Annotated[
+    str,
+    Form(
+        r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?",
+        "is not an origin as a browser sends it, so none would be let in by it",
+        'scheme and host, and a port where there is one, such as "https://app.your-company.com"',
+    ),
+]
+
+
 class Exposure(Section):
     """Who can reach the service, and what they need for it."""
 
@@ -238,6 +248,8 @@ class Exposure(Section):
     """Left out: plain HTTP."""
     api_keys: ApiKeys | None = None
     """Left out: whoever reaches the service may use it."""
+    allowed_origins: Annotated[tuple[Origin, ...], Field(min_length=1), Otherwise("leave it out to let no page in")] | None = None
+    """Whose pages a browser lets ask this service (CORS). Left out: none but the service's own."""
 
 
 class Budget(Section):

@@ -49,6 +49,8 @@ class Handler(BaseHTTPRequestHandler):
         text = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(text)))
+        self.send_header("access-control-allow-origin", self.headers.get("origin", "*"))
+        self.send_header("access-control-allow-credentials", "true")
         self.end_headers()
         self.wfile.write(text)
 

@@ -260,3 +260,31 @@ def test_limits_do_not_count_what_was_never_let_in(one, tmp_path):
     with running(arguments(*one, guard={"api_keys_dir": str(keys), "requests_per_minute": 2}), one, tmp_path) as proxy:
         seen = collections.Counter(status(proxy, EVE) for _ in range(5))
         assert seen == {401: 5} and status(proxy, ALICE) == 200
+
+
+ASKS = {"origin": "https://app.example", "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+
+
+def cors(headers):
+    found = {name.lower().removeprefix("access-control-"): value for name, value in headers.items()}
+    return {name: found[name] for name in ("allow-origin", "allow-credentials", "allow-headers") if name in found}
+
+
+def test_a_page_of_an_allowed_origin_may_ask_with_a_key_and_read_refusals(one, tmp_path):
+    keys = mounted_keys(tmp_path, alice=ALICE)
+    guard = {"api_keys_dir": str(keys), "allowed_origins": ("https://app.example",)}
+    with running(arguments(*one, guard=guard), one, tmp_path) as proxy:
+        code, headers, _ = proxy.request("OPTIONS", "/v1/chat/completions", **ASKS)
+        assert code == 200 and cors(headers) == {"allow-origin": "https://app.example", "allow-headers": "authorization, *"}
+        for key, expected in ((ALICE, 200), (EVE, 401)):
+            code, headers, _ = proxy.infer(origin="https://app.example", authorization=f"Bearer {key}")
+            assert code == expected and cors(headers) == {"allow-origin": "https://app.example"}
+        assert proxy.request("OPTIONS", "/v1/chat/completions", **ASKS | {"origin": "https://evil.example"})[0] == 401
+        assert cors(proxy.infer(origin="https://evil.example", authorization=f"Bearer {ALICE}")[1]) == {}
+
+
+def test_without_the_setting_no_page_is_let_in_whatever_the_server_says(one, tmp_path):
+    """llama-server answers every origin, with credentials."""
+    with running(arguments(*one), one, tmp_path) as proxy:
+        code, headers, _ = proxy.infer(origin="https://evil.example")
+        assert code == 200 and cors(headers) == {}

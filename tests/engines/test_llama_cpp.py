@@ -11,7 +11,7 @@ from engines.llama_cpp import model_path
 from engines.llama_cpp_told import variable_of
 from infra.endpoints import endpoints
 from planner import plan as make_plan
-from settings import StackSettings, files
+from settings import SettingsError, StackSettings, files
 from settings.leaves import document as document_of
 from settings.leaves import with_values
 from tests.engines import llama_server
@@ -244,6 +244,14 @@ def test_tls_has_a_port_of_its_own_and_no_other_is_open(dev):
     listeners = document(locked)["static_resources"]["listeners"]
     listens = [one["address"]["socket_address"]["port_value"] for one in listeners if "internal_listener" not in one]
     assert sorted(listens) == sorted(one.number for one in locked.coordinator.ports) == [8443, 9090]
+
+
+def test_origins_are_a_policy_of_the_proxy_and_refused_where_there_is_none(dev):
+    asked = {("exposure", "allowedOrigins"): ["https://app.example", "http://localhost:3000"]}
+    [told] = [said for said in rendered(with_values(dev, asked))[0].told if said.key == "exposure.allowedOrigins"]
+    assert told.outcome == "in force" and told.holds == r"https://app\.example|http://localhost:3000"
+    with pytest.raises(SettingsError, match=r"exposure\.allowedOrigins"):
+        make_plan(fitted(dev, {("engine",): "zig_ai", **asked}))
 
 
 def test_connections_move_on_in_half_of_that_time(dev):
