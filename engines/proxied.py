@@ -17,6 +17,7 @@ from engines import envoy_guard
 from engines.common import resource_list
 from engines.envoy import LIVE_PATH, READY_PATH, ProxyArgs, Route, bootstrap
 from engines.envoy_guard import Guard, Tls
+from engines.envoy_pipelines import NAME as PIPELINES
 from engines.envoy_pipelines import Pipelines
 from engines.envoy_terms import COORDINATOR
 from engines.images import image_reference
@@ -48,8 +49,10 @@ TLS, CLIENT_CA, API_KEYS = "tls", "client-ca", "api-keys"
 _SERVICE = f'{{envoy_http_conn_manager_prefix="{COORDINATOR}"}}'
 LATENCY = Series(name="envoy_http_downstream_rq_time", where=_SERVICE, unit=0.001)
 REQUESTS = Series(name="envoy_http_downstream_rq_completed", where=_SERVICE)
-LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE})"
-"""All that is in the system: Envoy answers none of these by itself while a pipeline is healthy."""
+_REFUSED = f'rate(envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name="{PIPELINES}"}}[1m])'
+LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE}) + (sum({_REFUSED}) or vector(0))"
+"""All that is in the system, and those whom a full line has just refused: told to come back after a second, as many are away as are
+refused in one. Without them a full line would look like one that is about to be."""
 
 _REQUEST_SECONDS = 60
 """For a request of the largest size from a client with 140 kbit/s."""

@@ -39,7 +39,9 @@ def scaling(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape,
         else:
             keeps = one.most_within(load.latency_s, "high")
             problem = "" if keeps else f"one request alone takes up to {one.at(1).latency.high:.3g} s, by the slow end of the estimate"
-    threshold = settings.autoscaling.requests_per_pipeline or keeps or at_once.requests
+    lets_in = at_once.requests + settings.coordinator.limits.queued_requests
+    # More than the door lets in would never be there; then those whom it refuses decide.
+    threshold = settings.autoscaling.requests_per_pipeline or min(keeps, lets_in) or at_once.requests
     return Scaling(requests_per_pipeline=threshold, keeps=keeps, problem=problem)
 
 
