@@ -31,10 +31,10 @@ VARIATIONS = {
             "tls": {"secretName": "front-door", "clientCaSecretName": "clients"},
             "apiKeys": {"secretName": "keys"},
         },
-        "coordinator": {"limits": {"requestsPerMinutePerClient": 77}},
+        "coordinator": {"limits": {"requestsPerMinutePerClient": 77, "requestTokens": 2048}},
         "rollout": {"terminationGrace": "90s"},
     },
-    "a limit for each client": {"coordinator": {"limits": {"requestsPerMinutePerClient": 77}}},
+    "limits for each client": {"coordinator": {"limits": {"requestsPerMinutePerClient": 77, "requestTokens": 2048}}},
     "llama.cpp, nothing batched": {
         "engine": "llama_cpp",
         "gpuPool": {"vmSize": "Standard_NC96ads_A100_v4"},
@@ -51,6 +51,7 @@ VARIATIONS = {
     },
     "vllm on two GPUs, images by name": {
         "engine": "vllm",
+        "coordinator": {"limits": {"requestTokens": 2048}},
         "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
         "images": {"coordinator": "docker.io/ours/envoy:1.0", "shard": "ours/vllm:1.0"},
     },
