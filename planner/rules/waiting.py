@@ -18,8 +18,10 @@ from planner.wording import figure
 CLIENT_S = 60
 """After which most clients leave: k6's `timeout`, which the load test has, and nginx's `proxy_read_timeout` unless someone changes them
 (grafana.com/docs/k6, javascript-api/k6-http/params; nginx.org, ngx_http_proxy_module)."""
-WAIT_S = CLIENT_S / 2
-"""That the last request in line waits; the other half is for the answer."""
+WAIT_S = CLIENT_S / 4
+"""That the last request in line waits. The rest is for the answer, and for pipelines that are half as quick as predicted: a line that is as
+long as patience is the worst of all, as whoever comes to its end leaves (`python -m bench.overload`: 5 % of the answers with half of the
+clients' patience in line and a machine that had slowed down by half)."""
 SHUTDOWN_SECONDS = 5
 """Of `rollout.terminationGrace`, that the process itself has to end in when its requests had the rest."""
 _LONGEST_S = 3600
