@@ -66,6 +66,10 @@ bench: toolchain ## Measure the claims again (minutes); results go to bench/resu
 	@python -m bench.planner_speed
 	@python -m bench.engine_overhead
 
+.PHONY: judge-vllm
+judge-vllm: toolchain ## Let vLLM's own code judge the command lines that have no verdict yet (10 GB a release; ALL=1 judges all anew)
+	@python -m tests.engines.vllm_referee $(if $(ALL),--all)
+
 ##@ Dependencies
 
 .PHONY: lock

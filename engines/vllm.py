@@ -50,7 +50,7 @@ def model_path(plan: Plan) -> str:
 
 def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
     """The whole command line after `vllm`."""
-    batching, model = settings.coordinator.config.dynamic_batching, settings.model
+    model = settings.model
     return (
         "serve",
         model_path(plan),
@@ -68,7 +68,6 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *("--max-model-len", str(max(_BLOCK_TOKENS, plan.request_tokens))),
         *("--max-num-seqs", str(sequences(settings))),
         *("--max-num-batched-tokens", str(max(sequences(settings), gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
-        *("--scheduling-policy", "priority" if batching.priority_batching else "fcfs"),
         *(("--enforce-eager",) if without_cuda_graphs(settings) else ()),
         # A line for each health check would bury the rest.
         "--disable-uvicorn-access-log",
@@ -93,8 +92,10 @@ def _precision(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
     would otherwise load it as it is, which takes up to four times the memory that was planned."""
     quantization = settings.model.quantization
     precision = quantization.precision if quantization.enabled else "fp16"
-    # FlashAttention's kernels for an 8-bit cache answer in bfloat16 only: with another type vLLM ends at start (seen with 0.20.2).
-    bfloat16 = settings.model.kv_cache.compression and attention_backend(settings, plan) == "FLASH_ATTN"
+    # FlashAttention's kernels for an 8-bit cache, which vLLM takes on compute capability 9, answer in bfloat16 only: with another type it
+    # ends at start (seen with 0.20.2).
+    hopper = (plan.gpu.compute_capability or "").startswith("9.")
+    bfloat16 = settings.model.kv_cache.compression and hopper and attention_backend(settings, plan) is None
     if precision in ("fp16", "bf16"):
         return ("--dtype", "bfloat16" if bfloat16 or precision == "bf16" else "half")
     dtype = "bfloat16" if bfloat16 else "auto" if plan.gpu.bf16 else "half"
@@ -102,7 +103,10 @@ def _precision(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
 
 
 def quantization_method(plan: Plan) -> str:
-    """Of a quantised checkpoint: what llm-compressor writes, or GPTQ, which alone runs on Volta (docs/features/quantization)."""
+    """Of a quantised checkpoint: what llm-compressor writes, or GPTQ, which alone runs on Volta (docs/features/quantization); and FP8 as
+    the models with a latent cache are published."""
+    if plan.shape.kv == "mla" and plan.settings.model.quantization.precision == "fp8":
+        return "fp8"
     return "gptq" if release(plan) == RELEASE_ON_VOLTA else "compressed-tensors"
 
 
@@ -136,19 +140,18 @@ def _prompts_on_host(gib: float) -> tuple[str, ...]:
 
 
 def attention_backend(settings: StackSettings, plan: Plan) -> str | None:
-    """None where vLLM chooses: models with one latent vector for all heads have kernels of their own.
+    """The kernels that are named because FlashAttention is not wanted; None where vLLM chooses for the GPU, the model and the cache.
 
-    FlashAttention 2 reads no 8-bit cache, its third version (compute capability 9) does: docs/design/attention_backends.md.
+    Models with one latent vector for all heads have kernels of their own, and what a model of `model.shape` needs is not known here.
+    Triton's read no 8-bit cache before compute capability 8.9: docs/design/attention_backends.md.
     """
-    if plan.shape.kv == "mla":
+    if settings.model.attention.flash_attention or plan.shape.kv == "mla" or settings.model.shape is not None:
         return None
-    compressed, hopper = settings.model.kv_cache.compression, (plan.gpu.compute_capability or "").startswith("9.")
-    if settings.model.attention.flash_attention and (hopper or not compressed):
-        return "FLASH_ATTN"
-    return "FLASHINFER" if compressed else "TRITON_ATTN"
+    return "FLASHINFER" if settings.model.kv_cache.compression else "TRITON_ATTN"
 
 
-def _environment(settings: StackSettings, plan: Plan) -> tuple[Env, ...]:
+def environment_of(settings: StackSettings, plan: Plan) -> tuple[Env, ...]:
+    """The variables of each pod."""
     load_seconds = math.ceil(settings.rollout.model_load_timeout.seconds)
     ours = [
         Env(name="HOME", value=upstream.HOME),
@@ -184,7 +187,7 @@ def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads:
         image=f"{IMAGE}:v{release(plan)}",
         command=command,
         args=arguments(settings, plan) if leads else (),
-        env=_environment(settings, plan),
+        env=environment_of(settings, plan),
         port=port,
         health_path=health_path,
         # NCCL and the processes of a pod's GPUs meet in it.

@@ -25,7 +25,6 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("shard.config.gpuMemoryFraction", "--gpu-memory-utilization"),
     ("model.kvCache.compression", "--kv-cache-dtype"),
     ("coordinator.config.dynamicBatching.maxBatchSize", "--max-num-seqs"),
-    ("coordinator.config.dynamicBatching.priorityBatching", "--scheduling-policy"),
     ("shard.resources.limits.nvidia.com/gpu", "--tensor-parallel-size"),
     ("coordinator.limits.requestTokens", "--max-model-len"),
     ("sharding.strategy", "--pipeline-parallel-size"),
@@ -218,7 +217,10 @@ def _of_others(settings: StackSettings, shard: Server) -> Iterator[Told]:
     yield read_back.in_args("shard.config.memoryMapping", "shard", shard, "--safetensors-load-strategy")
     yield from _attention(settings, shard)
     if settings.caching.l1_cache.enabled:
-        kept = "vLLM keeps no answers, but what it computed of prompts: those that begin alike are not computed again"
+        kept = (
+            "vLLM keeps no answers, but what it computed of prompts: those that begin alike are not computed again. It then holds the "
+            "whole text for every layer, also for those with a sliding window (--disable-hybrid-kv-cache-manager)"
+        )
         yield _by(shard, "caching.l1Cache.enabled", "--kv-offloading-backend", kept, where)
         yield read_back.in_args("caching.l1Cache.size", "shard", shard, "--kv-offloading-size")
         age = "nothing is dropped for its age, but when room is needed: the least recently used first"
@@ -231,18 +233,17 @@ def _of_others(settings: StackSettings, shard: Server) -> Iterator[Told]:
 def _attention(settings: StackSettings, shard: Server) -> Iterator[Told]:
     asked, table = settings.model.attention, cited(RELEASE, "docs/design/attention_backends.md")
     keys = ("model.attention.flashAttention", "model.attention.fusedAttention")
-    if "--attention-backend" not in shard.args:
-        because = "models with one latent vector for all heads have kernels of their own, of which vLLM takes the best for the GPU"
-        for key, value in zip(keys, (asked.flash_attention, asked.fused_attention), strict=True):
-            yield nowhere(_ENGINE, key, str(value).lower(), because, table, "true")
+    if "--attention-backend" in shard.args:
+        other = "the kernels that are named are not FlashAttention's"
+        yield _by(shard, keys[0], "--attention-backend", other, table)
+        yield _by(shard, keys[1], "--attention-backend", "vLLM computes attention in one kernel, whichever it is", table)
         return
-    flash = read_back.in_args(keys[0], "shard", shard, "--attention-backend")
-    if asked.flash_attention and flash.holds != "FLASH_ATTN":
-        because = "FlashInfer's kernels work by the same method; FlashAttention reads an 8-bit cache on compute capability 9 only"
-        flash = replace(flash, outcome="translated", given=flash.holds or "", because=because, source=table)
-    yield flash
-    fused = "vLLM computes attention in one kernel, whichever it is"
-    yield _by(shard, keys[1], "--attention-backend", fused, table)
+    because = (
+        "vLLM takes the best kernels that it has for the GPU, the model and the type of the cache: FlashAttention where it can; for an "
+        "8-bit cache before compute capability 9 FlashInfer's, which work by the same method; others for models with latent vectors"
+    )
+    for key, value in zip(keys, (asked.flash_attention, asked.fused_attention), strict=True):
+        yield nowhere(_ENGINE, key, str(value).lower(), because, table, "true")
 
 
 def _environment(given: Mapping[str, str], role: Role, server: Server, leader: Server, release: str) -> Iterator[Told]:

@@ -66,6 +66,8 @@ class ModelShape:
     """max_position_embeddings."""
     kv: Literal["gqa", "mla"] = "gqa"
     """What a token leaves in the cache: keys and values of each KV head, or DeepSeek's one latent vector for all heads."""
+    attention: Literal["full", "windowed", "hybrid"] = "full"
+    """Whether all layers look at the whole text, some at a window of it only, or some keep a state instead (linear attention, Mamba)."""
     kv_lora_rank: int = 0
     qk_rope_head_dim: int = 0
     experts: int = 0

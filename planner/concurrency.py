@@ -30,6 +30,8 @@ def concurrency(settings: StackSettings, gpu: Gpu, shape: ModelShape, load_token
     batching, step = settings.coordinator.config.dynamic_batching, traits(settings.engine, gpu).slot_tokens
     batch = batching.max_batch_size if batching.enabled else 1
     held, longest = gpu_memory.tightest(settings, gpu, shape).tokens, longest_request(settings, shape)
+    if block := traits(settings.engine, gpu).stage_block_tokens:
+        longest = min(longest, max(block, held // settings.sharding.shards_count // block * block))
     if step is None:
         kept = min(longest, held) if settings.model.kv_cache.enabled else longest
         return Concurrency(requests=max(1, min(batch, held // load_tokens)), request_tokens=max(1, kept))

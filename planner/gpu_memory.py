@@ -137,14 +137,14 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
     if of_engine.whole_pipeline_in_a_pod:
         yield from _more_gpus(settings, range(1, size.gpus + 1), fits)
     elif of_engine.tensor_parallel:
-        yield from _more_sharing(settings, size, shape, fits)
+        yield from _more_sharing(settings, size, gpu, shape, fits)
     else:
         yield from _more_shards(settings, shape, fits)
     precision, _ = precisions(settings)
     while smaller := SMALLER.get(precision):
         precision = smaller
         changed = with_values(settings, {("model", "quantization", "precision"): precision, ("model", "quantization", "enabled"): True})
-        if fits(changed):
+        if precision in of_engine.precisions_of(shape) and fits(changed):
             yield f"model.quantization.precision: {precision}"
             return
 
@@ -159,9 +159,12 @@ def _more_gpus(settings: StackSettings, counts: Iterable[int], fits: Callable[[S
             return
 
 
-def _more_sharing(settings: StackSettings, size: GpuSize, shape: ModelShape, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
+def _more_sharing(
+    settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, fits: Callable[[StackSettings], bool]
+) -> Iterator[str]:
     """More GPUs that share each layer; where a node has too few, more nodes of them."""
-    counts = [count for count in range(1, size.gpus + 1) if layers.shares_heads(shape, count)]
+    group = traits(settings.engine, gpu).group(precisions(settings)[0])
+    counts = [count for count in range(1, size.gpus + 1) if layers.shares_heads(shape, count, group)]
     found = list(_more_gpus(settings, counts, fits))
     whole = with_values(settings, {_GPUS: counts[-1]})
     yield from found or (f"{more} with {'.'.join(map(str, _GPUS))}: {counts[-1]}" for more in _more_shards(whole, shape, fits))

@@ -18,14 +18,18 @@ def stage(layers: int, shards: int, index: int) -> ShardPlan:
     return ShardPlan(index=index, first_layer=first, last_layer=first + base + (index < extra) - 1)
 
 
-def shares_heads(shape: ModelShape, gpus: int) -> bool:
-    """Whether tensor parallelism over so many GPUs is possible: each has as many heads, and whole KV heads or a copy of one.
+def shares_heads(shape: ModelShape, gpus: int, group: int = 1) -> bool:
+    """Whether tensor parallelism over so many GPUs is possible: each has as many heads, whole KV heads or a copy of one, and whole groups
+    of the weights that share a scale (`EngineTraits.group`).
 
-    Source: vllm-project/vllm v0.17.1 vllm/config/model.py, verify_with_parallel_config and get_num_kv_heads.
+    Source: vllm-project/vllm v0.17.1 vllm/config/model.py, verify_with_parallel_config and get_num_kv_heads; v0.8.5.post1
+    vllm/model_executor/layers/quantization/gptq.py, create_weights.
     """
+    if gpus > 1 and shape.intermediate % (gpus * group) and not shape.experts:
+        return False
     return shape.heads % gpus == 0 and (shape.kv == "mla" or shape.kv_heads % gpus == 0 or gpus % shape.kv_heads == 0)
 
 
-def most_sharing_heads(shape: ModelShape, gpus: int) -> int:
+def most_sharing_heads(shape: ModelShape, gpus: int, group: int = 1) -> int:
     """The greatest such number up to `gpus`."""
-    return max(count for count in range(1, gpus + 1) if shares_heads(shape, count))
+    return max(count for count in range(1, gpus + 1) if shares_heads(shape, count, group))

@@ -143,6 +143,7 @@ def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | Non
             intermediate=given.intermediate,
             vocab=given.vocab,
             context=given.context,
+            attention=given.attention,
         )
     shape = catalogue.models().get(name)
     if shape is None:
@@ -227,7 +228,30 @@ def _layer_problems(settings: StackSettings, shape: ModelShape) -> list[Problem]
 
 def _engine_problems(settings: StackSettings, known: _Known) -> list[Problem]:
     """What no deployment of the engine could be, whatever `sizing.mode` says."""
-    return [*_unguarded(settings, known), *_divided(settings, known)]
+    return [*_unguarded(settings, known), *_divided(settings, known), *_not_served(settings, known)]
+
+
+def _not_served(settings: StackSettings, known: _Known) -> Iterator[Problem]:
+    """Models and checkpoints with which the engine would end at start."""
+    of_engine, quantization = traits(settings.engine, known.gpu), settings.model.quantization
+    why = dict(of_engine.not_served).get(known.shape.name)
+    if why and settings.model.shape is None:
+        engines = ", ".join(name for name in NAMES if known.shape.name not in dict(traits(name).not_served))
+        yield Problem(
+            key="model.name",
+            value=known.shape.name,
+            consequence=f"{settings.engine} {of_engine.release} ends at start with it: {why}",
+            fix=f"another model, or another engine: {engines}",
+        )
+    takes, precision = of_engine.precisions_of(known.shape), quantization.precision if quantization.enabled else "fp16"
+    if takes < of_engine.weight_precisions and precision not in takes:
+        yield Problem(
+            key="model.quantization.precision",
+            value=precision,
+            consequence=f"{settings.engine} {of_engine.release} ends at start with a checkpoint of {known.shape.name} in {precision} on a "
+            f"{known.gpu.name}",
+            fix=f"{' or '.join(sorted(takes))}, on GPUs that have it" if takes else "a GPU of compute capability 8.0 or higher",
+        )
 
 
 def _unguarded(settings: StackSettings, known: _Known) -> Iterator[Problem]:
@@ -259,7 +283,7 @@ def _divided(settings: StackSettings, known: _Known) -> list[Problem]:
     if settings.sizing.mode == "strict":
         return []
     shards, of_engine = settings.sharding.shards_count, traits(settings.engine, known.gpu)
-    gpus = gpu_memory.gpus_of_shard(settings)
+    gpus, group = gpu_memory.gpus_of_shard(settings), of_engine.group(gpu_memory.precisions(settings)[0])
     problems = []
     if of_engine.whole_pipeline_in_a_pod and shards > 1:
         problems.append(
@@ -271,14 +295,15 @@ def _divided(settings: StackSettings, known: _Known) -> list[Problem]:
                 fix="1 with more GPUs in shard.resources, or sizing: {mode: fitted} to have it adjusted",
             )
         )
-    if of_engine.tensor_parallel and not shares_heads(known.shape, gpus):
+    if of_engine.tensor_parallel and not shares_heads(known.shape, gpus, group):
         problems.append(
             Problem(
                 key="shard.resources.limits.nvidia.com/gpu",
                 value=str(gpus),
                 consequence=f"{settings.engine} divides the {known.shape.heads} attention heads of {known.shape.name} over the GPUs of a "
-                f"pod, {known.shape.kv_heads} of them with keys and values, and would stop at start",
-                fix=f"{most_sharing_heads(known.shape, gpus)}, or sizing: {{mode: fitted}} to have it adjusted",
+                f"pod, {known.shape.kv_heads} of them with keys and values, and the {known.shape.intermediate} rows of its feed-forward"
+                f"{f' in groups of {group}' if group > 1 else ''}, and would stop at start",
+                fix=f"{most_sharing_heads(known.shape, gpus, group)}, or sizing: {{mode: fitted}} to have it adjusted",
             )
         )
     return problems

@@ -95,6 +95,9 @@ class Shape(Section):
     """vocab_size."""
     context: Annotated[int, Field(ge=1, le=100_000_000), Otherwise("no model reads that many tokens")]
     """max_position_embeddings."""
+    attention: Literal["full", "windowed", "hybrid"] = "full"
+    """Whether all layers look at the whole text, some only at a window of it (layer_types with sliding_attention), or some keep a state
+    instead (linear attention, Mamba). Memory is counted as if all did."""
 
 
 class Model(Section):

@@ -143,7 +143,7 @@ class _Search:
                 self.rejected[reason] += 1
                 continue
             try:
-                self._check_form(form, split, at.gpu)
+                self._check_form(form, split, at)
                 here = replace(at, settings=stack.formed(form))
                 self._check(here)
                 choice, least = self._choice(here, split, region)
@@ -155,11 +155,13 @@ class _Search:
             if not deeper:
                 enough[kind] = split.pipeline, reason
 
-    def _check_form(self, form: Form, split: Parallel, gpu: Gpu) -> None:
+    def _check_form(self, form: Form, split: Parallel, at: Situation) -> None:
         """What no stack is needed for. Raises _Rejected."""
-        if form.precision == "fp8" and not gpu.fp8:
+        if form.precision == "fp8" and not at.gpu.fp8:
             raise _Rejected("the GPU has no fp8")
-        if split.tensor > 1 and not shares_heads(self.shape, split.tensor):
+        if not at.traits.serves(self.shape, form.precision):
+            raise _Rejected("the engine would end at start with such a checkpoint of the model")
+        if split.tensor > 1 and not shares_heads(self.shape, split.tensor, at.traits.group(form.precision)):
             raise _Rejected("the attention heads do not divide by the GPUs that would share a layer")
 
     def _check(self, at: Situation) -> None:

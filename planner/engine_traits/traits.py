@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from planner.catalogue import ModelShape
 from settings.explaining import Path
 
 
@@ -53,6 +54,9 @@ class EngineTraits:
     slot_tokens: int | None = None
     """Each request has cache of its own set aside for the longest there may be, a multiple of so many tokens; None where requests share
     the cache and take of it as they grow."""
+    stage_block_tokens: int | None = None
+    """The cache is divided among a pipeline's stages, in blocks of so many tokens, and a request stays in one part; None where it may
+    take all of the cache."""
     beyond_the_cache: str = "more must wait"
     """What becomes of requests for which the cache has no room; a clause without a capital or a full stop."""
     keeps_prompts_on_host: bool = False
@@ -71,6 +75,14 @@ class EngineTraits:
     """It keeps its own copy of the weights on the disk of `caching.l2Cache`; without one, a node's copy is that level."""
     weight_precisions: frozenset[str]
     """Of `model.quantization.precision`."""
+    latent_cache_precisions: frozenset[str] | None = None
+    """Those of `weight_precisions` that a model with one latent vector for all heads may have; None for all of them."""
+    expert_precisions: frozenset[str] | None = None
+    """Likewise of a mixture of experts."""
+    grouped_precisions: frozenset[str] = frozenset()
+    """Those whose weights share a scale in groups of 128, as they are quantised by default, none of which two GPUs may share."""
+    not_served: tuple[tuple[str, str], ...] = ()
+    """Models of the catalogue that it does not start with, and why; a clause without a capital or a full stop."""
     compressed_cache_needs_flash_attention: bool
     timeout_covers_answers: bool
     """`shard.config.networkTimeout` is how long a pipeline may be silent, and so ends an answer that is not streamed."""
@@ -85,6 +97,19 @@ class EngineTraits:
     busy_measured: bool = False
     """Whether the share of the time in which a kernel runs was held against measurements of the engine."""
     without: tuple[Without, ...] = ()
+
+    def precisions_of(self, shape: ModelShape) -> frozenset[str]:
+        """Those of `model.quantization.precision` with which it starts a model."""
+        of_kind = self.latent_cache_precisions if shape.kv == "mla" else self.expert_precisions if shape.experts else None
+        return self.weight_precisions if of_kind is None else of_kind
+
+    def serves(self, shape: ModelShape, precision: str) -> bool:
+        """Whether it starts with such a checkpoint of a model of the catalogue."""
+        return precision in self.precisions_of(shape) and shape.name not in dict(self.not_served)
+
+    def group(self, precision: str) -> int:
+        """Weights of a column that must stay on one GPU."""
+        return 128 if precision in self.grouped_precisions else 1
 
     def lacks(self, document: dict[str, Any]) -> Iterator[Without]:
         """What a stack asks that the engine is without; `document` as `settings.leaves.document` makes it."""

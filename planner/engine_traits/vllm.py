@@ -17,6 +17,7 @@ _IN_THE_OLDER = {
     "vllm/config/cache.py": "vllm/config.py",
     "vllm/config/model.py": "vllm/config.py",
     "vllm/v1/core/block_pool.py": "vllm/core/evictor.py",
+    "vllm/v1/core/sched/scheduler.py": "vllm/core/scheduler.py",
     "vllm/v1/executor/multiproc_executor.py": "vllm/executor/multiproc_worker_utils.py",
     "vllm/v1/worker/gpu_worker.py": "vllm/worker/cache_engine.py",
 }
@@ -81,6 +82,13 @@ _WITHOUT = (
         source="vllm/config/model.py, get_sliding_window",
     ),
     Without(
+        path=("coordinator", "config", "dynamicBatching", "priorityBatching"),
+        value=False,
+        because="vLLM orders by a number that each request may carry, so any client could put itself before all others and interrupt "
+        "their answers; requests are taken in their order, and one that carries such a number is refused",
+        source="vllm/v1/core/sched/scheduler.py",
+    ),
+    Without(
         path=("model", "compilation", "tensorrt", "enabled"),
         value=False,
         because="vLLM runs its own kernels, compiled by torch.compile; no compiled engine of TensorRT",
@@ -124,7 +132,19 @@ _ON_VOLTA_WITHOUT = (
 )
 
 
-def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on_host: bool) -> EngineTraits:
+_OWN_CODE = "its checkpoint brings its configuration and its tokenizer as code of its own, which vLLM runs with --trust-remote-code only"
+
+
+def _traits(
+    release: str,
+    *more: Without,
+    splits_prompts: bool,
+    keeps_prompts_on_host: bool,
+    latent_cache_precisions: frozenset[str],
+    grouped_precisions: frozenset[str],
+    expert_precisions: frozenset[str] | None = None,
+    stage_block_tokens: int | None = None,
+) -> EngineTraits:
     return EngineTraits(
         whole_pipeline_in_a_pod=False,
         proxied=True,
@@ -141,6 +161,11 @@ def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on
         weights_file=None,
         own_weight_cache=False,
         weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}),
+        latent_cache_precisions=latent_cache_precisions,
+        grouped_precisions=grouped_precisions,
+        expert_precisions=expert_precisions,
+        stage_block_tokens=stage_block_tokens,
+        not_served=(("kimi-k2", _OWN_CODE),),
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=True,
         most_sequences=None,
@@ -151,5 +176,25 @@ def _traits(release: str, *more: Without, splits_prompts: bool, keeps_prompts_on
     )
 
 
-TRAITS = _traits(RELEASE, splits_prompts=True, keeps_prompts_on_host=True)
-ON_VOLTA = _traits(RELEASE_ON_VOLTA, *_ON_VOLTA_WITHOUT, splits_prompts=False, keeps_prompts_on_host=False)
+TRAITS = _traits(
+    RELEASE,
+    splits_prompts=True,
+    keeps_prompts_on_host=True,
+    # Its class for the layer that such models begin each attention with is not one that llm-compressor's "Linear" names: vllm#36247,
+    # which is in later releases. FP8 is the format that these models are published in.
+    latent_cache_precisions=frozenset({"fp16", "bf16", "fp8"}),
+    grouped_precisions=frozenset({"int4"}),
+)
+ON_VOLTA = _traits(
+    RELEASE_ON_VOLTA,
+    *_ON_VOLTA_WITHOUT,
+    splits_prompts=False,
+    keeps_prompts_on_host=False,
+    # It has kernels for them from compute capability 8.0 on only: vllm/platforms/cuda.py, get_attn_backend_cls.
+    latent_cache_precisions=frozenset(),
+    grouped_precisions=frozenset({"int8", "int4"}),
+    # Its GPTQ has no kernels for experts: vllm/model_executor/layers/quantization/gptq.py, get_quant_method.
+    expert_precisions=frozenset({"fp16"}),
+    # raise_if_cache_size_invalid of vllm/worker/worker.py.
+    stage_block_tokens=16,
+)

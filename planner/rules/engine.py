@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner.gpu_memory import gpus_of_shard, missing_gib
+from planner.gpu_memory import gpus_of_shard, missing_gib, precisions
 from planner.layers import most_sharing_heads, shares_heads
 from planner.layout import keeps_pipelines_together, nodes_by_zone
 from planner.rules.rule import Advice, Situation
@@ -65,7 +65,7 @@ def tensor_parallel(at: Situation) -> Iterator[Advice]:
     shards, each = at.settings.sharding.shards_count, gpus_of_shard(at.settings)
     if at.settings.gpu_pool.mig:
         pods, gpus, why = 1, 1, "as NCCL connects no instances of a cut GPU"
-    elif most_sharing_heads(at.shape, min(shards * each, at.size.gpus)) == each:
+    elif most_sharing_heads(at.shape, min(shards * each, at.size.gpus), _group(at)) == each:
         return
     else:
         pods, gpus, why = _sharing(at, shards * each)
@@ -76,13 +76,18 @@ def tensor_parallel(at: Situation) -> Iterator[Advice]:
     yield from _pods_of(at, "ENGINE-006", pods, gpus, because)
 
 
+def _group(at: Situation) -> int:
+    return at.traits.group(precisions(at.settings)[0])
+
+
 def _sharing(at: Situation, asked_gpus: int) -> tuple[int, int, str]:
     """Pods of a pipeline, GPUs of each, and why: one pod if the model fits it, else the largest that there can be, as many as make up
     the GPUs asked for. Where those cost more nodes than what was asked for, fewer or smaller ones that do not, if the model fits them."""
-    one = 1, most_sharing_heads(at.shape, min(asked_gpus, at.size.gpus))
-    largest = most_sharing_heads(at.shape, at.size.gpus)
+    group = _group(at)
+    one = 1, most_sharing_heads(at.shape, min(asked_gpus, at.size.gpus), group)
+    largest = most_sharing_heads(at.shape, at.size.gpus, group)
     several = _stages(at, math.ceil(asked_gpus / largest)), largest
-    smaller = [(_stages(at, max(1, asked_gpus // gpus)), gpus) for gpus in range(largest, 0, -1) if shares_heads(at.shape, gpus)]
+    smaller = [(_stages(at, max(1, asked_gpus // gpus)), gpus) for gpus in range(largest, 0, -1) if shares_heads(at.shape, gpus, group)]
     fit, why = one if _fits(at, *one) else several, "on which the model fits" if _fits(at, *one) else "as the model needs"
     if not _costs_no_more(at, *fit):
         for pods, gpus in smaller:
@@ -121,8 +126,20 @@ def _gpus(count: int) -> str:
 
 
 def weight_types(at: Situation) -> Iterator[Advice]:
-    quantization = at.settings.model.quantization
-    if quantization.enabled and quantization.precision not in at.traits.weight_precisions:
+    quantization, takes = at.settings.model.quantization, at.traits.precisions_of(at.shape)
+    if not quantization.enabled or quantization.precision in takes:
+        return
+    if at.shape.kv == "mla" and "fp8" in takes and at.gpu.fp8:
+        yield Advice(
+            code="ENGINE-003",
+            outcome="adjusted",
+            path=("model", "quantization", "precision"),
+            value="fp8",
+            because=f"{at.settings.engine} {at.traits.release} starts with {at.shape.name} in the format that it is published in only, and "
+            f"ends with llm-compressor's {quantization.precision}",
+            source="vllm-project/vllm#36247",
+        )
+    elif quantization.precision not in at.traits.weight_precisions:
         yield Advice(
             code="ENGINE-003",
             outcome="adjusted",
@@ -146,6 +163,31 @@ def cache_compression(at: Situation) -> Iterator[Advice]:
         )
 
 
+def prompts_on_host(at: Situation) -> Iterator[Advice]:
+    if not (at.traits.keeps_prompts_on_host and at.settings.caching.l1_cache.enabled):
+        return
+    if at.shape.attention == "hybrid":
+        yield Advice(
+            code="ENGINE-008",
+            outcome="not supported",
+            path=("caching", "l1Cache", "enabled"),
+            value=False,
+            because=f"{at.settings.engine} keeps no prompts on the host for a model some of whose layers have a state instead of keys and "
+            "values, and would end at start",
+            source="vllm-project/vllm#36463",
+        )
+    if at.shape.attention == "windowed":
+        yield Advice(
+            code="ENGINE-008",
+            outcome="noted",
+            path=("caching", "l1Cache", "enabled"),
+            because=f"with it {at.settings.engine} holds the whole text for layers that look at a window of it only, as this plan counts "
+            "them; without it the same memory holds more requests",
+            source="vllm-project/vllm v0.17.1 vllm/config/vllm.py",
+            severity="info",
+        )
+
+
 def sequences(at: Situation) -> Iterator[Advice]:
     batching, most = at.settings.coordinator.config.dynamic_batching, at.traits.most_sequences
     if most is not None and batching.enabled and batching.max_batch_size > most:
@@ -159,4 +201,4 @@ def sequences(at: Situation) -> Iterator[Advice]:
         )
 
 
-RULES = (without, whole_pipelines, tensor_parallel, weight_types, cache_compression, sequences)
+RULES = (without, whole_pipelines, tensor_parallel, weight_types, cache_compression, prompts_on_host, sequences)

@@ -9,6 +9,7 @@ from settings import files
 from settings.leaves import with_values
 
 SIZE = ("gpuPool", "vmSize")
+H200S = "Standard_ND96isr_H200_v5"
 A100S, H100S, V100S, T4 = "Standard_NC48ads_A100_v4", "Standard_ND96isr_H100_v5", "Standard_NC24s_v3", "Standard_NC4as_T4_v3"
 
 
@@ -46,7 +47,7 @@ VARIANTS = {
     ),
     "not quantised": lambda: asked(H100S, {("model", "quantization", "enabled"): False}),
     "one latent vector for all heads": lambda: asked(
-        H100S, {("model", "name"): "deepseek-v3", ("model", "quantization", "precision"): "int4", ("sharding", "layersPerShard"): None}
+        H200S, {("model", "name"): "deepseek-v3", ("model", "quantization", "precision"): "int4", ("sharding", "layersPerShard"): None}
     ),
 }
 

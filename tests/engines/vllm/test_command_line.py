@@ -7,6 +7,7 @@ import pytest
 
 from engines.vllm import attention_backend, model_path
 from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA
+from settings.leaves import with_values
 from tests.engines import vllm_flags
 from tests.engines.rendering import following
 from tests.engines.vllm.conftest import A100S, H100S, V100S, VARIANTS, asked, environment, release_of, rendered
@@ -117,10 +118,10 @@ def test_on_a_v100_nothing_runs_that_crashes_there(v100s):
 @pytest.mark.parametrize(
     ("size", "compression", "flash", "backend"),
     [
-        (A100S, False, True, "FLASH_ATTN"),
-        # FlashAttention 2 reads no 8-bit cache; Hopper's third version does.
-        (A100S, True, True, "FLASHINFER"),
-        (H100S, True, True, "FLASH_ATTN"),
+        # vLLM takes FlashAttention's where they read the cache, FlashInfer's where not: test_judged.py has what it takes.
+        (A100S, False, True, None),
+        (A100S, True, True, None),
+        (H100S, True, True, None),
         (H100S, False, False, "TRITON_ATTN"),
         (H100S, True, False, "FLASHINFER"),
     ],
@@ -128,13 +129,58 @@ def test_on_a_v100_nothing_runs_that_crashes_there(v100s):
 def test_the_attention_kernels_read_the_cache_as_it_is_kept(size, compression, flash, backend):
     changed = {("model", "kvCache", "compression"): compression, ("model", "attention", "flashAttention"): flash}
     workload, plan = rendered(asked(size, changed))
-    assert following(workload.shard, "--attention-backend") == attention_backend(plan.settings, plan) == backend
+    assert attention_backend(plan.settings, plan) == backend
+    assert ("--attention-backend" in workload.shard.args) == (backend is not None)
+    assert backend is None or following(workload.shard, "--attention-backend") == backend
     assert following(workload.shard, "--kv-cache-dtype") == ("fp8" if compression else "auto")
 
 
-def test_models_with_a_latent_cache_choose_their_kernels():
-    workload, _ = rendered(VARIANTS["one latent vector for all heads"]())
-    assert "--attention-backend" not in workload.shard.args
+SHAPE = {
+    "paramsB": 20.9,
+    "layers": 24,
+    "hidden": 2880,
+    "heads": 64,
+    "kvHeads": 8,
+    "headDim": 64,
+    "intermediate": 2880,
+    "vocab": 201088,
+    "context": 131072,
+}
+"""gpt-oss-20b's, whose attention has sinks."""
+
+
+@pytest.mark.parametrize("flash", [True, False])
+def test_models_that_need_other_kernels_are_not_forced_to_any(flash):
+    """A latent cache, or what a shape does not tell: gpt-oss on an A100 ended with "sink setting not supported", others with "MLA not
+    supported"."""
+    latent = with_values(VARIANTS["one latent vector for all heads"](), {("model", "attention", "flashAttention"): flash})
+    of_shape = {("model", "name"): "ours", ("model", "shape"): SHAPE, ("model", "attention", "flashAttention"): flash}
+    for settings in (latent, asked(A100S, of_shape | {("sharding", "layersPerShard"): None})):
+        workload, _ = rendered(settings)
+        assert "--attention-backend" not in workload.shard.args
+
+
+def test_fp8_of_models_with_a_latent_cache_is_the_format_that_they_are_published_in():
+    """llm-compressor's ends at start: vllm#36247."""
+    workload, plan = rendered(VARIANTS["one latent vector for all heads"]())
+    assert plan.settings.model.quantization.precision == "fp8"
+    assert following(workload.shard, "--quantization") == "fp8"
+
+
+def test_no_client_can_put_itself_before_others(variant):
+    """With `--scheduling-policy priority` vLLM takes the number that a request carries, and interrupts the answers of others for it."""
+    workload, _ = rendered(variant)
+    assert "--scheduling-policy" not in workload.shard.args
+
+
+def test_a_request_stays_in_the_part_of_the_cache_that_its_stage_has():
+    """vLLM 0.8.5 divides the blocks among the stages: "max seq len (...) is larger than the maximum number of tokens"."""
+    small = {("model", "kvCache", "maxCacheSize"): "256Mi"}
+    shard = rendered(asked(V100S, small))[0].shard
+    stages = int(following(shard, "--pipeline-parallel-size"))
+    assert stages > 1
+    longest, blocks = int(following(shard, "--max-model-len")), int(following(shard, "--num-gpu-blocks-override"))
+    assert 16 <= longest <= 16 * (blocks // stages) < 4096
 
 
 @pytest.mark.parametrize(

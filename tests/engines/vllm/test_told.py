@@ -39,7 +39,6 @@ CHANGES = {
     ("shard", "config", "gpuMemoryFraction"): (0.8, "in force", "0.8"),
     ("model", "kvCache", "compression"): (False, "in force", "auto"),
     (*BATCHING, "maxBatchSize"): (64, "in force", "64"),
-    (*BATCHING, "priorityBatching"): (False, "in force", "fcfs"),
     ("model", "kvCache", "maxCacheSize"): ("8Gi", "translated", str(4 * 2**30)),
     ("shard", "config", "memoryMapping"): (False, "in force", "eager"),
     ("caching", "l1Cache", "size"): ("20Gi", "in force", "20"),

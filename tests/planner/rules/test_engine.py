@@ -10,6 +10,18 @@ from settings.leaves import document
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import A100, llama_cpp, resources, settings, shard, vllm
 
+OURS = {"name": "ours"}
+SHAPE = {
+    "paramsB": 8.03,
+    "layers": 32,
+    "hidden": 4096,
+    "heads": 32,
+    "kvHeads": 8,
+    "headDim": 128,
+    "intermediate": 14336,
+    "vocab": 128256,
+    "context": 8192,
+}
 CASES = [
     (
         "ENGINE-001",
@@ -34,6 +46,30 @@ CASES = [
         "fp8 -> int8",
         "no weights in fp8",
         {"model": {"quantization": {"precision": "int4"}}},
+    ),
+    (
+        "ENGINE-003",
+        vllm("Standard_ND96isr_H200_v5", model={"name": "deepseek-v3"}),
+        "model.quantization.precision",
+        "int8 -> fp8",
+        "in the format that it is published in only",
+        {"model": {"name": "deepseek-v3", "quantization": {"precision": "fp8"}}},
+    ),
+    (
+        "ENGINE-008",
+        vllm(model=OURS | {"shape": SHAPE | {"attention": "hybrid"}}),
+        "caching.l1Cache.enabled",
+        "true -> false",
+        "would end at start",
+        {"model": OURS | {"shape": SHAPE}},
+    ),
+    (
+        "ENGINE-008",
+        vllm(model=OURS | {"shape": SHAPE | {"attention": "windowed"}}),
+        "caching.l1Cache.enabled",
+        "true -> true",
+        "holds the whole text",
+        {"caching": {"l1Cache": {"enabled": False}}},
     ),
     (
         "ENGINE-004",
@@ -191,3 +227,23 @@ def test_a_v100_reads_prompts_whole_and_others_in_parts():
     old, new = (plan(vllm(size, sharding={"shardsCount": 8})) for size in ("Standard_NC24s_v3", "Standard_NC96ads_A100_v4"))
     assert gpu_memory.batch_tokens(old.settings, old.gpu, old.shape) == old.shape.context == 4096
     assert gpu_memory.batch_tokens(new.settings, new.gpu, new.shape) == 2048
+
+
+@pytest.mark.parametrize(
+    ("size", "sections", "words"),
+    [
+        ("Standard_ND96isr_H200_v5", {"model": {"name": "kimi-k2"}}, "ends at start with it: its checkpoint brings"),
+        ("Standard_ND96amsr_A100_v4", {"model": {"name": "deepseek-v3"}}, "ends at start with a checkpoint of deepseek-v3 in int8"),
+        ("Standard_NC24s_v3", {"model": {"name": "qwen3-30b-a3b"}}, "ends at start with a checkpoint of qwen3-30b-a3b in int8"),
+    ],
+)
+def test_a_model_that_the_engine_ends_with_is_refused(size, sections, words):
+    with pytest.raises(SettingsError, match=words):
+        plan(vllm(size, **sections))
+
+
+@pytest.mark.parametrize(("name", "gpus"), [("llama-2-7b", 2), ("llama-3-8b", 4)])
+def test_gpus_share_whole_groups_of_weights(name, gpus):
+    """vLLM: "The input size is not aligned with the quantized weight shape", of GPTQ in groups of 128."""
+    planned = plan(vllm("Standard_NC24s_v3", model={"name": name, "kvCache": {"maxCacheSize": "1Gi"}}))
+    assert planned.pod.gpus == gpus

@@ -1,0 +1,74 @@
+"""Every command line that the variations of the stacks render was started by the release itself, as far as that goes without a GPU."""
+
+import dataclasses
+
+import pytest
+
+from planner import catalogue
+from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA, TRAITS
+from tests.engines import vllm_flags
+from tests.engines.vllm_referee import verdicts
+from tests.engines.vllm_referee.lines import MODELS, lines
+
+RENDERED = lines()
+KNOWN = verdicts.read()
+
+
+@pytest.mark.parametrize("release", [RELEASE, RELEASE_ON_VOLTA])
+def test_vllm_starts_with_every_line(release):
+    """`make judge-vllm` judges those that have no verdict."""
+    ours = {kind: line for kind, line in RENDERED.items() if line.release == release}
+    unknown = [" ".join(line.args) for kind, line in ours.items() if kind not in KNOWN]
+    assert not unknown, f"{len(unknown)} of {len(ours)} lines have no verdict (make judge-vllm), such as {unknown[0]}"
+    ended = {KNOWN[kind].error: " ".join(line.args) for kind, line in ours.items() if not KNOWN[kind].starts}
+    assert not ended
+
+
+def test_the_cache_holds_what_the_plan_has_counted():
+    """Of lines that were judged as they are: by vLLM's own count, at least the longest request."""
+    counted = [KNOWN[kind] for kind, line in RENDERED.items() if kind in KNOWN and KNOWN[kind].line == line and KNOWN[kind].starts]
+    assert len(counted) > 100
+    for one in counted:
+        assert one.cache_tokens >= int(one.line.args[one.line.args.index("--max-model-len") + 1]), one.line
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda args: [one for one in args if one != "--disable-hybrid-kv-cache-manager"], "as all pods were rendered until issue 14"),
+        (lambda args: [*args, "--attention-backend", "FLASH_ATTN"], "kernels forced"),
+        (lambda args: [*args, "--scheduling-policy", "priority"], "a flag more"),
+    ],
+)
+def test_a_line_that_nobody_judged_is_found(change, why):
+    line = next(line for line in RENDERED.values() if "--disable-hybrid-kv-cache-manager" in line.args)
+    assert line.kind in KNOWN
+    assert dataclasses.replace(line, args=tuple(change(line.args))).kind not in KNOWN, why
+
+
+def test_numbers_are_not_what_makes_a_line_another():
+    """But for what they are compared with: the plan may count a little more or less cache without a new verdict."""
+    line = next(line for line in RENDERED.values() if "--kv-cache-memory-bytes" in line.args)
+    args = list(line.args)
+    args[args.index("--kv-cache-memory-bytes") + 1] = "1"
+    assert dataclasses.replace(line, args=tuple(args)).kind == line.kind
+    args[args.index("--max-model-len") + 1] = str(10**9)
+    assert dataclasses.replace(line, args=tuple(args)).kind != line.kind
+
+
+def test_the_lines_are_of_every_model_gpu_generation_and_flag():
+    served = {name for name in catalogue.models() if name not in dict(TRAITS.not_served)}
+    assert {line.model for line in RENDERED.values()} >= served
+    capabilities = {catalogue.gpu(line.gpu).compute_capability for line in RENDERED.values()}
+    assert capabilities >= {"7.0", "7.5", "8.0", "8.6", "9.0", "10.0"}
+    for release in (RELEASE, RELEASE_ON_VOLTA):
+        flags = {argument for line in RENDERED.values() if line.release == release for argument in line.args if argument.startswith("--")}
+        assert flags <= set(vllm_flags.known(release)[0]) and len(flags) > 18
+
+
+def test_the_catalogue_promises_no_longer_context_than_config_json_allows():
+    """vLLM ends at start with a longer `--max-model-len`: qwen2.5-14b had the base model's 131,072, where Instruct has 32,768."""
+    for name, shape in catalogue.models().items():
+        config = MODELS[name]["config"]
+        allowed = config.get("max_position_embeddings") or config.get("seq_length") or 2048
+        assert shape.context <= allowed, name
