@@ -85,7 +85,7 @@ _WITHOUT = (
         path=("coordinator", "config", "dynamicBatching", "priorityBatching"),
         value=False,
         because="vLLM orders by a number that each request may carry, so any client could put itself before all others and interrupt "
-        "their answers; requests are taken in their order, and one that carries such a number is refused",
+        "their answers; requests are taken in their order, and no such number is honoured",
         source="vllm/v1/core/sched/scheduler.py",
     ),
     Without(
