@@ -30,14 +30,19 @@ def concurrency(settings: StackSettings, gpu: Gpu, shape: ModelShape, load_token
     batching, step = settings.coordinator.config.dynamic_batching, traits(settings.engine, gpu).slot_tokens
     batch = batching.max_batch_size if batching.enabled else 1
     held, longest = gpu_memory.tightest(settings, gpu, shape).tokens, longest_request(settings, shape)
-    if block := traits(settings.engine, gpu).stage_block_tokens:
-        longest = min(longest, max(block, held // settings.sharding.shards_count // block * block))
     if step is None:
-        kept = min(longest, held) if settings.model.kv_cache.enabled else longest
+        kept = min(longest, _whole_blocks(settings, gpu, held)) if settings.model.kv_cache.enabled else longest
         return Concurrency(requests=max(1, min(batch, held // load_tokens)), request_tokens=max(1, kept))
     slot = slot_tokens(settings, gpu, shape)
     requests = batch if settings.sizing.mode == "verbatim" else max(1, min(batch, held // slot))
     return Concurrency(requests=requests, request_tokens=min(slot, max(step, held // requests // step * step)))
+
+
+def _whole_blocks(settings: StackSettings, gpu: Gpu, held: int) -> int:
+    """Tokens of the cache that one request may take."""
+    of_engine = traits(settings.engine, gpu)
+    parts = settings.sharding.shards_count if of_engine.stages_divide_cache else 1
+    return max(of_engine.block_tokens, held // parts // of_engine.block_tokens * of_engine.block_tokens)
 
 
 def longest_request(settings: StackSettings, shape: ModelShape) -> int:

@@ -25,8 +25,11 @@ def shares_heads(shape: ModelShape, gpus: int, group: int = 1) -> bool:
     Source: vllm-project/vllm v0.17.1 vllm/config/model.py, verify_with_parallel_config and get_num_kv_heads; v0.8.5.post1
     vllm/model_executor/layers/quantization/gptq.py, create_weights.
     """
-    if gpus > 1 and shape.intermediate % (gpus * group) and not shape.experts:
-        return False
+    if group > 1 and gpus > 1:
+        rows = [shape.heads * shape.head_dim] if shape.kv == "gqa" else []
+        rows += [shape.intermediate] if not shape.experts else []
+        if any(count % (gpus * group) for count in rows):
+            return False
     return shape.heads % gpus == 0 and (shape.kv == "mla" or shape.kv_heads % gpus == 0 or gpus % shape.kv_heads == 0)
 
 

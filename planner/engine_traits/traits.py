@@ -54,9 +54,10 @@ class EngineTraits:
     slot_tokens: int | None = None
     """Each request has cache of its own set aside for the longest there may be, a multiple of so many tokens; None where requests share
     the cache and take of it as they grow."""
-    stage_block_tokens: int | None = None
-    """The cache is divided among a pipeline's stages, in blocks of so many tokens, and a request stays in one part; None where it may
-    take all of the cache."""
+    block_tokens: int = 1
+    """The cache is given out in blocks of so many tokens."""
+    stages_divide_cache: bool = False
+    """A request stays in the part of the cache that is one stage's of the pipeline; otherwise it may take all."""
     beyond_the_cache: str = "more must wait"
     """What becomes of requests for which the cache has no room; a clause without a capital or a full stop."""
     keeps_prompts_on_host: bool = False

@@ -143,7 +143,7 @@ def _traits(
     latent_cache_precisions: frozenset[str],
     grouped_precisions: frozenset[str],
     expert_precisions: frozenset[str] | None = None,
-    stage_block_tokens: int | None = None,
+    stages_divide_cache: bool = False,
 ) -> EngineTraits:
     return EngineTraits(
         whole_pipeline_in_a_pod=False,
@@ -164,7 +164,9 @@ def _traits(
         latent_cache_precisions=latent_cache_precisions,
         grouped_precisions=grouped_precisions,
         expert_precisions=expert_precisions,
-        stage_block_tokens=stage_block_tokens,
+        # The default of both on CUDA.
+        block_tokens=16,
+        stages_divide_cache=stages_divide_cache,
         not_served=(("kimi-k2", _OWN_CODE),),
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=True,
@@ -196,5 +198,5 @@ ON_VOLTA = _traits(
     # Its GPTQ has no kernels for experts: vllm/model_executor/layers/quantization/gptq.py, get_quant_method.
     expert_precisions=frozenset({"fp16"}),
     # raise_if_cache_size_invalid of vllm/worker/worker.py.
-    stage_block_tokens=16,
+    stages_divide_cache=True,
 )

@@ -161,7 +161,7 @@ def _stacks() -> Iterator[tuple[StackSettings, str | None]]:
     for size, model in itertools.product(("Standard_NC24s_v3", "Standard_ND96isr_H200_v5"), catalogue.models()):
         yield _asked(size, model, {PRECISION: "int4"}), None
     for size in KINDS:
-        yield _asked(size, "mistral-7b", {}), "mistral-7b, v0.1"
+        yield _asked(size, "mistral-7b", {}), "mistral-7b-v0.1"
         for (name, kind), prompts in itertools.product(OWN_SHAPES.items() if size != "Standard_NC24s_v3" else (), (True, False)):
             yield _asked(size, name, {("model", "shape"): _shape(name) | {"attention": kind}, PRECISION: "fp16", PROMPTS: prompts}), name
 
