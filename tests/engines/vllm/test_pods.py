@@ -4,9 +4,10 @@ import pytest
 
 from engines import proxied, ray_group
 from engines.upstream import HTTP
+from planner.engine_traits.vllm import RELEASE_ON_VOLTA
 from planner.memory import kv_bytes_per_token
 from tests.engines.rendering import following
-from tests.engines.vllm.conftest import A100S, V100S, asked, environment, rendered
+from tests.engines.vllm.conftest import A100S, V100S, asked, environment, release_of, rendered
 
 
 def test_a_pipeline_on_one_node_is_one_pod_that_talks_to_nobody(a100s):
@@ -73,7 +74,9 @@ def test_the_cache_is_as_large_as_the_plan_has_counted(a100s, v100s):
 def test_a_request_is_never_longer_than_the_cache(variant):
     workload, plan = rendered(variant)
     longest = int(following(workload.shard, "--max-model-len"))
-    assert longest == min(plan.shape.context, plan.memory.tokens)
+    # In whole blocks of 16 tokens, or vLLM ends at start: by its count a request takes the last one whole (test_judged.py).
+    held = plan.memory.tokens // (len(plan.shards) if release_of(workload.shard) == RELEASE_ON_VOLTA else 1)
+    assert longest == min(plan.shape.context, held // 16 * 16)
 
 
 def test_what_the_container_writes_is_writable_and_nothing_is_sent_out(variant):
