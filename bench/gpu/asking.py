@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 TOKENS = 24
-_TIMEOUT_S = 120
-_BLOCK = 16
+_TIMEOUT_S = 600
 _COUNTERS = ("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total")
 """Tokens of prompts that were not computed again: found on the GPU, and read back from the host."""
 

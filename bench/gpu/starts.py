@@ -114,7 +114,7 @@ class Run:
             for one, (row, servers) in zip(rendered, up, strict=True):
                 if servers is not None:
                     self.ask(one, row, servers)
-                others = [kept for kept in self.kept["lines"] if (kept["name"], kept["ran"]) != (row["name"], row["ran"])]
+                others = [kept for kept in self.kept["lines"] if (kept["rendered"], kept["ran"]) != (row["rendered"], row["ran"])]
                 self.kept["lines"] = [*others, row]
                 self.save()
             # All at once: each takes seconds to end.
