@@ -46,7 +46,11 @@ MORE = {
     },
     "llama.cpp, short requests": ON_TWO
     | {"coordinator": {"limits": {"requestTokens": 1000}, "config": {"loadBalancingStrategy": "round_robin"}}, "exposure": LOCKS},
-    "llama.cpp, keys without TLS": ON_TWO | {"exposure": {"apiKeys": {"secretName": "keys"}}, "rollout": {"terminationGrace": "5s"}},
+    "llama.cpp, keys without TLS": ON_TWO
+    | {
+        "exposure": {"apiKeys": {"secretName": "keys"}, "allowedOrigins": ["https://chat.example.com"]},
+        "rollout": {"terminationGrace": "5s"},
+    },
     "llama.cpp, a proxy without limits": ON_TWO
     | {"sizing": {"mode": "verbatim"}, "coordinator": {"resources": {"requests": {"cpu": None}, "limits": {"cpu": None, "memory": None}}}}
     | {"sharding": {"shardsCount": 1, "layersPerShard": 80}, "shard": {"resources": TWO_GPUS}},
