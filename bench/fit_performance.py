@@ -4,10 +4,10 @@
 # ///
 """Fits the constants of `planner/performance` to `measurements.csv` of `planner/data/performance` and writes `fitted.json` beside it.
 
-    uv run --script bench/fit_performance.py [--folds 12] [--points] [--write]
+    uv run --script bench/fit_performance.py [--points] [--write]
 
-The equations are those of `planner/performance/model.py`, on arrays; the fit is in `bench/performance/ridge.py`. Ranges and the error
-called left out are of rows whose (architecture, GPU family, engine) group the fit had not seen, a group at a time.
+The equations are those of `planner/performance/model.py`, on arrays; the fit is in `bench/performance/ridge.py`. Ranges and their test are
+of rows whose whole campaign, source, or engine on a GPU family a real refit had not seen (`bench/performance/ranges.py`).
 """
 
 from __future__ import annotations
@@ -18,52 +18,35 @@ import datetime
 import json
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from bench.performance import page  # noqa: E402
+from bench.performance import page, ranges  # noqa: E402
 from bench.performance.observations import Data, observations  # noqa: E402
 from bench.performance.points import with_points  # noqa: E402
-from bench.performance.ridge import Differences, fit, without_each_group  # noqa: E402
-from planner.performance import estimate  # noqa: E402
+from bench.performance.ridge import Differences, Refits, fit, without_each_group  # noqa: E402
+from planner.performance import estimate, nearness  # noqa: E402
 
-CALIBRATION_FOLDS = 12
-"""Folds of groups whose ranges come from the other folds, in the errors that are told."""
 RANDOM_FOLDS = 5
-QUANTILES = {"tpot": 0.09, "ttft": 0.09, "rate": 0.11}
-"""Of the ranges, from either end: so that about 80 % of the rows of a group that no fold has seen are inside."""
-FEWEST_ROWS, FEWEST_GROUPS = 60, 3
-"""That a class of ranges has."""
 
 
-def dealt(names: np.ndarray, folds: int, published: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The fold of each row, all rows of a name in one, folds of about the same size.
-
-    Published rows are dealt as if there were no others: so that the errors of fits with more and more of our own stay comparable.
-    """
-    random, load, fold = np.random.default_rng(seed), np.zeros(folds), {}
-    for part in (published, ~published):
-        size = Counter(name for name in names[part] if name not in fold)
-        order = sorted(size)
-        random.shuffle(order)
-        for name in sorted(order, key=lambda n, size=size: -size[n]):
-            fold[name] = random.choice(np.argsort(load)[: max(1, folds // 2)])
-            load[fold[name]] += size[name]
-    return np.array([fold[name] for name in names])
+def dealt(data: Data, folds: int) -> np.ndarray:
+    """The fold of each row, all quantities of a measurement in one."""
+    names = sorted({o.row["id"] for o in data.rows})
+    fold = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % folds, strict=True))
+    return np.array([fold[o.row["id"]] for o in data.rows])
 
 
 def refitted(data: Data, fold: np.ndarray, whole: Differences) -> np.ndarray:
     """Error of each row's logarithm (predicted - measured) by a fit that did not see its fold; `whole` is the fit of all rows."""
-    error = np.zeros(data.count)
+    error, refits = np.zeros(data.count), Refits(data, ~data.kept_out, whole)
     for number in range(fold.max() + 1):
-        start = time.perf_counter()
-        predicted = fit(data, (fold != number) & ~data.kept_out, whole)[1]
-        error[fold == number] = (predicted - data.logs)[fold == number]
-        print(f"fold {number + 1} of {fold.max() + 1}: {time.perf_counter() - start:.0f} s", flush=True)
+        left = fold == number
+        error[left] = refits.without(left) - data.logs[left]
     return error
 
 
@@ -87,11 +70,17 @@ def _summary(error: np.ndarray) -> dict[str, float]:
     return {"rows": error.shape[-1], "median": round(float(np.median(percent)), 1), "mean": round(float(np.mean(percent)), 1)}
 
 
+def chosen_by_aim(data: Data) -> dict[str, np.ndarray]:
+    return {
+        name: np.array([quantity in o.target and bool(wanted(o)) for o in data.rows]) for name, (quantity, wanted, _, _) in AIMS.items()
+    }
+
+
 def by_aim(data: Data, error: np.ndarray, counted: np.ndarray | None = None) -> dict[str, dict[str, float]]:
     found = {}
     counted = np.ones(data.count, bool) if counted is None else counted
-    for name, (quantity, wanted, median, mean) in AIMS.items():
-        chosen = counted & np.array([quantity in o.target and bool(wanted(o)) for o in data.rows])
+    for name, chosen in chosen_by_aim(data).items():
+        chosen, (_, _, median, mean) = chosen & counted, AIMS[name]
         found[name] = _summary(error[..., chosen]) | {
             "groups": len(set(data.group[chosen])), "aim_median": median, "aim_mean": mean,
         }  # fmt: skip
@@ -105,69 +94,6 @@ def by_group(data: Data, error: np.ndarray) -> dict[str, dict[str, float]]:
     return {name: _summary(error[i]) | {"bias": round(float(np.median(error[i])), 3)} for name, i in sorted(members.items())}
 
 
-def ranges(data: Data, error: np.ndarray, known: np.ndarray, near: list[str]) -> dict[str, list[float]]:
-    """Measured over estimated at two quantiles of the known rows, by class; `near` is each row's distance from what the fit had seen."""
-    members = defaultdict(list)
-    for i in np.flatnonzero(known & ~data.kept_out):
-        for name in estimate.range_classes(data.target[i], data.rows[i].question.engine, near[i]):
-            members[name].append(i)
-    found = {}
-    for name, rows in members.items():
-        if name in estimate.TARGETS or (len(rows) >= FEWEST_ROWS and len(set(data.group[rows])) >= FEWEST_GROUPS):
-            share = QUANTILES[name.split()[0].split("_")[1]]
-            low, high = np.quantile(-error[rows], (share, 1 - share))
-            found[name] = [round(float(np.exp(min(low, -0.02))), 3), round(float(np.exp(max(high, 0.02))), 3)]
-    return found
-
-
-def combinations(data: Data) -> dict[str, dict]:
-    """What each combination that the fit has seen was measured with, by target."""
-    found: dict[str, dict] = {}
-    for o in data.rows:
-        if o.kept_out:
-            continue
-        own = found.setdefault(o.group, {"shape,engine": o.work.keys["shape,engine"], "rows": {}})
-        rows = own["rows"].setdefault(o.target, {"generation": [], "precision": []})
-        for level in ("generation", "precision"):
-            rows[level] = sorted({*rows[level], o.work.keys[level]})
-        for name in ("input_tokens", "output_tokens", "concurrency"):
-            value = round(getattr(o.question, name), 2)
-            low, high = rows.get(name, (value, value))
-            rows[name] = [min(low, value), max(high, value)]
-    return found
-
-
-def coverage(data: Data, error: np.ndarray, fold: np.ndarray, near: list[str]) -> dict[str, dict[str, float]]:
-    """By aim: the share of rows inside their range, and the median half width (a factor), ranges from the other folds' rows."""
-    inside, width = np.zeros(data.count, bool), np.zeros(data.count)
-    for number in range(fold.max() + 1):
-        found = ranges(data, error, fold != number, near)
-        for i in np.flatnonzero(fold == number):
-            o = data.rows[i]
-            low, high = estimate.range_of(found, o.target, o.question.engine, near[i])
-            inside[i], width[i] = low <= np.exp(-error[i]) <= high, np.sqrt(high / low)
-    shares = {}
-    for name, (quantity, wanted, _, _) in AIMS.items():
-        chosen = np.array([quantity in o.target and bool(wanted(o)) for o in data.rows])
-        shares[name] = {"inside": round(100 * float(inside[chosen].mean()), 1), "half_width": round(float(np.median(width[chosen])), 2)}
-    return shares
-
-
-def seen(data: Data) -> dict[str, object]:
-    """What the fit has seen, so that an estimate can say when it extrapolates."""
-    rows = [o for o in data.rows if not o.kept_out]
-    pairs = {level: sorted({o.work.keys[level] for o in rows}) for level in ("family,engine", "shape,engine", "generation")}
-    pairs["combinations"] = combinations(data)
-    limits = {
-        name: [min(values), max(values)]
-        for name, values in {
-            "input_tokens": [o.question.input_tokens for o in rows], "output_tokens": [o.question.output_tokens for o in rows],
-            "concurrency": [o.question.concurrency for o in rows],
-        }.items()
-    }  # fmt: skip
-    return pairs | {"limits": limits}
-
-
 def fitted(differences: Differences) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for (name, level, key), difference in differences.items():
@@ -176,22 +102,44 @@ def fitted(differences: Differences) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def write_left_out(data: Data, error: np.ndarray) -> None:
-    """The estimate of each row by a fit that had not seen its group, in the units of the measurements."""
+def tested(data: Data, left: ranges.LeftOut) -> dict[str, object]:
+    """The ranges' test: by aim, and by quantity, engine and GPU family."""
+    test, parts = ranges.held(data, left), defaultdict(list)
+    for j, i in enumerate(left.row):
+        o = data.rows[i]
+        parts[f"{o.target} {o.question.engine} {o.question.gpu.family}"].append(j)
+    every = np.array([(o.target.split("_")[1], ranges.engine_on_family(o)) for o in data.rows])[left.row]
+    return {
+        "promised": round(100 * ranges.PROMISED),
+        "aims": {name: ranges.summary(data, left, test, chosen[left.row]) for name, chosen in chosen_by_aim(data).items()},
+        "quantities": {name: ranges.summary(data, left, test, every[:, 0] == name) for name in ("tpot", "ttft", "rate")},
+        "near": {
+            f"{target} {near}": ranges.summary(data, left, test, chosen)
+            for target in estimate.TARGETS
+            for near in (nearness.MEASURED, nearness.OTHERWISE, nearness.KIN, nearness.BEYOND)
+            if (chosen := (data.target[left.row] == target) & (left.near == near)).any()
+        },
+        "engines": {name: ranges.summary(data, left, test, np.isin(np.arange(len(left.row)), at)) for name, at in sorted(parts.items())},
+    }
+
+
+def write_left_out(data: Data, combination: np.ndarray, campaign: np.ndarray) -> None:
+    """The estimates of each row by fits that had not seen its combination, or its campaign, in the units of the measurements."""
     columns = {"ttft": ("ttft_ms", 1e3), "tpot": ("tpot_ms", 1e3), "rate": ("output_tok_s", 1.0)}
     with (ROOT / "bench/results/performance_left_out.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "quantity", "estimate"))
-        for o, off in zip(data.rows, error, strict=True):
+        writer.writerow(("id", "quantity", "estimate", "without_campaign"))
+        for o, *off in zip(data.rows, combination, campaign, strict=True):
             column, unit = columns[o.target.split("_")[1]]
-            writer.writerow((o.row["id"], column, f"{o.value * np.exp(off) * unit:.4g}"))
+            writer.writerow((o.row["id"], column, *(f"{o.value * np.exp(each) * unit:.4g}" for each in off)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folds", type=int, default=0, help="also refit with the groups dealt into so many folds, each left out once")
     parser.add_argument("--points", action="store_true", help="also move each group left out by three of its own rows")
-    parser.add_argument("--write", action="store_true", help="write fitted.json, the page's tables and the estimates left out")
+    parser.add_argument(
+        "--write", action="store_true", help="write fitted.json, the page's tables, the estimates left out and the ranges' test"
+    )
     options = parser.parse_args()
     rows, skipped = observations(ROOT / "planner/data/performance/measurements.csv")
     print(f"{len(rows)} observations; rows without one: {dict(skipped)}")
@@ -200,36 +148,32 @@ def main() -> None:
     print(f"fit of {len(whole)} differences: {time.perf_counter() - start:.0f} s", flush=True)
     constants = without_each_group(data, ~data.kept_out, whole)
     outside = data.predicted(constants) - data.logs
-    combinations_seen = combinations(data)
-    by_row = dealt(np.array([o.row["id"] for o in data.rows]), RANDOM_FOLDS, data.published)
-    random = refitted(data, by_row, whole)
-    every, itself = np.ones(data.count, bool), [estimate.MEASURED] * data.count
-    others = [estimate.neighbours(o.work.keys, combinations_seen) for o in data.rows]
+    left = ranges.left_out(data, whole)
     result = {
         "fitted_on": datetime.date.today().isoformat(),
         "rows": len(rows),
-        "folds": options.folds,
         "left_out": by_aim(data, outside),
         "left_out_trusted": by_aim(data, outside, ~data.kept_out),
-        "left_out_random": by_aim(data, random),
+        "left_out_campaign": by_aim(data, ranges.of_partition(data, left, "campaign")),
+        "left_out_source": by_aim(data, ranges.of_partition(data, left, "source")),
+        "left_out_engine": by_aim(data, ranges.of_partition(data, left, "engine on a GPU family")),
+        "left_out_random": by_aim(data, refitted(data, dealt(data, RANDOM_FOLDS), whole)),
         "inside": by_aim(data, predicted - data.logs),
-        "coverage": coverage(data, outside, dealt(data.group, CALIBRATION_FOLDS, data.published), others),
-        "coverage_random": coverage(data, random, by_row, itself),
         "left_out_by_group": by_group(data, outside),
-        "ranges": ranges(data, random, every, itself) | ranges(data, outside, every, others),
-        "seen": seen(data),
+        "ranges": ranges.ranges(data, left, np.ones(len(left.row), bool)),
+        "seen": ranges.seen([o for o in rows if not o.kept_out]),
         "constants": fitted(whole),
     }
-    if options.folds:
-        result["left_out_folds"] = by_aim(data, refitted(data, dealt(data.group, options.folds, data.published), whole))
+    held = tested(data, left)
     if options.points:
         before, after = with_points(data, constants)
         result["without_points"], result["with_points"] = by_aim(data, before), by_aim(data, after)
-    print(page.errors(result))
+    print(page.errors(result, held), page.ranges(held), sep="\n\n")
     if options.write:
         (ROOT / "planner/data/performance/fitted.json").write_text(json.dumps(result, indent=0, sort_keys=True) + "\n")
-        page.write(ROOT / "docs/performance-model.md", result)
-        write_left_out(data, outside)
+        (ROOT / "bench/results/performance_ranges.json").write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")
+        page.write(ROOT / "docs/performance-model.md", result, held)
+        write_left_out(data, outside, ranges.of_partition(data, left, "campaign"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -18,7 +19,9 @@ NOISE = {"tpot": 0.0254, "rate": 0.0254, "single_ttft": 0.04, "served_ttft": 0.0
 SMALLEST_SPREAD = 0.01
 FAR = 3.0
 """Standard deviations from which a row counts less and less (soft L1)."""
-STEPS, TOLERANCE, OWN_ROUNDS = 40, 2e-5, 4
+STEPS, REFIT_STEPS, TOLERANCE, OWN_ROUNDS = 40, 3, 2e-5, 4
+FEW_ROWS = 500
+"""Up to which it is quicker to take rows out of the normal equations than to solve them anew."""
 SHARES = (1.0, 0.6, 0.35, 0.15, 0.05)
 CLAMP, TAKEN = 0.8, 1.5
 """Most that one step moves a column, and that a group's absence may."""
@@ -126,25 +129,47 @@ class Objective:
         far = (self.data.logs - self.data.predicted(self.design.values(solved))) / self.far
         return float(2 * np.sum(self.base * self.far**2 * (np.sqrt(1 + far**2) - 1)) + np.sum(solved**2 / self.design.variance))
 
-    def linearised(self, solved: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple]:
-        """Slopes, errors and weights of the rows at a solution, and the factor of the normal equations."""
+    def without(self, left: np.ndarray) -> Objective:
+        """The same without the rows that `left` marks."""
+        found = copy.copy(self)
+        found.base = np.where(left, 0.0, self.base)
+        return found
+
+    def sloped(self, solved: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Slopes, errors and weights of the rows at a solution."""
         predicted, slopes = self.data.linearised(self.design.values(solved), self.data.used)
         error = self.data.logs - predicted
-        weight = self.base / np.sqrt(1 + (error / self.far) ** 2)
+        return slopes, error, self.base / np.sqrt(1 + (error / self.far) ** 2)
+
+    def factor(self, slopes: np.ndarray, weight: np.ndarray) -> tuple:
+        """Of the normal equations."""
         normal = self.design.normal(slopes, weight)
         normal[np.diag_indices_from(normal)] += 1 / self.design.variance
-        return slopes, error, weight, cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
+        return cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
+
+    def stepped(self, solved: np.ndarray, reached: float, sloped: tuple, direction) -> tuple[np.ndarray, float] | None:
+        """The best point along the Gauss-Newton direction and the objective there; None where none is better than what is reached.
+
+        `direction` solves the normal equations for their right side.
+        """
+        slopes, error, weight = sloped
+        move = direction(self.design.gradient(slopes, weight * error) - solved / self.design.variance)
+        least, share = min((self(solved + share * np.clip(move, -CLAMP, CLAMP)), share) for share in SHARES)
+        if least > reached - TOLERANCE * abs(reached):
+            return None
+        return solved + share * np.clip(move, -CLAMP, CLAMP), least
 
 
-def own_shifts(data: Data, train: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
-    """By combination, what its own rows add to its constants beyond the ridge: as a user's points would (planner/performance/calibrate.py).
+def own_shifts(data: Data, train: np.ndarray, values: np.ndarray, groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """By combination (all, if not given), what its own rows add to its constants beyond the ridge, as a user's points would
+    (planner/performance/calibrate.py).
 
     It comes after the ridge, so that nothing of a combination that others could learn from is taken by it alone.
     """
     predicted, slopes = data.linearised(values, data.used)
     error, scaled = data.logs - predicted, slopes * [spread(name) for name in NAMES]
     found = {}
-    for group in np.unique(data.group[train]):
+    for group in np.unique(data.group[train]) if groups is None else groups:
         rows = np.flatnonzero((data.group == group) & train)
         part, moved = scaled[rows], np.zeros(len(NAMES))
         for _ in range(OWN_ROUNDS):
@@ -163,12 +188,12 @@ def fit(data: Data, train: np.ndarray, near: Differences | None = None) -> tuple
     solved, design = objective.start, objective.design
     reached = objective(solved)
     for _ in range(STEPS):
-        slopes, error, weight, factor = objective.linearised(solved)
-        move = cho_solve(factor, design.gradient(slopes, weight * error) - solved / design.variance)
-        least, share = min((objective(solved + share * np.clip(move, -CLAMP, CLAMP)), share) for share in SHARES)
-        if least > reached - TOLERANCE * abs(reached):
+        sloped = objective.sloped(solved)
+        factor = objective.factor(sloped[0], sloped[2])
+        stepped = objective.stepped(solved, reached, sloped, lambda right, factor=factor: cho_solve(factor, right))
+        if stepped is None:
             break
-        solved, reached = solved + share * np.clip(move, -CLAMP, CLAMP), least
+        solved, reached = stepped
     differences, values = dict(zip(design.columns, design.differences(solved), strict=True)), design.values(solved)
     for group, shift in own_shifts(data, train, values).items():
         values[data.group == group] += shift
@@ -184,8 +209,8 @@ def without_each_group(data: Data, train: np.ndarray, whole: Differences) -> np.
     """
     objective = Objective(data, train, whole)
     design, solved = objective.design, objective.start
-    slopes, error, weight, factor = objective.linearised(solved)
-    found = design.values(solved)
+    slopes, error, weight = objective.sloped(solved)
+    factor, found = objective.factor(slopes, weight), design.values(solved)
     for group in np.unique(data.group):
         rows = np.flatnonzero(data.group == group)
         seen = rows[train[rows]]
@@ -197,3 +222,46 @@ def without_each_group(data: Data, train: np.ndarray, whole: Differences) -> np.
         taken = np.clip(spread @ (weight[seen] * alone), -TAKEN, TAKEN)
         found[rows] = design.values(solved - taken)[rows]
     return found
+
+
+class Refits:
+    """Fits without some of the rows, by a few steps from the fit of all: 40 would move the predictions by 0.5 to 1 % more at the median."""
+
+    def __init__(self, data: Data, train: np.ndarray, whole: Differences):
+        self.data, self.train, self.objective = data, train, Objective(data, train, whole)
+        self.sloped = self.objective.sloped(self.objective.start)
+        self.factor = self.objective.factor(self.sloped[0], self.sloped[2])
+
+    def without(self, left: np.ndarray) -> np.ndarray:
+        """Predicted logarithms of the rows that `left` marks, by the fit of the other training rows."""
+        data, objective = self.data, self.objective.without(left)
+        solved, direction = objective.start, self._direction(left, objective)
+        reached = objective(solved)
+        for _ in range(REFIT_STEPS):
+            stepped = objective.stepped(solved, reached, objective.sloped(solved), direction)
+            if stepped is None:
+                break
+            solved, reached = stepped
+        values, train = objective.design.values(solved), self.train & ~left
+        both = np.intersect1d(data.group[left], data.group[train])
+        if len(both):
+            for group, shift in own_shifts(data, train, values, both).items():
+                values[data.group == group] += shift
+        return data.predicted(values, np.flatnonzero(left))
+
+    def _direction(self, left: np.ndarray, objective: Objective):
+        """Solves the normal equations of the start without the rows left out: those of all rows, less a few (Woodbury), or anew."""
+        slopes, _, weight = self.sloped
+        rows = np.flatnonzero(left & (weight > 0))
+        if len(rows) > FEW_ROWS:
+            factor = objective.factor(slopes, np.where(left, 0.0, weight))
+            return lambda right: cho_solve(factor, right)
+        jacobian = objective.design.jacobian(slopes, rows)
+        spread = cho_solve(self.factor, jacobian.T)
+        inner = np.linalg.inv(np.diag(1 / weight[rows]) - jacobian @ spread)
+
+        def solve(right: np.ndarray) -> np.ndarray:
+            found = cho_solve(self.factor, right)
+            return found + spread @ (inner @ (jacobian @ found))
+
+        return solve

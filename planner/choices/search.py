@@ -183,7 +183,8 @@ class _Search:
         longest_s = self.load.latency_s * max(1.0, self.load.output_tokens / self.load.judged_tokens)
         each = one.most_within(self.load.latency_s, self.wish.bound, min(one.most, self._in_flight(longest_s)))
         if not each:
-            raise _Rejected("too slow for the latency target, even with one request alone")
+            # Ranges of one request and of several differ, and more stages take a little less: they may do at the slow end.
+            raise _Rejected("too slow for the latency target, even with one request alone", deeper=True)
         request_s = one.request_s(each, self.wish.bound)
         self.requests_s = max(self.requests_s, MOST_PIPELINES * each / request_s)
         least = self._busy_enough(one, math.ceil(self._in_flight(request_s) / each))

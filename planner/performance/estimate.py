@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from planner.performance import constants, model
 from planner.performance import terms as t
+from planner.performance.nearness import beyond_all, nearness, range_of
 from planner.performance.workload import Question, Work, under, work
 
 _FITTED = Path(__file__).parent.parent / "data" / "performance" / "fitted.json"
@@ -34,7 +35,7 @@ TARGETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """An estimate, and the bounds between which 80 % of measurements lay that the fit had not seen."""
+    """An estimate, and the bounds between which 80 % of measurements lay of sources, engines and GPUs that the fit had not seen."""
 
     value: float
     low: float
@@ -159,7 +160,7 @@ def _range(q: Question, quantity: str, w: Work, k) -> Range | None:
 
 def _ranged(name: str, w: Work, k) -> Range:
     value = math.exp(TARGETS[name](w, k, math.log))
-    low, high = _factors(name, w.keys["engine"], _nearness(name, w))
+    low, high = _factors(name, nearness(name, w, _fitted()["seen"]), w.keys["engine"], w.keys["family"])
     return Range(value=value, low=value * low, high=value * high)
 
 
@@ -169,69 +170,9 @@ def _at_least(found: Range, floor: float) -> Range:
     return Range(value=max(found.value, floor), low=floor, high=max(found.high, floor))
 
 
-def range_classes(name: str, engine: str, near: str) -> list[str]:
-    """Classes of rows whose error is like that of a question so near to what was measured, closest first.
-
-    The time to first token is the engine's scheduler's too, but for a question beyond the rows: that is as if nothing near was measured.
-    """
-    if near == BEYOND:
-        return [f"{name} {NONE}", name]
-    by_engine = [f"{name} {engine} {near}", f"{name} {engine}"] if "ttft" in name and near != MEASURED else []
-    return [*by_engine, f"{name} {near}", name]
-
-
-def range_of(known: dict[str, list[float]], name: str, engine: str, near: str) -> list[float]:
-    """Two factors on an estimate, of the closest class that has any."""
-    return next(known[each] for each in range_classes(name, engine, near) if each in known)
-
-
-MEASURED, BEYOND, NONE, FEW, SEVERAL = "measured", "beyond", "near none", "near one or two", "near three"
-"""How near a question is to what was measured. Its combination (an architecture, a GPU family and an engine) was; or was, but with other
-lengths, precisions, generations or less load, or the question is beyond all rows; or so many others with its shape and engine were."""
-
-
-def neighbours(keys: dict[str, str], combinations: dict[str, dict]) -> str:
-    """Of a combination that was not measured."""
-    shape, own = keys["shape,engine"], keys["combination"]
-    alike = sum(other["shape,engine"] == shape for name, other in combinations.items() if name != own)
-    return NONE if alike == 0 else FEW if alike < 3 else SEVERAL
-
-
-def _nearness(name: str, w: Work) -> str:
-    combinations, concurrency = _fitted()["seen"]["combinations"], w.concurrency * w.sharing
-    if _beyond_all(w.keys, w.isl, w.osl, concurrency):
-        return BEYOND
-    own = combinations.get(w.keys["combination"])
-    if own is None:
-        return _neighbours(w.keys["combination"], w.keys["shape,engine"])
-    rows = own["rows"].get(name)
-    if rows is None or any(w.keys[level] not in rows[level] for level in ("generation", "precision")):
-        return BEYOND
-    # Fewer requests than were measured are no stranger: nothing waits.
-    inside = _within(rows["input_tokens"], w.isl) and _within(rows["output_tokens"], w.osl) and concurrency <= rows["concurrency"][1]
-    return MEASURED if inside else BEYOND
-
-
-@cache
-def _neighbours(combination: str, shape: str) -> str:
-    return neighbours({"combination": combination, "shape,engine": shape}, _fitted()["seen"]["combinations"])
-
-
-def _within(limits: list[float], value: float) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
-def _beyond_all(keys: dict[str, str], input_tokens: float, output_tokens: float, concurrency: float) -> bool:
-    seen = _fitted()["seen"]
-    if any(keys[level] not in seen[level] for level in ("family,engine", "shape,engine", "generation")):
-        return True
-    asked = {"input_tokens": input_tokens, "output_tokens": output_tokens, "concurrency": concurrency}
-    return any(not _within(limits, asked[name]) for name, limits in seen["limits"].items())
-
-
 def extrapolates(q: Question, w: Work) -> bool:
     """Whether a GPU or a shape is new to this engine, the engine's generation is new, or a length or load is beyond all rows."""
-    return _beyond_all(w.keys, q.input_tokens, q.output_tokens, q.concurrency)
+    return beyond_all(w.keys, q.input_tokens, q.output_tokens, q.concurrency, _fitted()["seen"])
 
 
 class Times(NamedTuple):
@@ -280,5 +221,5 @@ def _constants(keys: tuple[tuple[str, str], ...]) -> SimpleNamespace:
 
 
 @cache
-def _factors(name: str, engine: str, near: str) -> list[float]:
-    return range_of(_fitted()["ranges"], name, engine, near)
+def _factors(name: str, near: str, engine: str, family: str) -> list[float]:
+    return range_of(_fitted()["ranges"], name, near, engine, family)

@@ -218,7 +218,7 @@ def _errors(rows):
             ("rate", "output_tok_s", answer.output_tok_s, 1),
         )
         for quantity, column, part, unit in parts:
-            if part is not None and row[column]:
+            if part is not None and row[column] and not (quantity == "rate" and estimate.rate_follows(question)):
                 name = estimate.target(question, quantity) or f"served_{quantity}"
                 found.setdefault(name, []).append((question.gpu.family, abs(part.value / (float(row[column]) * unit) - 1) * 100))
     return found
@@ -236,7 +236,7 @@ def test_the_stored_constants_give_the_stored_error():
         e for name in ("static_rate", "saturated_rate", "served_rate") for f, e in found[name] if f in ("V100", "A100", "H100", "H200")
     ]
     for name, errors in (("time to first token, under load", under_load), ("output tokens/s, V100, A100, H100, H200", rates)):
-        assert len(errors) == pytest.approx(stored[name]["rows"], abs=60)
+        assert len(errors) == pytest.approx(stored[name]["rows"], abs=45)
         assert statistics.median(errors) == pytest.approx(stored[name]["median"], abs=0.2)
 
 
@@ -393,38 +393,6 @@ def test_what_is_no_expert_of_a_sparse_model_is_its_attention_at_least():
     row = next(r for r in ROWS if r["model"] == "gpt-oss-120b" and r["layers"])
     dense = workload.work(reading.question(row)).dense_flops / 2
     assert dense == pytest.approx(0.96e9, rel=0.05)
-
-
-def test_neighbours_are_other_combinations_of_the_shape_under_the_engine():
-    seen = {f"a|{gpu}|vllm": {"shape,engine": "a,vllm"} for gpu in ("H100", "H200", "B200")} | {"b|H100|vllm": {"shape,engine": "b,vllm"}}
-
-    def near(combination, shape):
-        return estimate.neighbours({"combination": combination, "shape,engine": shape}, seen)
-
-    assert near("a|A100|vllm", "a,vllm") == estimate.SEVERAL
-    assert near("a|H100|vllm", "a,vllm") == near("b|A100|vllm", "b,vllm") == estimate.FEW
-    assert near("b|H100|vllm", "b,vllm") == near("c|A100|vllm", "c,vllm") == estimate.NONE
-
-
-def test_ranges_are_narrow_only_among_measured_rows():
-    """Lengths, load or a precision that the combination was not measured with widen the range, as does what lies beyond all rows."""
-
-    def width(quantity="tpot_ms", **changes):
-        found = ask(**changes)[quantity]
-        return found["high"] / found["low"]
-
-    measured = width()
-    assert width(concurrency=1) == pytest.approx(measured, rel=0.01) == width(isl=4000)
-    for changes in (dict(isl=100), dict(osl=100), dict(precision="int8"), dict(concurrency=5000), dict(engine="sglang")):
-        assert width(**changes) > 1.3 * measured
-    assert width("ttft_ms") < 0.9 * width("ttft_ms", isl=100) and width("ttft_ms") < 0.9 * width("ttft_ms", concurrency=500)
-
-
-def test_a_class_of_closer_rows_has_a_narrower_range():
-    stored = json.loads((reading.DATA / "fitted.json").read_text())["ranges"]
-    width = {name: high / low for name, (low, high) in stored.items()}
-    for target in ("served_tpot", "static_rate"):
-        assert width[f"{target} measured"] < width[f"{target} near three"] < width[f"{target} near none"]
 
 
 def test_every_gpu_and_model_of_the_catalogue_is_known():

@@ -46,7 +46,7 @@ def test_our_own_measurements_are_met():
     deployed = [row for row in OWN if not clients.not_deployed(row)]
     assert len(deployed) == 6 + 49
     ratios = off(deployed, "tpot_s", "tpot_ms", 1e-3)
-    assert statistics.median(abs(ratio - 1) for ratio in ratios) < 0.15
+    assert statistics.median(abs(ratio - 1) for ratio in ratios) < 0.1
 
 
 def test_rows_of_a_model_runner_that_is_not_deployed_are_marked():

@@ -1,0 +1,59 @@
+"""Ranges: how near a question is to what was measured, and what they hold on rows whose whole group no fit had seen."""
+
+import dataclasses
+import json
+
+import pytest
+
+from planner.performance import asking, estimate, nearness, reading
+from planner.performance.nearness import BEYOND, KIN, MEASURED, OTHERWISE
+from settings.files import ROOT
+
+STORED = json.loads((reading.DATA / "fitted.json").read_text())
+HELD = json.loads((ROOT / "bench/results/performance_ranges.json").read_text())
+ASK = asking.Ask(
+    model="llama-3-70b", gpu="H100-80GB-SXM", gpus=4, tp=4, pp=1, precision="fp8", isl=1000, osl=1000, concurrency=16, engine="vllm"
+)
+
+
+def near(**changes):
+    _, w, _ = estimate.prepared(asking.question(dataclasses.replace(ASK, **changes)))
+    return nearness.nearness("served_tpot", w, STORED["seen"])
+
+
+def test_how_near_a_question_is_to_what_was_measured():
+    assert near() == near(concurrency=1) == near(isl=4000) == MEASURED
+    assert near(isl=100) == near(osl=100) == near(precision="int8") == OTHERWISE
+    assert near(gpu="A100-80GB-SXM", precision="int8") == KIN
+    assert near(gpu="V100", tp=8, gpus=8, precision="int8") == near(concurrency=50_000) == near(engine="sglang") == BEYOND
+
+
+def test_a_range_is_of_the_closest_class_that_has_one():
+    known = {"served_tpot": [0.5, 2.0], "served_tpot measured": [0.8, 1.25], "served_tpot measured, vllm": [0.7, 1.4]}
+    assert nearness.range_of(known, "served_tpot", MEASURED, "vllm", "H200") == [0.7, 1.4]
+    assert nearness.range_of(known, "served_tpot", MEASURED, "trt", "H200") == [0.8, 1.25]
+    assert nearness.range_of(known, "served_tpot", KIN, "vllm", "H200") == [0.5, 2.0]
+
+
+@pytest.mark.parametrize("quantity", ["tpot", "ttft", "rate"])
+def test_ranges_hold_what_they_promise_on_whole_groups_left_out(quantity):
+    """Ranges used to be of rows drawn at random or of closed forms: of 1,998 published rows that no fit had seen, 6 % of the times per
+    token of vLLM on H200 lay inside x/: 1.12, and 51 % on H100."""
+    held = HELD["quantities"][quantity]
+    assert HELD["promised"] == 80 and held["groups"] > 60
+    assert held["groups_inside"] >= 73 and held["inside"] >= 80
+
+
+def test_engines_that_many_ask_for_hold_their_ranges():
+    for target in ("served_tpot vllm", "served_tpot trt", "served_ttft vllm", "served_ttft trt"):
+        for family in ("H100", "H200"):
+            assert HELD["engines"][f"{target} {family}"]["groups_inside"] >= 60
+
+
+def test_the_stored_ranges_are_those_that_were_tested():
+    """Every range comes from a class of the four, with a factor on either side."""
+    names = {MEASURED, OTHERWISE, KIN, BEYOND}
+    for name, (low, high) in STORED["ranges"].items():
+        target, _, rest = name.partition(",")[0].partition(" ")
+        assert target in estimate.TARGETS and low < 1 < high
+        assert not rest or rest in names
