@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from planner import catalogue, drivers, gpu_memory, mig, model_names
@@ -10,11 +10,11 @@ from planner import scaling as autoscaling
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import load_of
 from planner.concurrency import concurrency
-from planner.engine_traits import NAMES, traits
-from planner.layers import most_sharing_heads, shares_heads, split_layers
+from planner.layers import split_layers
 from planner.layout import Layout, layout
 from planner.plan import Finding, GpuSize, Plan
 from planner.redis import smallest_sku
+from planner.refusals import refused
 from planner.rules import RULES
 from planner.rules.rule import Advice, Situation, advised, findings
 from planner.weights import source_problems, weights_plan
@@ -42,7 +42,7 @@ def plan(settings: StackSettings) -> Plan:
     known = _known(settings)
     rules = advised(Situation(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape), RULES)
     deployed = rules.settings if settings.sizing.mode == "fitted" else settings
-    problems = _layer_problems(deployed, known.shape) + _engine_problems(deployed, known) + source_problems(deployed)
+    problems = refused(Situation(settings=deployed, size=known.size, gpu=known.gpu, shape=known.shape)) + source_problems(deployed)
     if settings.sizing.mode == "strict":
         problems += _contradictions(settings, rules.advice)
     if too_large := gpu_memory.too_large(deployed, known.size, known.gpu, known.shape):
@@ -209,104 +209,6 @@ def _more_shards_than_layers(settings: StackSettings, shape: ModelShape) -> Prob
         consequence=f"{shape.name} has {shape.layers} layers, so some shards would hold none",
         fix=f"at most {shape.layers}",
     )
-
-
-def _layer_problems(settings: StackSettings, shape: ModelShape) -> list[Problem]:
-    sharding = settings.sharding
-    if sharding.layers_per_shard not in (None, shape.layers / sharding.shards_count):
-        return [
-            Problem(
-                key="sharding.layersPerShard",
-                value=str(sharding.layers_per_shard),
-                consequence=f"{sharding.shards_count} shards would hold {sharding.shards_count * (sharding.layers_per_shard or 0)} layers "
-                f"but {shape.name} has {shape.layers}",
-                fix="leave it out to split the layers evenly, or change sharding.shardsCount",
-            )
-        ]
-    return []
-
-
-def _engine_problems(settings: StackSettings, known: _Known) -> list[Problem]:
-    """What no deployment of the engine could be, whatever `sizing.mode` says."""
-    return [*_unguarded(settings, known), *_divided(settings, known), *_not_served(settings, known)]
-
-
-def _not_served(settings: StackSettings, known: _Known) -> Iterator[Problem]:
-    """Models and checkpoints with which the engine would end at start."""
-    of_engine, quantization = traits(settings.engine, known.gpu), settings.model.quantization
-    why = dict(of_engine.not_served).get(known.shape.name)
-    if why and settings.model.shape is None:
-        engines = ", ".join(name for name in NAMES if known.shape.name not in dict(traits(name).not_served))
-        yield Problem(
-            key="model.name",
-            value=known.shape.name,
-            consequence=f"{settings.engine} {of_engine.release} ends at start with it: {why}",
-            fix=f"another model, or another engine: {engines}",
-        )
-    takes, precision = of_engine.precisions_of(known.shape), quantization.precision if quantization.enabled else "fp16"
-    if takes < of_engine.weight_precisions and precision not in takes:
-        yield Problem(
-            key="model.quantization.precision",
-            value=precision,
-            consequence=f"{settings.engine} {of_engine.release} ends at start with a checkpoint of {known.shape.name} in {precision} on a "
-            f"{known.gpu.name}",
-            fix=f"{' or '.join(sorted(takes))}, on GPUs that have it" if takes else "a GPU of compute capability 8.0 or higher",
-        )
-
-
-def _unguarded(settings: StackSettings, known: _Known) -> Iterator[Problem]:
-    """A lock that is not there is worse than none: who asked for it would rely on it."""
-    if traits(settings.engine, known.gpu).proxied:
-        return
-    exposure = settings.exposure
-    if exposure.allowed_origins:
-        yield Problem(
-            key="exposure.allowedOrigins",
-            value=", ".join(exposure.allowed_origins),
-            consequence=f"the coordinator of {settings.engine} is an image of your own, whose configuration has no such key",
-            fix="leave it out, and let your coordinator say which pages may ask it",
-        )
-    for key, asked in (("exposure.tls", exposure.tls), ("exposure.apiKeys", exposure.api_keys)):
-        if asked:
-            yield Problem(
-                key=f"{key}.secretName",
-                value=asked.secret_name,
-                consequence=f"the coordinator of {settings.engine} is an image of your own, whose configuration has no such key: it would "
-                "answer everybody, in plain text",
-                fix=f"leave {key} out and put a gateway in front, or an engine whose coordinator is the proxy of this project: "
-                f"{', '.join(name for name in NAMES if traits(name).proxied)}",
-            )
-
-
-def _divided(settings: StackSettings, known: _Known) -> list[Problem]:
-    # With `strict`, a rule says it already.
-    if settings.sizing.mode == "strict":
-        return []
-    shards, of_engine = settings.sharding.shards_count, traits(settings.engine, known.gpu)
-    gpus, group = gpu_memory.gpus_of_shard(settings), of_engine.group(gpu_memory.precisions(settings)[0])
-    problems = []
-    if of_engine.whole_pipeline_in_a_pod and shards > 1:
-        problems.append(
-            Problem(
-                key="sharding.shardsCount",
-                value=str(shards),
-                consequence=f"{settings.engine} keeps all layers of a pipeline in one process: each of the {shards} pods would hold the "
-                "whole model, and all but the first would answer nothing",
-                fix="1 with more GPUs in shard.resources, or sizing: {mode: fitted} to have it adjusted",
-            )
-        )
-    if of_engine.tensor_parallel and not shares_heads(known.shape, gpus, group):
-        problems.append(
-            Problem(
-                key="shard.resources.limits.nvidia.com/gpu",
-                value=str(gpus),
-                consequence=f"{settings.engine} divides the {known.shape.heads} attention heads of {known.shape.name} over the GPUs of a "
-                f"pod, {known.shape.kv_heads} of them with keys and values, and the {known.shape.intermediate} rows of its feed-forward"
-                f"{f' in groups of {group}' if group > 1 else ''}, and would stop at start",
-                fix=f"{most_sharing_heads(known.shape, gpus, group)}, or sizing: {{mode: fitted}} to have it adjusted",
-            )
-        )
-    return problems
 
 
 def _contradictions(settings: StackSettings, advice: tuple[Advice, ...]) -> list[Problem]:
