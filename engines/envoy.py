@@ -40,7 +40,7 @@ _REFUSAL = {
 
 
 _BODY_CHECK = Path(__file__).with_name("envoy_body.lua").read_text()
-"""Takes 2 ms for a request of 1 MB, 10 ms for one of nothing but brackets."""
+"""Reads the request once, as a whole; the filter before it, which bounds the size, has buffered it in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
