@@ -33,17 +33,22 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if asked.get("deadly"):
             os._exit(139)
+        if self.server.seconds < 0:
+            self.answer({"error": "loading"}, 503)
+            return
         count(1)
         try:
-            if self.server.seconds < 0:
-                self.answer({"error": "loading"}, 503)
-            elif asked.get("stream"):
+            if asked.get("stream"):
                 self.stream(asked)
             else:
                 time.sleep(asked.get("seconds", self.server.seconds))
-                self.answer({"path": self.path, "address": self.server.server_address[0], "prompt": asked["prompt"]})
         finally:
+            # Before the answer is whole: whoever has all of it may send the next request at once.
             count(-1)
+        if asked.get("stream"):
+            self.wfile.write(b"0\r\n\r\n")
+        else:
+            self.answer({"path": self.path, "address": self.server.server_address[0], "prompt": asked["prompt"]})
 
     def answer(self, body, status=200):
         text = json.dumps(body).encode()
@@ -64,7 +69,6 @@ class Handler(BaseHTTPRequestHandler):
             text = b"data: %d\n\n" % token
             self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
             time.sleep(self.server.seconds)
-        self.wfile.write(b"0\r\n\r\n")
 
 
 def deaf_when_ending():

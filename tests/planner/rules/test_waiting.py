@@ -16,7 +16,7 @@ CASES = [
         "NET-001",
         llama_cpp(),
         "shard.config.networkTimeout",
-        "30s -> 9m",
+        "30s -> 10m",
         "s with the 4,096 that a request may have, predicted at the slow end",
         {"shard": shard(networkTimeout="10m")},
     ),
