@@ -164,6 +164,8 @@ class Scaling:
     """The most that one pipeline answers within `targets.latency`, by the slow end of the estimate; 0 when not even one request."""
     problem: str
     """Why it keeps the target with none; empty where it does with some."""
+    fallback_pipelines: int | None
+    """The least that run while the autoscaler cannot ask Prometheus; None where the number stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,18 @@ def scaling(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape,
     lets_in = at_once.requests + settings.coordinator.limits.queued_requests
     # More than the door lets in would never be there; then those whom it refuses decide.
     threshold = settings.autoscaling.requests_per_pipeline or min(keeps, lets_in) or at_once.requests
-    return Scaling(requests_per_pipeline=threshold, keeps=keeps, problem=problem)
+    return Scaling(requests_per_pipeline=threshold, keeps=keeps, problem=problem, fallback_pipelines=_fallback_pipelines(settings))
+
+
+def _fallback_pipelines(settings: StackSettings) -> int | None:
+    """None where the cluster's KEDA would take the number for all that may run, and so shrink a loaded service.
+
+    AKS chooses KEDA's release by the Kubernetes version: 2.19 for 1.36; 2.17 for 1.35, whose operator ends on a fallback that keeps more
+    (kedacore/keda pull request 6992); 2.16 for 1.33, which knows no such fallback. Source: MicrosoftDocs/azure-aks-docs
+    articles/aks/supported-kubernetes-versions.md at fb060abe6 (2026-08-21).
+    """
+    major, minor = settings.cluster.kubernetes_version.split(".")[:2]
+    return settings.sharding.pipelines if (int(major), int(minor)) >= (1, 36) else None
 
 
 def findings(asked: StackSettings, settings: StackSettings, size: GpuSize, made: Layout, found: Scaling) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ KEDA is an AKS add-on (`infra/azure/`). Not here: nodes, which the GPU pool's ow
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -16,9 +17,9 @@ from settings.platform import Autoscaling
 
 
 def autoscaler(
-    autoscaling: Autoscaling, scaling: Scaling, load_query: str, pipelines: int, opts: pulumi.ResourceOptions
+    autoscaling: Autoscaling, scaling: Scaling, load_query: str, opts: pulumi.ResourceOptions
 ) -> k8s.apiextensions.CustomResource:
-    """A ScaledObject. `load_query`: PromQL of all requests in flight; `pipelines`: how many to run at least while it cannot be asked.
+    """A ScaledObject. `load_query`: PromQL of all requests in flight.
 
     https://keda.sh/docs/latest/reference/scaledobject-spec/ and /scalers/prometheus/.
     """
@@ -43,9 +44,7 @@ def autoscaler(
                     }
                 }
             },
-            # While nothing can be asked, a loaded service keeps the pipelines that it has. For what is no Deployment this ends KEDA 2.17
-            # (kedacore/keda pull request 6992, in 2.18.0); AKS chooses the release by the Kubernetes version.
-            "fallback": {"failureThreshold": 3, "replicas": pipelines, "behavior": "currentReplicasIfHigher"},
+            **_fallback(scaling.fallback_pipelines),
             "triggers": [
                 {
                     "type": "prometheus",
@@ -62,3 +61,10 @@ def autoscaler(
         },
         opts=opts,
     )
+
+
+def _fallback(pipelines: int | None) -> dict[str, Any]:
+    """While Prometheus cannot be asked, a loaded service keeps the pipelines that it has; without a fallback no count is changed."""
+    if pipelines is None:
+        return {}
+    return {"fallback": {"failureThreshold": 3, "replicas": pipelines, "behavior": "currentReplicasIfHigher"}}

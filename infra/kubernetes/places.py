@@ -132,7 +132,8 @@ def _autoscaling(plan: Plan) -> Lines:
     yield "autoscaling.pollInterval", _AUTOSCALER("spec.pollingInterval", math.ceil(autoscaling.poll_interval.seconds))
     yield "autoscaling.cooldown", _AUTOSCALER(f"{behaviour}.scaleDown.stabilizationWindowSeconds", cooldown_seconds)
     # How many run at least while the autoscaler cannot ask.
-    yield "sharding.pipelines", _AUTOSCALER("spec.fallback.replicas")
+    least = plan.scaling.fallback_pipelines
+    yield "sharding.pipelines", _AUTOSCALER("spec.fallback", None) if least is None else _AUTOSCALER("spec.fallback.replicas")
 
 
 def _node_agents(settings: StackSettings) -> Lines:

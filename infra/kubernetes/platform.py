@@ -233,4 +233,4 @@ def _operations(
         Prometheus(names.PROMETHEUS, prometheus, parts.after(namespaces, policies))
     if parts.plan.scaling:
         # KEDA refuses a scaler whose target does not exist.
-        autoscaler(settings.autoscaling, parts.plan.scaling, parts.workload.load_query, parts.plan.pipelines, parts.after(shards))
+        autoscaler(settings.autoscaling, parts.plan.scaling, parts.workload.load_query, parts.after(shards))

@@ -1,6 +1,6 @@
 """Flags and variables of vLLM's releases, read from their source without running it: importing vLLM needs PyTorch and CUDA.
 
-For each release, unpack its sdist (pypi.org/project/vllm/#files), and `ray/scripts/scripts.py` of a wheel of Ray:
+For each release, unpack its source distribution (vllm on PyPI), and `ray/scripts/scripts.py` of a wheel of Ray:
 
     python -m tests.engines.vllm_flags vllm-0.17.1 vllm-0.8.5.post1    # writes vllm_flags/0.17.1.txt, vllm_flags/0.8.5.post1.txt
     python -m tests.engines.vllm_flags ray-2.48.0/scripts.py           # writes vllm_flags/ray_start.txt

@@ -234,6 +234,13 @@ def test_a_loaded_service_keeps_its_pipelines_while_prometheus_is_away(deploy, p
     assert fallback.keys() <= known.keys() and fallback["behavior"] in known["behavior"]["enum"]
 
 
+@pytest.mark.parametrize("version", ["1.35", "1.33.6", "1.9"])
+def test_an_older_cluster_has_no_fallback_which_its_keda_would_shrink_a_loaded_service_by(version, deploy, prod):
+    """AKS brings KEDA 2.17 with Kubernetes 1.35, whose operator ends on a fallback that keeps more pipelines than planned."""
+    deployed = deploy(changed(changed(prod, "autoscaling", enabled=True), "cluster", kubernetes_version=version))
+    assert "fallback" not in deployed.recorder.one("kubernetes:keda.sh/v1alpha1:ScaledObject").inputs["spec"]
+
+
 def test_the_coordinator_knows_the_pipelines_that_an_autoscaler_may_add(deploy, prod):
     deployed = deploy(changed(prod, "autoscaling", enabled=True, max_pipelines=3))
     [file] = deployed.workload.coordinator.config_files
