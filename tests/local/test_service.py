@@ -64,9 +64,10 @@ def without_addresses(node):
 
 
 def test_as_many_users_as_there_is_room_for_are_all_answered(client):
-    """Two pipelines run seven each, and thirty wait their turn."""
-    answers = client.users(40, each=2).result(timeout=120)
-    assert statuses(answers) == {200: 80}
+    """Two pipelines run seven each, and the line is for thirty. Those whose connection is being opened stand in it too, so thirty who come
+    at once have room however slowly that goes."""
+    answers = client.users(30, each=2).result(timeout=120)
+    assert statuses(answers) == {200: 60}
     assert all(json.loads(body)["usage"]["completion_tokens"] > 0 for _, body in answers)
 
 
