@@ -28,6 +28,7 @@ from engines.common import environment, weights_folder, without_cuda_graphs
 from engines.vllm_told import told
 from engines.workload import Endpoints, Env, Server, Workload
 from planner import gpu_memory
+from planner.concurrency import batch_size
 from planner.engine_traits import traits
 from planner.engine_traits.vllm import RELEASE_ON_VOLTA
 from planner.plan import Plan
@@ -66,19 +67,13 @@ def arguments(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
         *("--kv-cache-dtype", "fp8" if model.kv_cache.compression else "auto"),
         # The cache must hold one request of that length, or the server stops at start.
         *("--max-model-len", str(max(_BLOCK_TOKENS, plan.request_tokens))),
-        *("--max-num-seqs", str(sequences(settings))),
-        *("--max-num-batched-tokens", str(max(sequences(settings), gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
+        *("--max-num-seqs", str(batch_size(settings))),
+        *("--max-num-batched-tokens", str(max(batch_size(settings), gpu_memory.batch_tokens(settings, plan.gpu, plan.shape)))),
         *(("--enforce-eager",) if without_cuda_graphs(settings) else ()),
         # A line for each health check would bury the rest.
         "--disable-uvicorn-access-log",
         *(_of_volta(plan) if release(plan) == RELEASE_ON_VOLTA else _of_others(settings, plan)),
     )
-
-
-def sequences(settings: StackSettings) -> int:
-    """That one pipeline runs at once."""
-    batching = settings.coordinator.config.dynamic_batching
-    return batching.max_batch_size if batching.enabled else 1
 
 
 def _executor(plan: Plan) -> str:
@@ -204,7 +199,7 @@ class Vllm:
         """`plan` must be of this engine."""
         shard = _server(settings, plan, endpoints, leads=True)
         worker = _server(settings, plan, endpoints, leads=False) if len(plan.shards) > 1 else None
-        workload = upstream.workload(settings, endpoints, shard, worker, at_once=sequences(settings))
+        workload = upstream.workload(settings, endpoints, shard, worker, at_once=batch_size(settings))
         return replace(workload, told=told(workload, plan))
 
 

@@ -27,8 +27,7 @@ def concurrency(settings: StackSettings, gpu: Gpu, shape: ModelShape, load_token
     An engine that sets cache aside for each request runs as many as its cache holds of the longest, however short they are; with
     `sizing.mode: verbatim` as many as were asked for, each the shorter for it.
     """
-    batching, step = settings.coordinator.config.dynamic_batching, traits(settings.engine, gpu).slot_tokens
-    batch = batching.max_batch_size if batching.enabled else 1
+    batch, step = batch_size(settings), traits(settings.engine, gpu).slot_tokens
     held, longest = gpu_memory.tightest(settings, gpu, shape).tokens, longest_request(settings, shape)
     if step is None:
         kept = min(longest, _whole_blocks(settings, gpu, held)) if settings.model.kv_cache.enabled else longest
@@ -36,6 +35,12 @@ def concurrency(settings: StackSettings, gpu: Gpu, shape: ModelShape, load_token
     slot = slot_tokens(settings, gpu, shape)
     requests = batch if settings.sizing.mode == "verbatim" else max(1, min(batch, held // slot))
     return Concurrency(requests=requests, request_tokens=min(slot, max(step, held // requests // step * step)))
+
+
+def batch_size(settings: StackSettings) -> int:
+    """Requests that the stack asks one pipeline to run at once, whatever its cache holds: one where nothing is batched."""
+    batching = settings.coordinator.config.dynamic_batching
+    return batching.max_batch_size if batching.enabled else 1
 
 
 def _whole_blocks(settings: StackSettings, gpu: Gpu, held: int) -> int:

@@ -102,7 +102,8 @@ def line(at: Situation) -> Iterator[Advice]:
             path=("coordinator", "limits", "queuedRequests"),
             value=most,
             because=f"the pipelines answer {known.requests_s:.3g} requests/s, predicted: the last of {queued:,} would wait "
-            f"{queued / known.requests_s:.0f} s, and most clients leave after 60. Further ones are refused at once and told to come back",
+            f"{queued / known.requests_s:.0f} s, and most clients leave after {CLIENT_S}. Further ones are refused at once and "
+            "told to come back",
             source=_SOURCE,
         )
 
