@@ -4,10 +4,10 @@
 
 Users ask in a closed loop. One whose answer does not come in time leaves, closes the connection and asks anew at once; one who is refused
 comes back after Retry-After. Time is measured in answers of a full service, so that the machine's speed is left out: users leave after
-`PATIENCE` of them, and the line in the coordinator is as long as a quarter of that, as rule PROXY-002 makes it of 15 s and clients that
-leave after 60. The loads are 1, 2 and 5 times the requests that the pipelines run at once, in turns. Answers that came in time are
-counted, by the second and by the second of CPU time that the servers had: the latter leaves out what else the machine does, and shows
-work whose answer nobody had.
+`PATIENCE` of them, and the line in the coordinator, `queuedRequests` and as many as run, is as long as a quarter of that, as rule
+PROXY-002 makes it of 15 s and clients that leave after 60. The loads are 1, 2 and 5 times the requests that the pipelines run at once, in
+turns. Answers that came in time are counted, by the second and by the second of CPU time that the servers had: the latter leaves out what
+else the machine does, and shows work whose answer nobody had.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Users:
 def serving(pipelines: int, queued: int) -> Iterator[Service]:
     with tempfile.TemporaryDirectory() as name:
         document = yaml.safe_load((files.ROOT / f"Pulumi.{STACK}.yaml").read_text())
-        document["config"]["zig-ai-aks:coordinator"].setdefault("limits", {})["queuedRequests"] = queued
+        config = document["config"]
+        config["zig-ai-aks:sharding"]["pipelines"] = config["zig-ai-aks:gpuPool"]["maxNodes"] = pipelines
+        config["zig-ai-aks:coordinator"].setdefault("limits", {})["queuedRequests"] = queued
         file = Path(name) / f"Pulumi.{STACK}.yaml"
         file.write_text(yaml.safe_dump(document))
         made = service(render(file, STACK, pipelines), model=MODEL, port=free_port(), folder=Path(name))
@@ -141,7 +143,7 @@ def main() -> None:
         running = at_once(made)
         rate = _rate(made, options.seconds)
     patience_s = PATIENCE * running / rate
-    queued = round(rate * patience_s / 4)
+    queued = max(1, round(rate * patience_s / 4) - running)
     rounds: list[dict[str, dict[str, float]]] = []
     with serving(options.pipelines, queued) as made:
         for _ in range(options.rounds):

@@ -26,6 +26,7 @@ from engines.envoy import ADMIN_PORT
 from local.name_server import NameServer
 from local.rendering import render
 from local.substitutions import HOST, Around, coordinator_command
+from planner import plan, proxy_memory
 from rehearsal.ports import free_ports
 from settings import files
 
@@ -153,8 +154,10 @@ def main() -> None:
     options = parser.parse_args()
     settings = files.from_file(files.stack_file_path(STACK), STACK).settings
     assert settings is not None
-    config, limits = settings.coordinator.config, settings.coordinator.limits
-    connections, requests = config.max_connections, config.connection_pool_size + limits.queued_requests
+    connections, requests = (
+        settings.coordinator.config.max_connections,
+        proxy_memory.most_requests(settings.coordinator, plan(settings).waiting_requests),
+    )
     # Both ends of each connection to clients, and of each to the pipeline, are descriptors here.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     # The last connections are for the health checks of this script.

@@ -47,8 +47,8 @@ class Pipelines:
     """Connections to all of them together, each with one request on its way; further requests wait."""
     at_once: int
     """Requests that one pipeline runs; further ones wait here, where who leaves frees his place and who is one too many is refused."""
-    queued: int
-    """Requests that may wait; further ones are refused."""
+    waiting: int
+    """Requests that may wait, those included whose connection is being opened; further ones are refused."""
     write_buffer_bytes: int
 
 
@@ -114,10 +114,10 @@ def _discovery(pipelines: Pipelines) -> dict[str, Any]:
 
 
 def _threshold(pipelines: Pipelines) -> dict[str, Any]:
-    at_once = pipelines.pool_size + pipelines.queued
+    at_once = pipelines.pool_size + pipelines.waiting
     return {
         "max_connections": pipelines.pool_size,
-        "max_pending_requests": pipelines.queued,
+        "max_pending_requests": pipelines.waiting,
         "max_requests": at_once,
         "max_retries": at_once,
     }

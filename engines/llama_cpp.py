@@ -109,7 +109,7 @@ class LlamaCpp:
             args=arguments(settings, plan),
             env=_environment(settings),
         )
-        workload = upstream.workload(settings, endpoints, shard, at_once=plan.requests_at_once)
+        workload = upstream.workload(settings, plan, endpoints, shard, at_once=plan.requests_at_once)
         quantization = settings.model.quantization
         gguf_type = GGUF_TYPES[quantization.precision if quantization.enabled else "fp16"]
         return replace(workload, told=told(settings, workload.coordinator, shard, gguf_type))

@@ -66,6 +66,8 @@ class Upstream:
     health_path: str
     at_once: int
     """Requests that it runs at once."""
+    waiting: int
+    """Requests that may wait in one coordinator, those included whose connection is being opened."""
 
 
 def serving_on_seconds(settings: StackSettings) -> int:
@@ -123,7 +125,7 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
             strategy=config.load_balancing_strategy,
             pool_size=config.connection_pool_size,
             at_once=upstream.at_once,
-            queued=limits.queued_requests,
+            waiting=upstream.waiting,
             write_buffer_bytes=round(config.write_buffer_size.bytes),
         ),
         rewrites=(Route(path=INFERENCE_PATH, upstream=COMPLETIONS_PATH),),

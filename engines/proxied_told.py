@@ -39,6 +39,9 @@ _BECAUSE = {
     "shard.config.retryAttempts": "further pipelines that a request is tried on which none has begun: the connection failed, or the server "
     "answered 503 because it still reads its weights. A request that was sent is never sent to a second pipeline, since it may end that "
     "one too",
+    "coordinator.limits.queuedRequests": "these and as many as the pipelines run at once: Envoy counts a request whose connection to "
+    "a free pipeline is still being opened as one that waits. So as many have room who come all at once, and while every pipeline is busy "
+    "as many wait",
     "shard.config.networkTimeout": "how long a pipeline may send nothing of an answer before the request is given up with 504. The time in "
     "the coordinator's line does not count, and a pipeline that died is found sooner, by its connections, checks and probes",
 }

@@ -72,11 +72,14 @@ def _weights(plan: Plan) -> dict[str, str]:
     return {"node_weights_dir": weights_folder(plan)} if plan.weights.on_node else {"weights_dir": DATA_DIR}
 
 
-def workload(settings: StackSettings, endpoints: Endpoints, shard: Server, worker: Server | None = None, *, at_once: int) -> Workload:
+def workload(
+    settings: StackSettings, plan: Plan, endpoints: Endpoints, shard: Server, worker: Server | None = None, *, at_once: int
+) -> Workload:
     """`worker`: where a pipeline is several pods, which then choose among themselves on which ports they talk. `at_once`: requests that a
     pipeline runs."""
+    upstream = proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH, at_once=at_once, waiting=plan.waiting_requests)
     return Workload(
-        coordinator=proxied.coordinator(settings, endpoints, proxied.Upstream(port=HTTP.number, health_path=HEALTH_PATH, at_once=at_once)),
+        coordinator=proxied.coordinator(settings, endpoints, upstream),
         shard=shard,
         worker=worker,
         serving_ports=(proxied.serving_port(settings),),

@@ -199,7 +199,7 @@ class Vllm:
         """`plan` must be of this engine."""
         shard = _server(settings, plan, endpoints, leads=True)
         worker = _server(settings, plan, endpoints, leads=False) if len(plan.shards) > 1 else None
-        workload = upstream.workload(settings, endpoints, shard, worker, at_once=batch_size(settings))
+        workload = upstream.workload(settings, plan, endpoints, shard, worker, at_once=batch_size(settings))
         return replace(workload, told=told(workload, plan))
 
 

@@ -37,6 +37,17 @@ def concurrency(settings: StackSettings, gpu: Gpu, shape: ModelShape, load_token
     return Concurrency(requests=requests, request_tokens=min(slot, max(step, held // requests // step * step)))
 
 
+def waiting_requests(settings: StackSettings, pipeline_requests: int) -> int:
+    """Requests that may wait in one coordinator which is a proxy; `pipeline_requests`: what one pipeline runs at once.
+
+    `coordinator.limits.queuedRequests`, and as many as the pipelines run: to Envoy a request whose connection to a free pipeline is still
+    being opened waits too, so without those a burst would be refused while the pipelines are idle. Source: envoyproxy.io
+    intro/arch_overview/upstream/circuit_breaking, cluster maximum pending requests.
+    """
+    running = settings.sharding.pipelines * pipeline_requests
+    return settings.coordinator.limits.queued_requests + min(settings.coordinator.config.connection_pool_size, running)
+
+
 def batch_size(settings: StackSettings) -> int:
     """Requests that the stack asks one pipeline to run at once, whatever its cache holds: one where nothing is batched."""
     batching = settings.coordinator.config.dynamic_batching

@@ -190,6 +190,8 @@ class Plan:
     """That one pipeline runs; further ones wait. Where requests share its cache, of as many tokens as the load test's."""
     request_tokens: int
     """Prompt and answer together, of the longest request that a pipeline takes."""
+    waiting_requests: int
+    """That may wait in one coordinator which is a proxy."""
     redis_sku: str | None
     """Azure Managed Redis SKU; None when the third cache level is off."""
     weights: WeightsPlan

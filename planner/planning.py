@@ -9,7 +9,7 @@ from planner import catalogue, drivers, gpu_memory, mig, model_names
 from planner import scaling as autoscaling
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import load_of
-from planner.concurrency import concurrency
+from planner.concurrency import concurrency, waiting_requests
 from planner.layers import split_layers
 from planner.layout import Layout, layout
 from planner.plan import Finding, GpuSize, Plan
@@ -67,6 +67,7 @@ def plan(settings: StackSettings) -> Plan:
         memory=gpu_memory.tightest(deployed, known.gpu, known.shape),
         requests_at_once=at_once.requests,
         request_tokens=at_once.request_tokens,
+        waiting_requests=waiting_requests(deployed, at_once.requests),
         redis_sku=known.redis_sku if deployed.caching.l3_cache.enabled else None,
         weights=weights_plan(deployed, known.size, known.shape),
         scaling=scaling,

@@ -18,9 +18,14 @@ BYTES_A_BODY_BYTE = 1.72
 """A body is kept until it is answered, so that it can be sent anew, and once more until a pipeline takes it."""
 
 
-def needed_gib(coordinator: Coordinator) -> float:
-    """With as many connections and requests as its limits let in, each of the largest size."""
+def most_requests(coordinator: Coordinator, waiting: int) -> int:
+    """That one coordinator has at once when `waiting` of them may wait: each has a client's connection of its own."""
+    return min(coordinator.config.max_connections, coordinator.config.connection_pool_size + waiting)
+
+
+def needed_gib(coordinator: Coordinator, waiting: int) -> float:
+    """With as many connections and requests as its limits let in, each of the largest size; `waiting`: how many of them may wait."""
     config, limits = coordinator.config, coordinator.limits
-    requests = config.connection_pool_size + limits.queued_requests
+    requests = most_requests(coordinator, waiting)
     body_kib = limits.request_size.bytes / 1024 * BYTES_A_BODY_BYTE
     return (IDLE_MIB + (config.max_connections * CONNECTION_KIB + requests * (REQUEST_KIB + body_kib)) / 1024) / 1024

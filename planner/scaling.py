@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from planner.catalogue import Gpu, ModelShape
 from planner.choices.load import load_of, too_long
 from planner.choices.serving import pipeline
-from planner.concurrency import Concurrency
+from planner.concurrency import Concurrency, waiting_requests
 from planner.performance.reading import Impossible
 from planner.plan import Finding, GpuSize, Scaling
 from planner.rules.rule import NOT_SET
@@ -39,7 +39,7 @@ def scaling(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape,
         else:
             keeps = one.most_within(load.latency_s, "high")
             problem = "" if keeps else f"one request alone takes up to {one.at(1).latency.high:.3g} s, by the slow end of the estimate"
-    lets_in = at_once.requests + settings.coordinator.limits.queued_requests
+    lets_in = at_once.requests + waiting_requests(settings, at_once.requests)
     # More than the door lets in would never be there; then those whom it refuses decide.
     threshold = settings.autoscaling.requests_per_pipeline or min(keeps, lets_in) or at_once.requests
     return Scaling(requests_per_pipeline=threshold, keeps=keeps, problem=problem, fallback_pipelines=_fallback_pipelines(settings))

@@ -51,7 +51,7 @@ class CoordinatorLimits(Section):
     """Prompt and answer together, of one request. A longer prompt is refused, a longer answer ends there. Shorter requests let more of them
     run at once: a pipeline's cache is for that many tokens in all. Left out: as many as the model reads and the cache holds."""
     queued_requests: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("every request would be refused, or wait for hours")] = 1000
-    """Requests that may wait for a pipeline; further ones are answered with 503 and Retry-After."""
+    """Requests beyond those that the pipelines run at once, which may wait for one; further ones are answered with 503 and Retry-After."""
     requests_per_minute_per_client: (
         Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no client would get an answer, or none would ever be held back")] | None
     ) = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from planner import proxy_memory
 from planner.choices.load import load_of
-from planner.concurrency import concurrency
+from planner.concurrency import concurrency, waiting_requests
 from planner.rules.rule import Advice, Situation
 
 _RULES = "settings/reach_rules.py"
@@ -70,21 +70,21 @@ def proxy_needs(at: Situation) -> Iterator[Advice]:
     if not at.traits.proxied:
         return
     coordinator = at.settings.coordinator
-    needed_gib = proxy_memory.needed_gib(coordinator)
-    config, limits = coordinator.config, coordinator.limits
+    runs = concurrency(at.settings, at.gpu, at.shape, load_of(at.settings).request_tokens).requests
+    waiting = waiting_requests(at.settings, runs)
+    requests, needed_gib = proxy_memory.most_requests(coordinator, waiting), proxy_memory.needed_gib(coordinator, waiting)
     for side in ("requests", "limits"):
         written = getattr(coordinator.resources, side).memory
         if written is None or needed_gib <= written.gib <= needed_gib + _SPARE_GIB:
             continue
-        requests = config.connection_pool_size + limits.queued_requests
         why = "it would refuse requests that its limits let in" if written.gib < needed_gib else "it keeps no answers"
         yield Advice(
             code="PROXY-001",
             outcome="adjusted",
             path=("coordinator", "resources", side, "memory"),
             value=f"{math.ceil(needed_gib)}Gi",
-            because=f"{config.max_connections:,} connections and {requests:,} requests of {limits.request_size} at once take the proxy "
-            f"{needed_gib:.1f} GiB: {why}",
+            because=f"{coordinator.config.max_connections:,} connections and {requests:,} requests of "
+            f"{coordinator.limits.request_size} at once take the proxy {needed_gib:.1f} GiB: {why}",
             source=proxy_memory.SOURCE,
         )
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 from planner.choices.load import load_of
 from planner.choices.serving import Pipeline, pipeline
-from planner.concurrency import concurrency
+from planner.concurrency import concurrency, waiting_requests
 from planner.performance.reading import Impossible
 from planner.rules.front_door import DNS_SECONDS
 from planner.rules.rule import Advice, Situation
@@ -93,17 +93,18 @@ def line(at: Situation) -> Iterator[Advice]:
     known = full(at) if at.traits.proxied else None
     if known is None:
         return
-    queued = at.settings.coordinator.limits.queued_requests
-    most = math.ceil(max(load_of(at.settings).users, known.requests_s * WAIT_S))
+    queued, waiting = at.settings.coordinator.limits.queued_requests, waiting_requests(at.settings, known.at_once)
+    longest = math.ceil(max(load_of(at.settings).users, known.requests_s * WAIT_S))
+    most = max(1, longest - (waiting - queued))
     if queued > most:
         yield Advice(
             code="PROXY-002",
             outcome="adjusted",
             path=("coordinator", "limits", "queuedRequests"),
             value=most,
-            because=f"the pipelines answer {known.requests_s:.3g} requests/s, predicted: the last of {queued:,} would wait "
-            f"{queued / known.requests_s:.0f} s, and most clients leave after {CLIENT_S}. Further ones are refused at once and "
-            "told to come back",
+            because=f"the pipelines answer {known.requests_s:.3g} requests/s, predicted: the last of {waiting:,} (these, and as many "
+            f"as the pipelines run at once) would wait {waiting / known.requests_s:.0f} s, and most clients leave after {CLIENT_S}. "
+            "Further ones are refused at once and told to come back",
             source=_SOURCE,
         )
 

@@ -91,7 +91,7 @@ def arguments(*made, upstream=None, guard=None, **changes):
         strategy="least_connections",
         pool_size=500,
         at_once=500,
-        queued=500,
+        waiting=500,
         write_buffer_bytes=65536,
     )
     return dataclasses.replace(

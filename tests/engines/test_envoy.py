@@ -81,7 +81,7 @@ def test_without_a_healthy_pipeline_it_says_so(two, tmp_path):
 
 def test_requests_wait_in_line_and_are_refused_beyond_it(tmp_path):
     """Until a connection is open its request waits too: of a burst no fewer than the queue are served."""
-    with pipelines(1.0, 1.0) as two, running(arguments(*two, upstream={"at_once": 2, "queued": 6}), two, tmp_path) as proxy:
+    with pipelines(1.0, 1.0) as two, running(arguments(*two, upstream={"at_once": 2, "waiting": 6}), two, tmp_path) as proxy:
         answers = proxy.load(users=40, each=1)
         statuses = collections.Counter(code for code, _, _ in answers)
         assert set(statuses) == {200, 503} and statuses[200] >= 6

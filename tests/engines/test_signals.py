@@ -94,7 +94,7 @@ def test_the_autoscaler_counts_all_requests_in_flight_of_all_coordinators_and_no
 def test_who_is_refused_by_a_full_line_counts_for_the_autoscaler_too(tmp_path):
     """Told to come back after a second: of a crowd that does, as many are away as are refused in one."""
     with pipelines(60) as made, contextlib.ExitStack() as held:
-        proxy = held.enter_context(running(arguments(*made, upstream={"pool_size": 1, "queued": 1}), made, tmp_path))
+        proxy = held.enter_context(running(arguments(*made, upstream={"pool_size": 1, "waiting": 1}), made, tmp_path))
         observer = held.enter_context(observing({"inference": [f"127.0.0.1:{proxy.metrics_port}"]}, "groups: []", tmp_path))
         for there in ("upstream_rq_active", "upstream_rq_pending_active"):
             asking(proxy, 1, held)

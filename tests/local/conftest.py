@@ -30,10 +30,15 @@ def wait_for(condition, seconds):
 
 
 def quick_dev(folder, **sections):
-    """dev's stack file with shorter times for what hangs, and other sections."""
+    """dev's stack file with two pipelines, shorter times for what hangs, and other sections."""
     document = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
-    document["config"]["zig-ai-aks:coordinator"].setdefault("config", {})["healthCheckInterval"] = "1s"
-    document["config"]["zig-ai-aks:rollout"] = {"terminationGrace": "13s"}
+    two_pipelines = {
+        "zig-ai-aks:sharding": {"pipelines": 2},
+        "zig-ai-aks:gpuPool": {"maxNodes": 2},
+        "zig-ai-aks:coordinator": {"config": {"healthCheckInterval": "1s"}, "limits": {"queuedRequests": 30}},
+        "zig-ai-aks:rollout": {"terminationGrace": "13s"},
+    }
+    document["config"] = merged(document["config"], two_pipelines)
     document["config"] = merged(document["config"], {f"zig-ai-aks:{name}": section for name, section in sections.items()})
     file = folder / "Pulumi.dev.yaml"
     file.write_text(yaml.safe_dump(document))

@@ -64,11 +64,25 @@ def without_addresses(node):
 
 
 def test_as_many_users_as_there_is_room_for_are_all_answered(client):
-    """Two pipelines run seven each, and the line is for thirty. Those whose connection is being opened stand in it too, so thirty who come
-    at once have room however slowly that goes."""
-    answers = client.users(30, each=2).result(timeout=120)
-    assert statuses(answers) == {200: 60}
+    """Two pipelines run seven each, and thirty wait."""
+    answers = client.users(40, each=2).result(timeout=120)
+    assert statuses(answers) == {200: 80}
     assert all(json.loads(body)["usage"]["completion_tokens"] > 0 for _, body in answers)
+
+
+def test_of_a_burst_onto_free_pipelines_nobody_is_refused_who_has_room(client, made):
+    """No connection to a pipeline is open when all of them are read, so that to the proxy all of them wait."""
+    proxy = made.coordinator.process
+    with contextlib.ExitStack() as held:
+        users = [held.enter_context(contextlib.closing(http.client.HTTPConnection(HOST, made.port, timeout=120))) for _ in range(40)]
+        proxy.send_signal(signal.SIGSTOP)
+        try:
+            for user in users:
+                user.request("POST", "/v1/completions", json.dumps({"prompt": "Hi", "max_tokens": 4}))
+        finally:
+            proxy.send_signal(signal.SIGCONT)
+        answers = [(answer.status, answer.read()) for answer in (user.getresponse() for user in users)]
+    assert statuses(answers) == {200: 40}
 
 
 def test_a_killed_pipeline_loses_what_it_had_and_nothing_else(client, made):

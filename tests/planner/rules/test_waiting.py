@@ -24,9 +24,9 @@ CASES = [
         "PROXY-002",
         llama_cpp(),
         "coordinator.limits.queuedRequests",
-        "1000 -> 100",
-        "requests/s, predicted: the last of 1,000 would wait",
-        {"coordinator": {"limits": {"queuedRequests": 90}}},
+        "1000 -> 76",
+        "requests/s, predicted: the last of 1,024 (these, and as many as the pipelines run at once) would wait",
+        {"coordinator": {"limits": {"queuedRequests": 70}}},
     ),
     (
         "NET-002",
@@ -66,10 +66,19 @@ def test_a_request_that_waits_in_a_full_pipeline_is_not_given_up():
 
 
 def test_the_load_tests_users_have_room_and_who_is_beyond_it_is_answered_within_the_wait():
-    crowd = llama_cpp(loadTest={"concurrentUsers": 700})
-    assert plan(crowd).settings.coordinator.limits.queued_requests == 700
+    crowd = plan(llama_cpp(loadTest={"concurrentUsers": 700}))
+    assert crowd.waiting_requests == 700
+    assert crowd.settings.coordinator.limits.queued_requests == 700 - crowd.requests_at_once
     quick = llama_cpp(sharding={"shardsCount": 8, "pipelines": 4})
-    assert plan(quick).settings.coordinator.limits.queued_requests == pytest.approx(full(quick).requests_s * waiting.WAIT_S, abs=1)
+    assert plan(quick).waiting_requests == pytest.approx(full(quick).requests_s * waiting.WAIT_S, abs=1)
+
+
+def test_who_comes_to_free_pipelines_has_room_beside_those_who_may_wait():
+    """To the proxy a request whose connection is being opened is one that waits: of a burst, the pipelines' own part was refused."""
+    made = plan(llama_cpp(sharding={"shardsCount": 8, "pipelines": 4}, coordinator={"limits": {"queuedRequests": 5}}))
+    assert made.waiting_requests == 5 + 4 * made.requests_at_once
+    narrow = plan(llama_cpp(coordinator={"config": {"connectionPoolSize": 3}, "limits": {"queuedRequests": 5}}))
+    assert narrow.waiting_requests == 5 + 3 < 5 + narrow.requests_at_once, "no more can run than have a connection"
 
 
 def test_so_many_pipelines_as_are_said_answer_everybody_in_time():
