@@ -13,13 +13,17 @@ import numpy as np
 from bench.performance.observations import Data, Observation
 from bench.performance.ridge import Differences, Refits
 from planner.performance import estimate
-from planner.performance.nearness import nearness, range_classes, range_of
+from planner.performance.nearness import NAMES, nearness, range_classes, range_of
 
 PROMISED = 0.8
 OUTSIDE = 0.08
 """Share of groups at either end that a range leaves out: with a tenth, 71 to 78 % of groups that the range had not seen were inside."""
 FEWEST_GROUPS = 15
 """That a class of ranges has: with fewer its ends are not known."""
+FEWEST_CAMPAIGNS = 2
+"""That an engine on a GPU family has whose own rows may widen its ranges: one campaign says nothing of how campaigns differ."""
+MOST_SURE = 0.95
+"""Share of an engine's rows on a GPU family that its ranges are widened for at most: beyond it stand single rows."""
 FEWEST_ROWS = 6
 """Of a group that is left out."""
 LEAST = 0.02
@@ -134,14 +138,21 @@ def _groups(data: Data) -> np.ndarray:
     return np.array([f"{campaign(o)}|{o.group}" for o in data.rows])
 
 
+def _campaigns(groups: np.ndarray) -> set[str]:
+    """The campaigns of groups that are named as above."""
+    return {group.split("|")[0] for group in groups}
+
+
 def ranges(data: Data, left: LeftOut, known: np.ndarray) -> dict[str, list[float]]:
     """Measured over estimated at the two ends, by class, of the known of the rows left out.
 
-    Each group of rows that err alike counts as one, as a question's own rows will.
+    Each group of rows that err alike counts as one, as a question's own rows will. Where an engine's own rows on a GPU family say that
+    these ranges do not hold there, they are widened (`_widening`).
     """
-    group, members = _groups(data), defaultdict(list)
+    group, members, cells = _groups(data), defaultdict(list), defaultdict(list)
     for j in np.flatnonzero(known & ~data.kept_out[left.row]):
         o = data.rows[left.row[j]]
+        cells[o.target, o.question.engine, o.question.gpu.family].append(j)
         for name in range_classes(o.target, left.near[j], o.question.engine, o.question.gpu.family):
             members[name].append(j)
     found = {}
@@ -149,11 +160,32 @@ def ranges(data: Data, left: LeftOut, known: np.ndarray) -> dict[str, list[float
         names, each, size = np.unique(group[left.row[at]], return_inverse=True, return_counts=True)
         if name in estimate.TARGETS or len(names) >= FEWEST_GROUPS:
             low, high = _weighted_quantiles(-left.error[at], 1 / size[each], (OUTSIDE, 1 - OUTSIDE))
-            found[name] = [round(float(np.exp(min(low, -LEAST))), 3), round(float(np.exp(max(high, LEAST))), 3)]
-    return found
+            found[name] = [min(low, -LEAST), max(high, LEAST)]
+    for (target, engine, family), at in cells.items():
+        ends = {near: range_of(found, target, near, engine, family) for near in NAMES}
+        widening = _widening(-left.error[at], np.array([ends[near] for near in left.near[at]]), group[left.row[at]])
+        if widening > 1:
+            found |= {range_classes(target, near, engine, family)[0]: [widening * end for end in ends[near]] for near in NAMES}
+    return {name: [round(float(np.exp(end)), 3) for end in ends] for name, ends in found.items()}
 
 
-def _weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[float, float]) -> np.ndarray:
+def _widening(measured: np.ndarray, ends: np.ndarray, group: np.ndarray) -> float:
+    """The factor on the ends of ranges with which they hold what is promised of an engine's own rows on one GPU family; 1 where these
+    are of too few campaigns.
+
+    `measured` over estimated and each row's two ends are logarithms, `group` names the rows that err alike. The quantile over n groups is
+    80 % x (n + 1) / n, as a conformal prediction takes it (Lei et al., arXiv 1604.04173): the fewer groups, the more of them a range must
+    hold to hold the next one.
+    """
+    names, each, size = np.unique(group, return_inverse=True, return_counts=True)
+    if len(_campaigns(names)) < FEWEST_CAMPAIGNS:
+        return 1.0
+    needed = np.where(measured > 0, measured / ends[:, 1], measured / ends[:, 0])
+    share = min(PROMISED * (len(names) + 1) / len(names), MOST_SURE)
+    return max(1.0, float(_weighted_quantiles(needed, 1 / size[each], share)))
+
+
+def _weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[float, float] | float) -> np.ndarray:
     order = np.argsort(values)
     reached = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
     return np.interp(shares, reached, values[order])
@@ -188,11 +220,11 @@ def summary(data: Data, left: LeftOut, test: Held, chosen: np.ndarray) -> dict[s
     """Of the chosen of the rows left out: percent inside, by row and as the mean over groups that err alike; the median half width."""
     chosen = chosen & np.isfinite(test.half_width)
     if not chosen.any():
-        return {"rows": 0, "groups": 0, "inside": None, "groups_inside": None, "half_width": None}
+        return {"rows": 0, "groups": 0, "campaigns": 0, "inside": None, "groups_inside": None, "half_width": None}
     names, each = np.unique(_groups(data)[left.row[chosen]], return_inverse=True)
     inside = test.inside[chosen]
     of_groups = np.bincount(each, inside) / np.bincount(each)
     return {
-        "rows": int(chosen.sum()), "groups": len(names), "inside": round(100 * float(inside.mean())),
+        "rows": int(chosen.sum()), "groups": len(names), "campaigns": len(_campaigns(names)), "inside": round(100 * float(inside.mean())),
         "groups_inside": round(100 * float(of_groups.mean())), "half_width": round(float(np.median(test.half_width[chosen])), 2),
     }  # fmt: skip

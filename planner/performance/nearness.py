@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planner.performance.workload import Work
 
-MEASURED, OTHERWISE, KIN, BEYOND = "measured", "measured otherwise", "kin measured", "beyond"
+NAMES = MEASURED, OTHERWISE, KIN, BEYOND = "measured", "measured otherwise", "kin measured", "beyond"
 """The question's combination (an architecture, a GPU family and an engine) was measured, with such lengths, precision, generation of the
 engine and load; or it was with others; or only its shape was under the engine, on other GPUs or with another feed-forward part; or its
 GPU family, its shape or the generation is new to the engine, or a length or the load is outside all rows."""
