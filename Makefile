@@ -1,4 +1,5 @@
-# Every target that needs a program depends on `toolchain` and finds it on PATH; nothing needs to be activated by hand.
+# A target depends on what it needs: `environment` (Python and its packages, a minute, once), or `toolchain` (the programs too, up to
+# an hour, once). Both are found on PATH; nothing needs to be activated by hand.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,8 +24,12 @@ STACK ?= prod
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: environment
+environment: ## Get the Python environment into the per-user cache (once, about a minute)
+	@$(PYTHON) -m toolchain venv
+
 .PHONY: toolchain
-toolchain: ## Get the environment and the programs into the per-user cache (once)
+toolchain: ## Get the environment and the programs into the per-user cache (once, up to an hour)
 	@$(PYTHON) -m toolchain
 
 .PHONY: rehearse
@@ -43,22 +48,27 @@ serve: toolchain ## The service itself on this machine, with a small model and n
 test: toolchain lint ## Everything this repository can prove on this machine
 	pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
+.PHONY: unit
+unit: environment ## The tests that start no process: two minutes, Python alone
+	pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not process"
+
 .PHONY: lint
-lint: toolchain ## Style of the Python files, soundness of the workflows
+lint: environment ## Style of the Python files, soundness of the workflows
 	@ruff check .
 	@ruff format --check --quiet .
+	@$(PYTHON) -m toolchain get actionlint
 	@actionlint .github/workflows/*.yml
 
 .PHONY: check
-check: toolchain ## What `pulumi up` would refuse of a stack file (STACK=prod)
+check: environment ## What `pulumi up` would refuse of a stack file (STACK=prod)
 	@python -m stacks check --stack $(STACK)
 
 .PHONY: plan
-plan: toolchain ## What a stack file means: layout, GPU memory, cost, findings (STACK=prod)
+plan: environment ## What a stack file means: layout, GPU memory, cost, findings (STACK=prod)
 	@python -m planner plan --stack $(STACK) --html plan-$(STACK).html
 
 .PHONY: explain
-explain: toolchain ## What becomes of each setting, where it is, and why (STACK=prod, KEY=shard.config.workerThreads)
+explain: environment ## What becomes of each setting, where it is, and why (STACK=prod, KEY=shard.config.workerThreads)
 	@python -m stacks explain $(KEY) --stack $(STACK)
 
 .PHONY: bench

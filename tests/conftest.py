@@ -5,6 +5,8 @@ import signal
 import hypothesis
 import pytest
 
+from tests import unit_guard
+
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -21,5 +23,15 @@ def recorder():
 
 
 def pytest_collection_modifyitems(items):
-    """The engine's tests take minutes and mostly wait: started first, they run beside all others."""
-    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+    """Tests that start processes take longest and mostly wait: started first, they run beside all others."""
+    items.sort(key=lambda item: item.get_closest_marker("process") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """From the set-up of its fixtures to their end."""
+    unit_guard.watch(None if item.get_closest_marker("process") else item.nodeid)
+    try:
+        return (yield)
+    finally:
+        unit_guard.watch(None)

@@ -1,6 +1,7 @@
 """Which programs must be on PATH, pinned, and how each is got. Standard library only: it runs before any environment exists.
 
     python3 -m toolchain         everything: the virtual environment, the programs, the data files
+    python3 -m toolchain get X   the virtual environment and program X (a name in recipes.py), or several
     python3 -m toolchain venv    the virtual environment only
     python3 -m toolchain bin     print the folder to put on PATH
     python3 -m toolchain lock    resolve requirements.txt into requirements.lock

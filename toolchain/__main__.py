@@ -1,4 +1,4 @@
-"""`python3 -m toolchain [all|venv|bin|lock|pin NAME|prune]`; see the package's docstring."""
+"""`python3 -m toolchain [all|get NAME...|venv|bin|lock|pin NAME|prune]`; see the package's docstring."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from functools import lru_cache, partial
+from pathlib import Path
 
 from toolchain.cache import Cache
 from toolchain.console import ToolchainError, megabytes, say
@@ -19,10 +20,32 @@ from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
 
 
 def ensure_everything(cache: Cache) -> None:
+    """Get the environment and all programs, and show exactly these in bin and share."""
     started = time.monotonic()
     venv = ensure_venv(cache)
     official = find_official_pulumi(cache)
     recipes = [recipe for recipe in PROGRAMS if not (official and recipe in (PULUMI, PULUMI_LANGUAGE_PYTHON))]
+    folders = _ensure_programs(cache, venv, recipes)
+    link(cache, folders, official)
+    cache.remove_work_if_idle()
+    size = python_packages_bytes(venv) + sum(json.loads((folder / "made.json").read_text())["size_bytes"] for folder in folders)
+    programs = len(list(cache.bin.iterdir()))
+    say(f"ready: {programs} programs and the environment, {megabytes(size)} in {cache.root} ({time.monotonic() - started:.1f} s)")
+
+
+def ensure_named(cache: Cache, names: list[str]) -> None:
+    """Get the environment and the programs of these recipes; programs that are there already stay.
+
+    Raises ToolchainError for a name that no recipe has.
+    """
+    recipes = {recipe.name: recipe for recipe in PROGRAMS}
+    if unknown := [name for name in names if name not in recipes]:
+        raise ToolchainError(f"there is no program {', '.join(unknown)}; there are: {', '.join(recipes)}")
+    link(cache, _ensure_programs(cache, ensure_venv(cache), [recipes[name] for name in names]), {}, keep_others=True)
+    cache.remove_work_if_idle()
+
+
+def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list[Path]:
     missing = [recipe for recipe in recipes if not folder_of(cache, recipe).exists()]
     if missing:
         for recipe in missing:
@@ -32,12 +55,7 @@ def ensure_everything(cache: Cache) -> None:
     progress = Progress(total=sum(len(recipe.outputs) for recipe in missing))
     go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
     with cache.building():
-        folders = [ensure_program(cache, recipe, go, progress) for recipe in recipes]
-    link(cache, folders, official)
-    cache.remove_work_if_idle()
-    size = python_packages_bytes(venv) + sum(json.loads((folder / "made.json").read_text())["size_bytes"] for folder in folders)
-    programs = len(list(cache.bin.iterdir()))
-    say(f"ready: {programs} programs and the environment, {megabytes(size)} in {cache.root} ({time.monotonic() - started:.1f} s)")
+        return [ensure_program(cache, recipe, go, progress) for recipe in recipes]
 
 
 def _announce(cache: Cache, missing: list[AnyRecipe]) -> None:
@@ -52,8 +70,8 @@ def _announce(cache: Cache, missing: list[AnyRecipe]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Get the pinned programs into the per-user cache.")
-    parser.add_argument("what", nargs="?", default="all", choices=("all", "venv", "bin", "lock", "pin", "prune"))
-    parser.add_argument("name", nargs="?", help="pin: which program's go.mod and go.sum to write anew")
+    parser.add_argument("what", nargs="?", default="all", choices=("all", "get", "venv", "bin", "lock", "pin", "prune"))
+    parser.add_argument("names", nargs="*", help="get: which programs; pin: the one whose go.mod and go.sum to write anew")
     parser.add_argument("--upgrade", action="store_true", help="lock: take newer indirect versions")
     options = parser.parse_args(arguments)
     cache = Cache.of_user()
@@ -65,12 +83,14 @@ def main(arguments: list[str] | None = None) -> int:
             print(cache.bin)
         elif options.what == "venv":
             ensure_venv(cache)
+        elif options.what == "get":
+            ensure_named(cache, options.names)
         elif options.what == "prune":
             prune(cache, keep={ensure_venv(cache), *(folder_of(cache, recipe) for recipe in PROGRAMS)})
         elif options.what == "lock":
             write_lock(cache, upgrade=options.upgrade)
         elif options.what == "pin":
-            pin(cache, options.name)
+            pin(cache, options.names[0] if options.names else None)
         else:
             ensure_everything(cache)
     except ToolchainError as problem:

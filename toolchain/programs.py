@@ -113,8 +113,8 @@ def embed_kubernetes_schema(provider: Path, target: Path) -> None:
         (target / name).write_text(json.dumps(content, separators=(",", ":")))
 
 
-def link(cache: Cache, folders: list[Path], official: dict[str, Path]) -> None:
-    """Make bin and share show exactly these programs."""
+def link(cache: Cache, folders: list[Path], official: dict[str, Path], *, keep_others: bool = False) -> None:
+    """Make bin and share show exactly these programs, or these beside the others that are there."""
     wanted = {cache.bin / name: file for name, file in official.items()}
     for folder in folders:
         for kind, front in (("bin", cache.bin), ("share", cache.share)):
@@ -132,7 +132,7 @@ def link(cache: Cache, folders: list[Path], official: dict[str, Path]) -> None:
             # Relative, so that the cache may be moved.
             point(beside, Path(os.path.relpath(executor, beside.parent)))
         for entry in (*cache.bin.iterdir(), *cache.share.iterdir()):
-            if entry not in wanted:
+            if entry not in wanted and not keep_others:
                 entry.unlink()
 
 

@@ -298,8 +298,7 @@ def test_vllm_keeps_the_guides_targets_on_one_gpu(results):
 def small(tmp_path):
     """The programs and models of a run, with a small real model, and an arm of a few slots for it."""
     program = shutil.which("llama-server")
-    if not program or not MODEL.exists():
-        pytest.skip("needs llama-server and SmolLM2: make toolchain")
+    assert program and MODEL.exists(), "needs llama-server and SmolLM2: run the tests with `make test`"
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "F16.gguf").symlink_to(MODEL)
     arm = llama_cpp.UNTUNED.but(
@@ -308,7 +307,7 @@ def small(tmp_path):
     return arm, llama_cpp.LlamaCpp(programs=Path(program).parent, work=tmp_path), tmp_path / "logs"
 
 
-@pytest.mark.engine
+@pytest.mark.process
 def test_users_are_all_answered_by_a_real_server(small):
     def answered(servers, window_s):
         """On a busy machine a window may be too short for a streamed answer."""
@@ -329,14 +328,14 @@ def test_users_are_all_answered_by_a_real_server(small):
     assert not Path(f"/proc/{process}").exists()
 
 
-@pytest.mark.engine
+@pytest.mark.process
 def test_a_server_that_cannot_start_says_why(small):
     arm, *places = small
     with pytest.raises(NotServing, match="--parallel"), serving(arm.but("wrong", "a test", options={"--parallel": "many"}), *places):
         pass
 
 
-@pytest.mark.engine
+@pytest.mark.process
 def test_a_failed_request_ends_the_run(small):
     with serving(*small) as servers, pytest.raises(RuntimeError, match="status 4"):
         load.run([f"{servers.urls[0]}/nowhere"], 2, 4, VOCABULARY, 2, 2)

@@ -1,7 +1,6 @@
 """Prod's variations as they were started on a GPU: what was kept of each, and the questions, put to a real server."""
 
 import json
-import shutil
 
 import pytest
 
@@ -55,8 +54,7 @@ def test_what_is_kept_on_the_host_is_read_back_only_where_it_is_more_than_the_gp
         assert asked["found_tokens"] == {"prefix_cache_hits": 0, "external_prefix_cache_hits": again if name == small_cache else 0}
 
 
-@pytest.mark.engine
-@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server: make toolchain")
+@pytest.mark.process
 def test_the_questions_are_answered_by_a_real_server(small):
     with serving(*small) as servers:
         [url] = servers.urls

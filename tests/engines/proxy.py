@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -170,11 +171,17 @@ class Proxy:
             return None
 
 
+def environment_program(name):
+    """Path of a program that the Python environment brings, whether or not the environment is on PATH."""
+    program = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    assert program, f"{name} is neither beside {sys.executable} nor on PATH: make environment"
+    return program
+
+
 @contextlib.contextmanager
 def running(args, made, folder):
     """The proxy before those pipelines, once all of them that are published passed a check."""
-    program = shutil.which("envoy")
-    assert program, "envoy is not on PATH: run the tests with `make test`"
+    program = environment_program("envoy")
     names = NameServer("127.0.0.1", LEADERS, lambda: [each.address for each in made if each.published])
     names.start()
     [admin] = free_ports(1)

@@ -3,6 +3,7 @@
 import subprocess
 
 from settings.leaves import leaves
+from tests.engines.proxy import environment_program
 
 
 def following(server, flag):
@@ -42,6 +43,6 @@ def assert_envoy_takes(workload, folder):
             content = content.replace(there, str(here))
         (folder / one.name).write_text(content)
     args = [str(folder / "envoy.yaml") if argument.endswith("envoy.yaml") else argument for argument in workload.coordinator.args]
-    checked = subprocess.run(["envoy", "--mode", "validate", *args], capture_output=True, text=True, timeout=60)
+    checked = subprocess.run([environment_program("envoy"), "--mode", "validate", *args], capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
     assert "eprecated" not in checked.stderr

@@ -11,6 +11,8 @@ import pytest
 
 from tests.engines.proxy import arguments, pipelines, running, wait_for
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def two():

@@ -10,6 +10,8 @@ import pytest
 
 from tests.engines.proxy import arguments, pipelines, running, wait_for
 
+pytestmark = pytest.mark.process
+
 DEADLY = json.dumps({"prompt": "x", "max_tokens": 1, "deadly": True})
 
 

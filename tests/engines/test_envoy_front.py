@@ -10,6 +10,8 @@ import pytest
 
 from tests.engines.proxy import arguments, pipelines, running, wait_for
 
+pytestmark = pytest.mark.process
+
 BODY = b'{"prompt": "x", "max_tokens": 1}'
 HEAD = b"POST /v1/inference HTTP/1.1\r\nhost: x\r\n"
 

@@ -15,6 +15,8 @@ from engines.envoy_guard import API_KEYS_FILE, Tls, api_keys_file
 from tests.engines.certificates import authority, mount, signed
 from tests.engines.proxy import COMPLETION, arguments, pipelines, running, wait_for
 
+pytestmark = pytest.mark.process
+
 ALICE, BOB, EVE = "key-of-alice-0001", "key-of-bob-00002", "key-of-nobody-03"
 
 

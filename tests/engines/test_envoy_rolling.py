@@ -11,6 +11,8 @@ import pytest
 
 from tests.engines.proxy import COMPLETION, arguments, pipelines, running, wait_for
 
+pytestmark = pytest.mark.process
+
 
 def stream(port, tokens):
     """The connection and answer of a stream whose first token is there."""

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -26,6 +25,7 @@ from settings import files
 from settings.leaves import document
 from tests.engines import certificates, tiny_model
 from tests.engines.branches import one_sided
+from tests.engines.proxy import environment_program
 from tests.infra import variations
 
 ON_TWO = {"engine": "llama_cpp", "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}}
@@ -124,7 +124,7 @@ def healthy(port):
         return False
 
 
-@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+@pytest.mark.process
 def test_the_real_server_starts_with_every_command_line_and_has_the_plans_slots(made, model, tmp_path):
     of_llama = {(workload.shard.args, workload.shard.env): plan for workload, plan in made.values() if plan.settings.engine == "llama_cpp"}
     assert len(of_llama) > 7
@@ -144,7 +144,7 @@ WRONG = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+@pytest.mark.process
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_command_line_is_found_out(wrong, made, model, tmp_path):
     right, instead, says = WRONG[wrong]
@@ -155,7 +155,7 @@ def test_a_wrong_command_line_is_found_out(wrong, made, model, tmp_path):
         started(dataclasses.replace(shard, args=args), model, tmp_path)
 
 
-@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+@pytest.mark.process
 def test_a_wrong_variable_is_found_out(made, model, tmp_path):
     shard = made["llama.cpp, flags by their variables"][0].shard
     env = tuple(dataclasses.replace(one, value="many") if one.name == "LLAMA_ARG_CTX_SIZE" else one for one in shard.env)
@@ -188,10 +188,10 @@ def judged(coordinator, secrets, folder, change=str):
             content = content.replace(there, str(place))
         (folder / one.name).write_text(content)
     args = [str(folder / "envoy.yaml") if argument.endswith("envoy.yaml") else argument for argument in coordinator.args]
-    return subprocess.run(["envoy", "--mode", "validate", *args], capture_output=True, text=True, timeout=120)
+    return subprocess.run([environment_program("envoy"), "--mode", "validate", *args], capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
+@pytest.mark.process
 def test_the_real_envoy_takes_every_file(made, secrets, tmp_path):
     coordinators = {
         json.dumps([workload.coordinator.args, str(workload.coordinator.config_files)]): name for name, (workload, _) in made.items()
@@ -204,7 +204,7 @@ def test_the_real_envoy_takes_every_file(made, secrets, tmp_path):
         assert ran.returncode == 0 and "eprecated" not in ran.stderr, f"{name}: {ran.stderr}"
 
 
-@pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("right", "wrong"), [("per_connection_buffer_limit_bytes", "per_connection_buffer_limit"), ("max_requests: ", "max_requests: -")]
 )

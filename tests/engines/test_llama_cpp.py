@@ -1,7 +1,6 @@
 """llama.cpp behind Envoy: the command line that the real server knows, the proxy's file from the settings, and a word on each setting."""
 
 import json
-import shutil
 
 import pytest
 import yaml
@@ -85,7 +84,7 @@ def test_each_flag_is_one_of_the_pinned_version_with_or_without_a_value(variant)
             args.pop(0)
 
 
-@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+@pytest.mark.process
 def test_the_list_of_flags_is_the_real_servers():
     assert llama_server.of_binary("llama-server") == llama_server.known()
 
@@ -142,7 +141,7 @@ def test_a_variable_whose_flag_is_rendered_is_overwritten_by_it(dev):
     assert "the plan counts with none" in told["LLAMA_ARG_EMBEDDINGS"].because
 
 
-@pytest.mark.skipif(not shutil.which("llama-server"), reason="needs llama-server")
+@pytest.mark.process
 def test_the_variables_of_rendered_flags_are_the_real_servers(variant):
     known = llama_server.variables_of_binary("llama-server")
     for flag in rendered(variant)[0].shard.args:

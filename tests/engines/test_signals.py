@@ -16,6 +16,8 @@ from tests.engines.proxy import COMPLETION, arguments, pipelines, running, wait_
 from tests.infra.kubernetes.conftest import changed, make_plan, render, settings_of
 from tests.observer import observing
 
+pytestmark = pytest.mark.process
+
 ALERT = "ZigAiLatencyAboveTarget"
 
 

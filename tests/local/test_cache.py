@@ -15,7 +15,7 @@ from local.service import service
 from rehearsal.ports import free_port
 from tests.local.conftest import MODEL, Client, quick_dev
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 WORDS = ("river", "stone", "cloud", "paper", "window", "garden", "number", "silver", "morning", "letter", "bridge", "copper", "island")
 

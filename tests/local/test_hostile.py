@@ -9,7 +9,7 @@ import pytest
 
 from local.service import HOST
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 QUESTION = [{"role": "user", "content": "a"}]
 

@@ -17,7 +17,7 @@ from stacks import api_keys
 from tests.engines.certificates import authority, signed
 from tests.local.conftest import MODEL, quick_dev, wait_for
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 EXPOSURE = {"tls": {"secretName": "front-door"}, "apiKeys": {"secretName": "keys"}}
 

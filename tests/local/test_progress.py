@@ -20,13 +20,14 @@ def makes_progress(url, home, seconds=2):
     return subprocess.run(command, env={"PATH": os.environ["PATH"], "HOME": str(home)}, timeout=60).returncode == 0
 
 
+@pytest.mark.process
 def test_a_server_that_never_answers_a_completion_makes_none_and_one_that_refuses_does(tmp_path):
     with pipelines(60, 0.01, -1) as made:
         found = [makes_progress(f"http://{one.address}:{one.port}", tmp_path) for one in made]
     assert found == [False, True, True]
 
 
-@pytest.mark.engine
+@pytest.mark.process
 def test_a_real_server_makes_progress_idle_and_busy_and_none_when_it_is_stuck(client, made, tmp_path):
     url = f"http://{made.metrics['pipeline 0']}"
     [stuck, *_] = made.pipelines

@@ -18,7 +18,7 @@ from rehearsal import processes
 from rehearsal.ports import free_port
 from tests.local.conftest import MODEL, ROOT, wait_for
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 
 def command(folder, *arguments, **environment):

@@ -21,7 +21,7 @@ from local.service import HOST, MARK
 from rehearsal import processes
 from tests.local.conftest import quick_dev, wait_for
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 
 def statuses(answers):

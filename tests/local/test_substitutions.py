@@ -90,6 +90,7 @@ def around(folder, names=None, secrets=None):
     return Around(folder=folder, ports={8080: 5000}, names=names or {}, name_server=5353, secrets=secrets)
 
 
+@pytest.mark.process
 def test_a_secret_is_a_folder_that_is_given(tmp_path):
     mounted = {"tls": MountedSecret(secret="front-door", folder="/app/secrets/tls", keys=("tls.crt", "tls.key"))}
     asked = dataclasses.replace(server(content=yaml.safe_dump({"file": "/app/secrets/tls/tls.crt"})), secrets=mounted)

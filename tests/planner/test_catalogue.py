@@ -157,6 +157,7 @@ def test_a_models_shape_makes_its_parameters(shape):
     assert (shape.experts > 0) == (shape.experts_per_token > 0) == (shape.expert_intermediate > 0)
 
 
+@pytest.mark.process
 def test_nothing_is_read_before_it_is_asked_for():
     """`import planner` has 0.15 s beside pydantic; the tables are for whoever plans."""
     counts = " + ".join(f"c.{table}.cache_info().misses" for table in ("_prices", "_sizes", "_gpus", "models"))

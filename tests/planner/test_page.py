@@ -126,7 +126,7 @@ CONTRAST = """(() => {
 })()"""
 
 
-@pytest.mark.engine
+@pytest.mark.process
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["prod", "dev", "out of reach"])
 def test_a_browser_shows_it(name, scheme, pages, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.rehearsal.tiny_runs import configure, nothing_runs, rehearse
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 
 def test_a_pod_that_fits_nowhere_ends_the_run_with_the_schedulers_words(repository):

@@ -7,7 +7,7 @@ import pytest
 from rehearsal.layout import Layout
 from tests.rehearsal.tiny_runs import nothing_runs, rehearse
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 
 def test_kept_for_a_look_and_then_cleaned(repository, tmp_path, monkeypatch):

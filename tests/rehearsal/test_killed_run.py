@@ -9,7 +9,7 @@ import pytest
 from rehearsal.layout import Layout
 from tests.rehearsal.tiny_runs import configure, nothing_runs, rehearse, start
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 
 def test_a_killed_run_can_be_run_again_from_nothing_to_nothing(repository):

@@ -65,6 +65,7 @@ def test_the_engine_writes_into_copies_only(tmp_path, monkeypatch):
         prepare(layout, repository, "prod")
 
 
+@pytest.mark.process
 def test_processes_are_found_by_their_mark_and_ended(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, "ZIG_REHEARSAL": str(tmp_path)})
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, "ZIG_REHEARSAL": f"{tmp_path}x"})

@@ -19,7 +19,7 @@ from rehearsal.layout import MARK, Layout
 from settings import files
 from settings.leaves import with_values
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
 REQUESTS, LIMITS = ("shard", "resources", "requests"), ("shard", "resources", "limits")

@@ -21,7 +21,7 @@ from settings import files
 from tests.planner.test_recommend import merged
 from tests.rehearsal.linked import linked_repository
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 
 def advice(stack):

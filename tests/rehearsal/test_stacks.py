@@ -22,7 +22,7 @@ from tests import evidence
 from tests.rehearsal.linked import linked_repository
 from tests.rehearsal.standing import Standing
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 
 # prod as it is planned: its shards, the GPU nodes they are on, and how many of those each zone has
 SHARDS = 8

@@ -8,6 +8,8 @@ import pytest
 
 from settings.files import ROOT
 
+pytestmark = pytest.mark.process
+
 ALL_ROWS = "planner/data/performance/measurements.csv"
 
 

@@ -124,6 +124,7 @@ def test_prints_the_schema(capsys):
     assert "zig-ai-aks:shard" in json.loads(capsys.readouterr().out)["properties"]["config"]["properties"]
 
 
+@pytest.mark.process
 def test_needs_no_engine():
     """Imports that are measured in seconds would keep it out of every editor and hook."""
     program = (
@@ -134,6 +135,7 @@ def test_needs_no_engine():
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.process
 def test_runs_as_a_module(tmp_path):
     file = write(tmp_path, "config:\n  zig-ai-aks:exposure: null\n")
     ran = subprocess.run([sys.executable, "-m", "stacks", "check", "--file", str(file)], cwd=ROOT, capture_output=True, text=True)

@@ -186,6 +186,7 @@ def test_what_is_switched_off_is_said_to_be_unused(capsys):
     assert (row["outcome"], row["where"]) == ("in force", "no ScaledObject zig-ai/zig-ai-shard")
 
 
+@pytest.mark.process
 def test_needs_no_engine():
     program = (
         "import sys; from stacks.__main__ import main; status = main(['explain', '--stack', 'prod']);"

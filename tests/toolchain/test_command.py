@@ -1,6 +1,7 @@
 """The command as a person meets it: short answers, no traceback, and a second run that costs nothing."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from toolchain.cache import Cache
 from toolchain.programs import folder_of
 from toolchain.recipes import PROGRAMS
 from toolchain.venv import ensure_venv
+
+pytestmark = pytest.mark.process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,6 +52,27 @@ def test_a_second_run_is_under_a_second():
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert result.stderr.startswith("toolchain: ready: ")
     assert seconds < 1
+
+
+def test_a_program_that_there_is_not_is_one_line():
+    result = run("get", "actionlimt")
+    assert result.returncode == 1
+    assert result.stderr.startswith("toolchain: there is no program actionlimt; there are: pulumi-language-python, pulumi, etcd")
+
+
+def test_what_needs_python_alone_waits_for_no_program(tmp_path):
+    """The first `make check` of a newcomer took the 50 minutes of all programs. A dry run lists what a target would run."""
+    needs = {}
+    for target in ("check", "plan", "explain", "unit", "lint", "test", "rehearse", "serve"):
+        done = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        needs[target] = sorted(set(re.findall(r"-m toolchain ?(.*)", done.stdout)))
+    python, programs = ["venv"], [""]
+    assert needs == {
+        **dict.fromkeys(("check", "plan", "explain", "unit"), python),
+        "lint": ["get actionlint", "venv"],
+        "test": ["", "get actionlint", "venv"],
+        **dict.fromkeys(("rehearse", "serve"), programs),
+    }
 
 
 def test_a_venv_folder_of_the_user_s_own_is_not_replaced(tmp_path, monkeypatch):

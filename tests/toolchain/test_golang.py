@@ -10,6 +10,8 @@ from toolchain.console import ToolchainError
 from toolchain.golang import Go, find_go, go_version
 from toolchain.recipes import MIN_GO
 
+pytestmark = pytest.mark.process
+
 PIP = """#!{python}
 import os, sys
 if {fails}:

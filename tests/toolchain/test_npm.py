@@ -19,6 +19,8 @@ from toolchain.console import ToolchainError
 from toolchain.programs import Progress, ensure_program
 from toolchain.recipes import NpmRecipe, Output
 
+pytestmark = pytest.mark.process
+
 FAKE_UV = """#!{python}
 import os, sys
 if sys.argv[1:] == ["--version"]:

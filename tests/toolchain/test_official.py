@@ -6,6 +6,8 @@ from tests.toolchain.conftest import executable
 from toolchain.official import find_official_pulumi
 from toolchain.recipes import WITH_OFFICIAL_PULUMI
 
+pytestmark = pytest.mark.process
+
 HOSTS = [name for name in WITH_OFFICIAL_PULUMI if name != "pulumi"]
 
 

@@ -19,6 +19,8 @@ from toolchain.console import ToolchainError
 from toolchain.programs import Progress, ensure_program, folder_of
 from toolchain.recipes import Copy, Output, PackageRecipe
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 FAKE_UV = """#!{python}

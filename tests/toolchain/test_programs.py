@@ -14,6 +14,8 @@ from toolchain.console import ToolchainError
 from toolchain.golang import Go
 from toolchain.programs import Progress, embed_kubernetes_schema, ensure_program, folder_of, link, prune
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 RUN = """
@@ -163,6 +165,13 @@ def test_the_flat_folders_show_exactly_what_is_wanted(ensure, cache, tmp_path):
     assert (cache.bin / "first").resolve() == (folder / "bin" / "first").resolve()
     assert (cache.bin / "pulumi").resolve() == official.resolve()
     assert (cache.share / "thing" / "crd" / "a.yaml").is_file()
+
+
+def test_a_program_may_come_beside_those_that_are_there(ensure, cache):
+    cache.bin.mkdir(parents=True)
+    (cache.bin / "another").symlink_to("elsewhere")
+    link(cache, [ensure()], {}, keep_others=True)
+    assert sorted(entry.name for entry in cache.bin.iterdir()) == ["another", "first", "second"]
 
 
 def test_pruning_keeps_what_is_still_pinned(ensure, cache, pins):

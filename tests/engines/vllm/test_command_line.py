@@ -71,6 +71,7 @@ def test_flags_of_ray_are_known(v100s):
     }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("role", ["shard", "worker"])
 def test_the_shell_takes_the_groups_commands(role, v100s):
     command = v100s[0].server(role).command
@@ -79,6 +80,7 @@ def test_the_shell_takes_the_groups_commands(role, v100s):
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.process
 def test_the_leader_becomes_the_server_with_the_containers_arguments_once_all_are_there(v100s, tmp_path):
     """The command is run, with stand-ins for vLLM's script and for vLLM."""
     shard = v100s[0].shard

@@ -1,7 +1,5 @@
 """What each setting becomes with vLLM; and its coordinator."""
 
-import shutil
-
 import pytest
 
 from engines import proxied
@@ -75,7 +73,7 @@ def test_a_group_serves_on_until_its_last_answers_are_sent(v100s):
     assert workload.shard.pre_stop_seconds == workload.worker.pre_stop_seconds > 0
 
 
-@pytest.mark.skipif(not shutil.which("envoy"), reason="needs envoy")
+@pytest.mark.process
 def test_envoy_takes_the_rendered_file(variant, tmp_path):
     assert_envoy_takes(rendered(variant)[0], tmp_path)
 

@@ -94,6 +94,7 @@ def run(deployed, **environment):
     return json.loads(result.stdout)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not shutil.which("node"), reason="no JavaScript engine on PATH")
 def test_the_script_shows_its_key_and_its_certificate(locked):
     seen = run(locked, API_KEY="a key")
@@ -103,6 +104,7 @@ def test_the_script_shows_its_key_and_its_certificate(locked):
     assert seen["options"]["insecureSkipTLSVerify"] is True
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not shutil.which("node"), reason="no JavaScript engine on PATH")
 def test_the_script_does_what_the_guides_script_does(deployed):
     seen = run(deployed)

@@ -8,6 +8,8 @@ import pytest
 from infra.kubernetes.names import NODE_WEIGHTS_DIR
 from infra.kubernetes.weights_copy import SCRIPT
 
+pytestmark = pytest.mark.process
+
 AZURE_NVME = "Microsoft NVMe Direct Disk v2            "
 
 # They keep the node's disks and mounts as files: $NODE/disks/NAME holds the file system's label, $NODE/mounts one line a mount.

@@ -10,6 +10,8 @@ import pytest
 from infra.kubernetes.node_tuning import setup_script
 from settings.operations import NodeTuning
 
+pytestmark = pytest.mark.process
+
 SYSCTLS = "etc/sysctl.d/90-zig-ai.conf"
 READY = "run/zig-ai/node-tuned"
 

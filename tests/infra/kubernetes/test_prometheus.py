@@ -121,16 +121,14 @@ def test_its_rights_are_to_read_and_no_more(deployed):
     }
 
 
-PROMTOOL = shutil.which("promtool")
-
-
 @pytest.fixture
 def promtool():
-    if not PROMTOOL:
-        pytest.skip("promtool is not on PATH")
-    return lambda *arguments: subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60)
+    program = shutil.which("promtool")
+    assert program, "promtool is not on PATH: run the tests with `make test`"
+    return lambda *arguments: subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.process
 def test_promtool_accepts_the_config(promtool, each_stack, tmp_path):
     files = each_stack.inputs("kubernetes:core/v1:ConfigMap", names.PROMETHEUS)["data"]
     # The real checker looks for the files that the config names: those of the pod.

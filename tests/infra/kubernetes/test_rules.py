@@ -146,6 +146,7 @@ def peace_of(workload, rules):
     return took(workload, 1) | gpu() | all_up
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("stack", STACKS)
 def test_each_alert_fires_on_its_fault_and_on_nothing_else_and_goes_with_it(promtool, stack):
     """The cases are the rules': an alert without a fault of its own here is red."""
@@ -160,6 +161,7 @@ def test_each_alert_fires_on_its_fault_and_on_nothing_else_and_goes_with_it(prom
     promtool(rules, [*tests, firing(gone, *missing), firing(silent, *missing)])
 
 
+@pytest.mark.process
 def test_a_programs_error_is_told_from_a_gpus(promtool):
     rules = rules_of("prod", latency=Duration("2s"))
     peace = peace_of(_deployed_stack("prod").workload, rules)
@@ -221,6 +223,7 @@ def _series(family, kind):
     return {f"{family}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {family}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("stack", STACKS)
 def test_every_metric_that_a_rule_asks_for_is_one_that_somebody_sends(of_proxy, stack):
     """An alert on a series that does not exist looks like peace. What the images of zig_ai send is what the guide asks for."""
@@ -249,6 +252,7 @@ def test_names_are_found_in_expressions(expression, names):
     assert metrics_in(expression) == names
 
 
+@pytest.mark.process
 def test_a_proxys_milliseconds_are_seconds_and_its_own_listener_is_not_counted(promtool):
     rules = rules_of("dev", latency=Duration("10s"))
     workload = _deployed_stack("dev").workload
@@ -270,6 +274,7 @@ def test_a_proxys_milliseconds_are_seconds_and_its_own_listener_is_not_counted(p
 FIRES = {"labels": '{alertname="ZigAiLatencyAboveTarget"}', "value": 1}
 
 
+@pytest.mark.process
 def test_the_guides_queries_answer_for_servers_with_other_names(promtool):
     """Its two commands, on the proxy's series: sixty requests a minute, each bound of Envoy's in seconds."""
     proxys = 'envoy_http_conn_manager_prefix="coordinator"'

@@ -4,7 +4,11 @@ import json
 import resource
 import signal
 
+import pytest
+
 from tests.infra.kubernetes.weights_transfer.conftest import GGUF, MANIFEST, MIB, fails, succeeds
+
+pytestmark = pytest.mark.process
 
 
 def test_a_node_gets_what_was_fetched(fetched):

@@ -8,6 +8,8 @@ import pytest
 
 from tests.infra.kubernetes.weights_transfer.conftest import GGUF, HUB_MODEL, MANIFEST, ONE_FILE, fails, succeeds
 
+pytestmark = pytest.mark.process
+
 DAY = 86400
 RETENTION = {"RETENTION_SECONDS": str(14 * DAY)}
 OLD, NEW = "llama-2-7b-00000000", "llama-2-7b-11111111"

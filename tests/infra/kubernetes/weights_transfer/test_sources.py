@@ -8,6 +8,8 @@ import pytest
 from tests.infra.kubernetes.weights_transfer.conftest import GGUF, HUB_MODEL, MIB, ONE_FILE, fails, succeeds
 from tests.infra.kubernetes.weights_transfer.servers import SHARED_ACCESS
 
+pytestmark = pytest.mark.process
+
 
 def listed(files):
     return [{"path": name, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in files.items()]

@@ -3,8 +3,12 @@
 import random
 import time
 
+import pytest
+
 from infra.kubernetes.weights_fetch import PROGRAM
 from tests.infra.kubernetes.weights_transfer.conftest import GGUF, HUB_MODEL, MIB, ONE_FILE, fails, succeeds
+
+pytestmark = pytest.mark.process
 
 
 def test_a_second_run_does_nothing(stand):
