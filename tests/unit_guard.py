@@ -1,6 +1,6 @@
 """What a unit test may not do: start a process, or speak to another machine.
 
-A test that does either carries the marker `process`. Nothing has to remember that: Python itself reports both (PEP 578), and a test
+A test that does either carries the marker `process`. Nobody has to remember that: Python itself reports both (PEP 578), and a test
 without the marker fails at the call.
 """
 
@@ -17,7 +17,7 @@ _unit_test = None
 
 
 def watch(test):
-    """The unit test that runs from now on, or None while a marked test, or none, does."""
+    """Name the unit test that runs from now on; None while a marked test runs, or no test."""
     global _unit_test
     _unit_test = test
 
@@ -27,16 +27,22 @@ def _refuse(event, arguments):
         return
     if event in STARTS and not (event == "subprocess.Popen" and list(arguments[1][1:3]) == READS_TYPES):
         pytest.fail(f"{_unit_test} starts a process ({event}: {arguments[:2]}) and lacks the marker `process`")
-    if event in ("socket.connect", "socket.getaddrinfo"):
-        host = arguments[1][0] if event == "socket.connect" and isinstance(arguments[1], tuple) else arguments[0]
-        if isinstance(host, str | bytes) and not _here(host):
-            pytest.fail(f"{_unit_test} speaks to {host} ({event}) and lacks the marker `process`")
+    host = _host(event, arguments)
+    if host and not _this_machine(host):
+        pytest.fail(f"{_unit_test} speaks to {host} ({event}) and lacks the marker `process`")
 
 
-def _here(host):
+def _host(event, arguments):
+    if event == "socket.connect":
+        _, address = arguments
+        return address[0] if isinstance(address, tuple) else None  # a Unix socket's address is a path
+    return arguments[0] if event == "socket.getaddrinfo" else None
+
+
+def _this_machine(host):
     name = host.decode() if isinstance(host, bytes) else host
     try:
-        return name in ("", "localhost") or ipaddress.ip_address(name).is_loopback
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
 
