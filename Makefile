@@ -42,7 +42,7 @@ clean-rehearsal: ## Take away what a kept rehearsal left (all stacks, or STACK=p
 
 .PHONY: serve
 serve: toolchain ## The service itself on this machine, with a small model and no GPU, until Ctrl-C (PORT=8080, PIPELINES=2)
-	@python -m local serve --stack $(if $(filter command,$(origin STACK)),$(STACK),dev) $(if $(PORT),--port $(PORT)) $(if $(PIPELINES),--pipelines $(PIPELINES))
+	@python -m serve --stack $(if $(filter command,$(origin STACK)),$(STACK),dev) $(if $(PORT),--port $(PORT)) $(if $(PIPELINES),--pipelines $(PIPELINES))
 
 .PHONY: test
 test: toolchain lint ## Everything this repository can prove on this machine

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy==2.4.6", "scipy==1.17.1", "pydantic==2.14.4", "PyYAML==6.0.4"]
 # ///
-"""Fits the constants of `planner/performance` to `measurements.csv` of `planner/data/performance` and writes `fitted.json` beside it.
+"""Fits the constants of `planner/performance` to its `data/measurements.csv` and writes `fitted.json` beside it.
 
     uv run --script bench/fit_performance.py [--points] [--write]
 
@@ -141,7 +141,7 @@ def main() -> None:
         "--write", action="store_true", help="write fitted.json, the page's tables, the estimates left out and the ranges' test"
     )
     options = parser.parse_args()
-    rows, skipped = observations(ROOT / "planner/data/performance/measurements.csv")
+    rows, skipped = observations(ROOT / "planner/performance/data/measurements.csv")
     print(f"{len(rows)} observations; rows without one: {dict(skipped)}")
     data, start = Data(rows), time.perf_counter()
     whole, predicted = fit(data, ~data.kept_out)
@@ -170,7 +170,7 @@ def main() -> None:
         result["without_points"], result["with_points"] = by_aim(data, before), by_aim(data, after)
     print(page.errors(result, held), page.ranges(held), sep="\n\n")
     if options.write:
-        (ROOT / "planner/data/performance/fitted.json").write_text(json.dumps(result, indent=0, sort_keys=True) + "\n")
+        (ROOT / "planner/performance/data/fitted.json").write_text(json.dumps(result, indent=0, sort_keys=True) + "\n")
         (ROOT / "bench/results/performance_ranges.json").write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")
         page.write(ROOT / "docs/performance-model.md", result, held)
         write_left_out(data, outside, ranges.of_partition(data, left, "campaign"))

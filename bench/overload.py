@@ -27,9 +27,9 @@ from pathlib import Path
 
 import yaml
 
-from local.rendering import render
-from local.service import HOST, Service, service
 from rehearsal.ports import free_port
+from serve.rendering import render
+from serve.service import HOST, Service, service
 from settings import files
 from toolchain.cache import Cache
 

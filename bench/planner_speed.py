@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from planner import plan
-from planner.choices.choice import Wish
-from planner.choices.search import search
-from planner.planning import shape_of
+from planner.recommend.choice import Wish
+from planner.recommend.search import search
+from planner.rules.planning import shape_of
 from rehearsal.layout import REPOSITORY
 from settings import StackSettings, files
-from settings.leaves import document
+from settings.flatten import document
 
 RESULT = REPOSITORY / "bench" / "results" / "planner_speed.json"
 STARTS = {

@@ -28,7 +28,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from planner.performance import reading
+from planner.performance import published_rows
 from planner.performance.estimate import estimate
 from toolchain.cache import Cache
 from toolchain.console import ToolchainError
@@ -47,9 +47,9 @@ QUANTITIES = ("ttft_ms", "tpot_ms")
 def questions(count: int) -> list[dict[str, str]]:
     """Published rows: the same share of each (model, GPU, engine), drawn once and for all."""
     groups = defaultdict(list)
-    for row in reading.rows("measurements.csv"):
+    for row in published_rows.rows("measurements.csv"):
         known = row["kind"] == "concurrency" and row["isl"] and row["concurrency_or_batch"] and row["ttft_ms"] and row["tpot_ms"]
-        ours = row["source_repo_or_page"] == reading.OUR_OWN
+        ours = row["source_repo_or_page"] == published_rows.OUR_OWN
         if known and not ours and re.match("H[12]00", row["gpu"]) and "attention data parallel" not in row["notes"]:
             groups[row["model"], row["gpu"], row["engine"]].append(row)
     draw = random.Random(0)
@@ -59,7 +59,7 @@ def questions(count: int) -> list[dict[str, str]]:
 
 def plain(row: dict[str, str]) -> dict[str, object]:
     """A row as the peers' scripts read it."""
-    made = reading.question(row)
+    made = published_rows.question(row)
     experts = re.search(r"moe_tp (\d+) moe_ep (\d+)", row["notes"])
     return {
         "id": row["id"], "model": row["model"], "gpu": made.gpu.family, "engine": row["engine"], "tp": made.tensor_parallel,
@@ -90,9 +90,9 @@ def ask_peer(peer: str, asked: dict[str, object]) -> dict[str, object] | str:
 OUR_SWEEP = """
 import json, time
 started = time.perf_counter()
-from planner.choices.choice import Wish
-from planner.choices.search import search
-from planner.planning import shape_of
+from planner.recommend.choice import Wish
+from planner.recommend.search import search
+from planner.rules.planning import shape_of
 from settings import files
 asked = files.from_file(files.stack_file_path("prod"), "prod").require()
 start_s = time.perf_counter() - started
@@ -128,11 +128,11 @@ def left_out() -> dict[tuple[str, str], float]:
 def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, object]:
     """As a peer's script answers; `seconds` are of the estimate as shipped, the values of fits without the row's group."""
     started = time.perf_counter()
-    estimate(reading.question(rows[0]))
+    estimate(published_rows.question(rows[0]))
     start_s, known, answers = time.perf_counter() - started, left_out(), []
     for row in rows:
         begun = time.perf_counter()
-        estimate(reading.question(row))
+        estimate(published_rows.question(row))
         seconds = time.perf_counter() - begun
         answers.append({"id": row["id"], "seconds": seconds} | {quantity: known[row["id"], quantity] for quantity in QUANTITIES})
     return {"start_s": start_s, "answers": answers}

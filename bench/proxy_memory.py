@@ -22,12 +22,13 @@ from pathlib import Path
 
 import yaml
 
-from engines.envoy import ADMIN_PORT
-from local.name_server import NameServer
-from local.rendering import render
-from local.substitutions import HOST, Around, coordinator_command
-from planner import plan, proxy_memory
+from engines.envoy.config import ADMIN_PORT
+from planner import plan
+from planner.fit import proxy_memory
 from rehearsal.ports import free_ports
+from serve.name_server import NameServer
+from serve.rendering import render
+from serve.substitutions import HOST, Around, coordinator_command
 from settings import files
 
 STACK = "dev"

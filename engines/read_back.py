@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from engines.workload import FieldPath, Role, Server, Told
-from settings.explaining import Path, key_text
-from settings.leaves import text_of
+from settings.error_messages import Path, key_text
+from settings.flatten import text_of
 
 
 def in_files(given: Mapping[str, str], role: Role, server: Server) -> Iterator[Told]:
@@ -75,7 +75,7 @@ def in_file(key: str, role: Role, server: Server, file_name: str, path: Path) ->
 
 
 def _written(content: str, sections: frozenset[str]) -> dict[Path, tuple[str, int]]:
-    """Leaves of these sections of a YAML document, as `settings.leaves` counts leaves: value as text, and line from 1, by place.
+    """Leaves of these sections of a YAML document, as `settings.flatten` counts leaves: value as text, and line from 1, by place.
 
     What else is in the file, such as the addresses of thousands of shards, is not looked at.
     """

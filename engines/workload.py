@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from planner.plan import Plan
+from planner.fit.plan import Plan
 from settings import StackSettings
 
 
@@ -139,7 +139,7 @@ class Told:
     """Where a rendered server is told one setting, and what can be known of its effect. A setting may be told in several places."""
 
     key: str
-    """Of `settings.leaves`."""
+    """Of `settings.flatten`."""
     outcome: Literal["in force", "passed through", "translated", "not supported"]
     """`passed through` when only the program in the image can give it an effect."""
     role: Role

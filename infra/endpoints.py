@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.workload import Endpoints
 from infra.kubernetes import names
-from planner.plan import Plan
+from planner.fit.plan import Plan
 
 
 def endpoints(plan: Plan, *, registry: str, redis: str | None) -> Endpoints:

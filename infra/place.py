@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from settings.leaves import text_of
+from settings.flatten import text_of
 
 AS_GIVEN = "as given"
 """What a place holds when that is the setting's own value."""

@@ -13,8 +13,8 @@ from infra import naming
 from infra.azure import places as azure
 from infra.kubernetes import places as kubernetes
 from infra.place import AS_GIVEN, PLAN, Lines, Place
-from planner.plan import Plan
-from settings.leaves import leaves
+from planner.fit.plan import Plan
+from settings.flatten import leaves
 from settings.model import Shape
 
 

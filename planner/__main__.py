@@ -10,12 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from planner.choices import commands as choices
-from planner.choices.assessment import assess
-from planner.performance import commands as performance
-from planner.planning import plan
+from planner.recommend.assessment import assess
+from planner.rules.planning import plan
+from reports import commands as choices
+from reports import estimate_commands as performance
 from settings import SettingsError, files
-from settings.ending import ended
+from settings.exit_status import ended
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     if options.html:
-        from planner.choices.page import page
+        from reports.html import page
 
         try:
             options.html.write_text(page(found, options.stack))
@@ -51,13 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{options.html}: {error.strerror}", file=sys.stderr)
             return 1
     if options.json:
-        from planner.report import as_json
+        from reports.plan_text import as_json
 
         print(json.dumps(as_json(found, made, options.stack), indent=2))
     else:
         from rich.console import Console
 
-        from planner.report import show
+        from reports.plan_text import show
 
         # A pipe has no width: wide enough for a line of the findings to be found by grep.
         console = Console() if sys.stdout.isatty() else Console(width=200)

@@ -9,11 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from settings import pod_rules
 from settings.base import Section
-from settings.explaining import Path, closest, explain, field_named, key_text, keys_of, kind_text, places_of, value_text
+from settings.error_messages import Path, closest, explain, field_named, key_text, keys_of, kind_text, places_of, value_text
 from settings.problems import Problem, SettingsError
-from settings.rules import broken_rules
+from settings.rules import broken_rules, workload
 from settings.secrets import HIDDEN
 from settings.stack import StackSettings
 
@@ -90,7 +89,7 @@ def _encrypted_variable(path: Path) -> Problem:
         key=key_text(path),
         value="an encrypted value",
         consequence="would stand decrypted in the pod and in the cluster's store, readable to anyone who may look at pods",
-        fix=pod_rules.SECRET_FIX,
+        fix=workload.SECRET_FIX,
     )
 
 

@@ -8,7 +8,7 @@ from settings.base import Otherwise, Section
 from settings.formats import Form
 from settings.quantities import Between, ByteSize
 from settings.shard import SecretKeyRef
-from settings.source import SourceText, WeightSource, parse
+from settings.weight_source import SourceText, WeightSource, parse
 
 
 class Quantization(Section):

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from settings.base import Section
-from settings.explaining import Spot, keys_of
+from settings.error_messages import Spot, keys_of
 from settings.stack import StackSettings
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from settings.explaining import closest, key_text, keys_of
+from settings.error_messages import closest, key_text, keys_of
 from settings.problems import Problem
 from settings.stack import StackSettings
 from settings.yaml_tree import Duplicate, Tree, YamlError, read

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from settings import Problem, SettingsError, files
-from settings.ending import ended
+from settings.exit_status import ended
 from settings.stack_file import StackFile
 
 SCHEMA_PATH = files.ROOT / "stack.schema.json"
@@ -74,7 +74,7 @@ def _check(path: Path, stack: str, *, as_json: bool) -> int:
 
 def _planned(checked: files.Checked) -> tuple[Problem, ...]:
     """What the planner finds in settings that are right by themselves: unknown sizes and models, shards that fit no node."""
-    from planner.planning import plan, unknown_names
+    from planner.rules.planning import plan, unknown_names
 
     if checked.settings is None:
         return unknown_names(checked.readable, checked.unusable)
@@ -98,7 +98,7 @@ def _listing(file: StackFile, problems: list[Problem]) -> str:
 
 def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
     from planner import plan
-    from stacks.outcomes import outcomes, rendered
+    from reports.outcomes import outcomes, rendered
 
     stack = stack.rsplit("/", 1)[-1]
     try:
@@ -108,7 +108,7 @@ def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
-    from stacks import explain
+    from reports import explain
 
     try:
         rows = explain.selected(rows, key)
@@ -153,7 +153,7 @@ def _api_keys(path: Path, stack: str, clients: list[str], *, keep: bool) -> int:
 
 
 def _coverage(*, write: bool) -> int:
-    from stacks import coverage
+    from reports import coverage
 
     text = coverage.stale() or coverage.PATH.read_text()
     if write:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engines.envoy_guard import API_KEYS_FILE, api_keys_file
+from engines.envoy.access import API_KEYS_FILE, api_keys_file
 from infra.kubernetes import names
 
 CLIENT = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

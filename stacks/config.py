@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from planner.planning import unknown_names
+from planner.rules.planning import unknown_names
 from settings import SettingsError, StackSettings
 from settings.loading import check
 from settings.stack_file import stray

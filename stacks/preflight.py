@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from planner.plan import Plan
+from planner.fit.plan import Plan
 from planner.rules.service import CURRENT_SIZE
 from settings import Problem, StackSettings
 

@@ -12,12 +12,12 @@ from infra.azure import platform as azure_platform
 from infra.endpoints import endpoints
 from infra.kubernetes import platform as kubernetes_platform
 from planner import plan as make_plan
-from planner.choices import measured, outputs
-from planner.choices.assessment import Assessment, assess
-from planner.plan import Plan
+from planner.fit.plan import Plan
+from planner.recommend.assessment import Assessment, assess
+from reports import comparison, json_output, preview
+from reports.outcomes import Row, outcomes
 from settings import SettingsError, StackSettings
-from stacks import config, preflight, preview
-from stacks.outcomes import Row, outcomes
+from stacks import config, preflight
 
 
 def main() -> None:
@@ -53,13 +53,13 @@ def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date
 def _account_for_targets(assessment: Assessment, stack: str) -> None:
     """Says whether the layout meets them, and what would; keeps the prediction, and what somebody measured, for whoever compares."""
     pulumi.log.info(preview.targets(assessment, stack))
-    pulumi.export("prediction", outputs.deployed(assessment))
-    kept = measured.path_of(stack)
+    pulumi.export("prediction", json_output.deployed(assessment))
+    kept = comparison.path_of(stack)
     if not kept.exists():
         return
     try:
-        pulumi.export("measured", measured.as_json(measured.compare(kept)))
-    except measured.Unreadable as error:
+        pulumi.export("measured", comparison.as_json(comparison.compare(kept)))
+    except comparison.Unreadable as error:
         pulumi.log.warn(str(error))
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from infra.kubernetes.quantities import canonical
 from infra.place import Place
-from settings.leaves import text_of
+from settings.flatten import text_of
 
 Find = Callable[[Place], list[Any]]
 """All objects of a place's kind and name, as nested values."""

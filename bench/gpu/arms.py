@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from bench.gpu.deployed import Deployed
-from planner.catalogue import ModelShape
+from planner.catalogue.model_shapes import ModelShape
 
 USERS = 100
 """The guide's load test."""
@@ -89,7 +89,7 @@ class Engine(Protocol):
     def ablation(self, tuned: Arm) -> tuple[Arm, ...]:
         """The guide's tuning with one setting at a time taken back or changed, named by it; the first and the last are the tuning itself.
 
-        Where a name is `setting: value`, `engines/measured.py` tells of it.
+        Where a name is `setting: value`, `engines/ablations.py` tells of it.
         """
         ...
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from planner.catalogue import ModelShape
+    from planner.catalogue.model_shapes import ModelShape
 
 DONE = "complete"
 """A file that is there when all others are."""

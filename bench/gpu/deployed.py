@@ -13,12 +13,12 @@ from typing import Any
 from engines import ENGINES
 from engines.workload import Server
 from infra.endpoints import endpoints
-from local.substitutions import pairs
 from planner import plan as make_plan
-from planner.plan import Plan
+from planner.fit.plan import Plan
+from serve.substitutions import pairs
 from settings import files
-from settings.explaining import Path
-from settings.leaves import with_values
+from settings.error_messages import Path
+from settings.flatten import with_values
 
 STACK = "prod"
 SIZE = "Standard_NC40ads_H100_v5"

@@ -14,7 +14,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from planner.catalogue import ModelShape
+from planner.catalogue.model_shapes import ModelShape
 
 SPREAD = 0.02
 """Standard deviation of the weights, as models are initialised."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.gpu.deployed import Changes
-from settings.explaining import key_text
+from settings.error_messages import key_text
 
 ONE_H200 = "Standard_ND96isr_H200_v5"
 _PRECISIONS = {"int8": "INT8", "fp8": "FP8", "fp16": "F16"}

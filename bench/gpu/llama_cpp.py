@@ -14,8 +14,8 @@ from typing import ClassVar
 from bench.gpu import llama_cpp_build, load
 from bench.gpu.arms import Arm, Options
 from bench.gpu.deployed import SIZE, Deployed, deployed
-from local.substitutions import pairs
-from planner.catalogue import ModelShape
+from planner.catalogue.model_shapes import ModelShape
+from serve.substitutions import pairs
 
 _PLACED = ("--model", "--host", "--port")
 """Flags of a rendered command line that say where a process is."""

@@ -39,7 +39,7 @@ from bench.gpu.deployed import as_rows, differences  # noqa: E402
 from bench.gpu.llama_cpp import LlamaCpp  # noqa: E402
 from bench.gpu.serving import HOST, NotServing, Servers, serving  # noqa: E402
 from bench.gpu.vllm import Vllm  # noqa: E402
-from planner import catalogue  # noqa: E402
+from planner.catalogue import hardware, model_shapes  # noqa: E402
 from toolchain.cache import Cache  # noqa: E402
 
 Loading = tuple[int, float, float]
@@ -63,7 +63,7 @@ class Run:
     logs: Path
     out: Path
     card: Card
-    shape: catalogue.ModelShape
+    shape: model_shapes.ModelShape
     window_s: float
     deadline: float
     at_once: int = 1
@@ -141,7 +141,7 @@ class Run:
         slots = self.engine.slots(arm)
         shown = load.run(servers.urls, users, slots, self.shape.vocab, warm_up_s, window_s, opened)
         use, steps = seen["use"], seen["steps"]
-        price = catalogue.gpu_size(*PRICED_AS).usd_per_hour
+        price = hardware.gpu_size(*PRICED_AS).usd_per_hour
         made = shown.throughput_tok_s * shown.window_s
         row = {
             "arm": arm.name,
@@ -263,7 +263,7 @@ def prepare(options: argparse.Namespace) -> Run:
     name = f"gpu_{re.sub(r'[^a-z0-9]+', '_', machine['gpu'].lower()).strip('_')}_{options.engine}.json"
     out = options.out or ROOT / "bench" / "results" / name
     kept = json.loads(out.read_text()) if options.add and out.exists() else {}
-    shape, started = catalogue.models()[deployed.MODEL], time.monotonic()
+    shape, started = model_shapes.models()[deployed.MODEL], time.monotonic()
     made = engine.made(shape)
     say(f"{engine.package} and its models: {time.monotonic() - started:.0f} s")
     kept |= {
@@ -272,7 +272,7 @@ def prepare(options: argparse.Namespace) -> Run:
         "engine": kept.get("engine", {}) | made | {"package": engine.package},
         "load": {"prompt_tokens": load.PROMPT_TOKENS, "answer_tokens": load.ANSWER_TOKENS, "temperature": load.TEMPERATURE,
                  "streamed": f"every {load.STREAMED}th user", "python": platform.python_version()},
-        "price": {"size": PRICED_AS[0], "region": PRICED_AS[1], "usd_per_hour": catalogue.gpu_size(*PRICED_AS).usd_per_hour},
+        "price": {"size": PRICED_AS[0], "region": PRICED_AS[1], "usd_per_hour": hardware.gpu_size(*PRICED_AS).usd_per_hour},
         "model": {"shape": deployed.MODEL, "weights": "random"},
         # What `--add` has put together; a row's own window is `window_s`.
         "calls": [*kept.get("calls", []), {"stages": options.stage or list(STAGES), "window_s": options.window}],

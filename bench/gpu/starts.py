@@ -38,7 +38,7 @@ from bench.gpu.deployed import Deployed, as_rows, deployed, differences  # noqa:
 from bench.gpu.lines import GROUPS, Group, Line  # noqa: E402
 from bench.gpu.serving import HOST, NotServing, Servers, serving  # noqa: E402
 from bench.gpu.vllm import Vllm  # noqa: E402
-from planner import catalogue  # noqa: E402
+from planner.catalogue import model_shapes  # noqa: E402
 from toolchain.cache import Cache  # noqa: E402
 
 A_FREE_PORT = "one that is free"
@@ -136,7 +136,7 @@ class Run:
         """Made where they are missing, at the same time."""
         made = {one.model: one for one in rendered}
         for folder, one in made.items():
-            checkpoint.describe(folder, catalogue.models()[one.line.model], one.line.checkpoint)
+            checkpoint.describe(folder, model_shapes.models()[one.line.model], one.line.checkpoint)
         fills = [
             subprocess.Popen([self.programs / "python3", checkpoint.__file__, folder, one.line.checkpoint])
             for folder, one in made.items()

@@ -1,6 +1,7 @@
 """vLLM as it is measured: a release that is installed here, checkpoints with random weights, and the servers that differ by their flags.
 
-The release is newer than the one that `engines/vllm.py` renders for: it is the one that runs with the PyTorch of the machine measured on.
+The release is newer than the one that `engines/vllm/engine.py` renders for: it is the one that runs with the PyTorch of the machine
+measured on.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import ClassVar
 from bench.gpu import checkpoint
 from bench.gpu.arms import Arm, Options
 from bench.gpu.deployed import SIZE, Deployed, deployed
-from local.substitutions import pairs
-from planner.catalogue import ModelShape
+from planner.catalogue.model_shapes import ModelShape
+from serve.substitutions import pairs
 
 VERSION = "0.20.2"
 _PLACED = ("--served-model-name", "--host", "--port")

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from planner.performance import clients, estimate, reading, workload
+from planner.performance import clients, estimate, published_rows, questions
 from planner.performance.constants import CONSTANTS
 
 NAMES = list(CONSTANTS)
 LOGARITHMIC = np.array([c.logarithmic for c in CONSTANTS.values()])
 STARTS = np.array([np.log(c.start) if c.logarithmic else c.start for c in CONSTANTS.values()])
-FIELDS = [field.name for field in dataclasses.fields(workload.Work) if field.name != "keys"]
+FIELDS = [field.name for field in dataclasses.fields(questions.Work) if field.name != "keys"]
 
 
 def distrusted(row: dict[str, str]) -> str:
@@ -35,8 +35,8 @@ def distrusted(row: dict[str, str]) -> str:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Observation:
     row: dict[str, str]
-    question: workload.Question
-    work: workload.Work
+    question: questions.Question
+    work: questions.Work
     target: str
     value: float
     """Seconds, or output tokens a second."""
@@ -56,12 +56,12 @@ def observations(path: Path) -> tuple[list[Observation], Counter[str]]:
                 skipped[reason] += 1
                 continue
             try:
-                question = reading.question(row)
-            except reading.Impossible as error:
+                question = published_rows.question(row)
+            except published_rows.Impossible as error:
                 skipped[str(error)[:60]] += 1
                 continue
             question = with_measured_load(question, row)
-            work = workload.work(question)
+            work = questions.work(question)
             for quantity, column, scale in (("ttft", "ttft_ms", 1e-3), ("tpot", "tpot_ms", 1e-3), ("rate", "output_tok_s", 1.0)):
                 target = estimate.target(question, quantity)
                 if target and row[column] and not (quantity == "rate" and estimate.rate_follows(question)):
@@ -73,7 +73,7 @@ def observations(path: Path) -> tuple[list[Observation], Counter[str]]:
     return found, skipped
 
 
-def with_measured_load(question: workload.Question, row: dict[str, str]) -> workload.Question:
+def with_measured_load(question: questions.Question, row: dict[str, str]) -> questions.Question:
     """An open loop with the requests in flight that its own measurement implies (Little's law); other questions as they are."""
     if not question.load_unknown or question.arrivals_per_s is None:
         return question
@@ -96,7 +96,7 @@ class Data:
         self.target = np.array([o.target for o in rows])
         self.group = np.array([o.group for o in rows])
         self.kept_out = np.array([o.kept_out for o in rows])
-        self.published = np.array([o.row["source_repo_or_page"] != reading.OUR_OWN for o in rows])
+        self.published = np.array([o.row["source_repo_or_page"] != published_rows.OUR_OWN for o in rows])
         arrays = {name: np.array([getattr(o.work, name) for o in rows]) for name in FIELDS}
         self.parts = {name: np.flatnonzero(self.target == name) for name in estimate.TARGETS}
         self.works = {name: SimpleNamespace(**{f: a[i] for f, a in arrays.items()}) for name, i in self.parts.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import consumption
 
-from infra.azure.site import Site
+from infra.azure.context import Site
 from settings.platform import Budget as BudgetSettings
 
 # Percent of the month's amount; "Forecasted" is what the month will come to at this rate.

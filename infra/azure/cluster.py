@@ -10,8 +10,8 @@ from pulumi_azure_native import containerservice as aks
 from pulumi_azure_native import managedidentity
 
 from infra.azure import kubeconfig, roles
+from infra.azure.context import Site
 from infra.azure.network import Network
-from infra.azure.site import Site
 from settings.platform import Cluster as ClusterSettings
 from settings.platform import Network as NetworkSettings
 

@@ -16,11 +16,11 @@ from pulumi_azure_native import containerservice as aks
 
 from infra import naming
 from infra.azure import sysctls
-from infra.azure.site import Site
+from infra.azure.context import Site
 from infra.kubernetes import names
-from planner.local_disk import os_disk_type
-from planner.plan import GpuPoolPlan
-from planner.reservations import MAX_PODS_PER_NODE
+from planner.catalogue.aks_reservations import MAX_PODS_PER_NODE
+from planner.catalogue.local_disk import os_disk_type
+from planner.fit.plan import GpuPoolPlan
 from settings.operations import NodeTuning
 from settings.platform import GpuPool as GpuPoolSettings
 from settings.platform import Rollout

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import monitor, operationalinsights
 
-from infra.azure.site import Site
+from infra.azure.context import Site
 
 # Changes but not reads (kube-audit has those too, at many times the volume), sign-ins, and why nodes came or did not come.
 # Source: https://learn.microsoft.com/azure/aks/monitor-aks-reference#resource-logs

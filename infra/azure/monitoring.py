@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import monitor
 
-from infra.azure.site import Site
+from infra.azure.context import Site
 
 STREAM = "Microsoft-PrometheusMetrics"
 

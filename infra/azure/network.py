@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import network
 
-from infra.azure.site import Site
+from infra.azure.context import Site
 
 _ALL_ZONES = ["1", "2", "3"]
 

@@ -7,9 +7,9 @@ from pydantic.alias_generators import to_camel
 from infra.azure import sysctls
 from infra.naming import Names
 from infra.place import Lines, Resource, path_text
-from planner import redis
-from planner.plan import Plan
-from settings.explaining import key_text
+from planner.catalogue import redis_skus
+from planner.fit.plan import Plan
+from settings.error_messages import key_text
 
 _POOLS = Resource("AgentPool", "gpu*")
 
@@ -82,7 +82,7 @@ def _gpu_pools(plan: Plan) -> Lines:
                 outcome="translated",
                 given=f"zone {', '.join(used)}",
                 because="each pipeline stays in one zone, and there are fewer of them than zones",
-                source="planner/layout.py",
+                source="planner/fit/layout.py",
             ),
         )
     yield "gpuPool.mig", _POOLS("gpuInstanceProfile")
@@ -110,8 +110,11 @@ def _redis(plan: Plan, names: Names) -> Lines:
     yield "redis.sku", cache("sku.name")
     yield "redis.highAvailability", cache("highAvailability", "Enabled" if settings.redis.high_availability else "Disabled")
     if settings.redis.sku is None:
-        because = f"the smallest Azure Managed Redis with that much usable memory: {redis.usable_gib(sku):.0f} GiB"
-        yield "caching.l3Cache.size", cache("sku.name", sku, outcome="translated", given=sku, because=because, source="planner/redis.py")
+        because = f"the smallest Azure Managed Redis with that much usable memory: {redis_skus.usable_gib(sku):.0f} GiB"
+        yield (
+            "caching.l3Cache.size",
+            cache("sku.name", sku, outcome="translated", given=sku, because=because, source="planner/catalogue/redis_skus.py"),
+        )
 
 
 def _watch(plan: Plan, names: Names) -> Lines:

@@ -12,18 +12,18 @@ from infra import naming
 from infra.azure import roles
 from infra.azure.budget import BudgetArgs, budget
 from infra.azure.cluster import Cluster, ClusterArgs
+from infra.azure.context import Site
 from infra.azure.gpu_pool import GpuPoolArgs, gpu_pool
 from infra.azure.logs import ControlPlaneLogs, ControlPlaneLogsArgs
 from infra.azure.monitoring import ManagedPrometheus, ManagedPrometheusArgs
 from infra.azure.network import Network, NetworkArgs
 from infra.azure.redis import RedisCache, RedisCacheArgs
 from infra.azure.registry import Registry, RegistryArgs
-from infra.azure.site import Site
 from infra.azure.weights import WeightStorage, WeightStorageArgs
 from infra.azure.workload_identity import WorkloadIdentity, WorkloadIdentityArgs
 from infra.kubernetes import names
-from infra.kubernetes.inputs import AzureInputs
-from planner.plan import Plan
+from infra.kubernetes.azure_inputs import AzureInputs
+from planner.fit.plan import Plan
 from settings import StackSettings
 from settings.files import PROJECT
 

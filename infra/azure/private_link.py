@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import network, privatedns
 
+from infra.azure.context import Site
 from infra.azure.network import Network
-from infra.azure.site import Site
 
 
 @dataclass(frozen=True, kw_only=True)

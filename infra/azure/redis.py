@@ -9,8 +9,8 @@ import pulumi
 from pulumi_azure_native import redisenterprise
 
 from infra.azure import private_link
+from infra.azure.context import Site
 from infra.azure.network import Network
-from infra.azure.site import Site
 
 PORT = 10000
 DATABASE = "default"

@@ -8,8 +8,8 @@ import pulumi
 from pulumi_azure_native import containerregistry
 
 from infra.azure import private_link, roles
+from infra.azure.context import Site
 from infra.azure.network import Network
-from infra.azure.site import Site
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pulumi
 from pulumi_azure_native import authorization
 
 from infra import naming
-from infra.azure.site import Site
+from infra.azure.context import Site
 
 
 @dataclass(frozen=True, kw_only=True)

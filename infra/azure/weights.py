@@ -10,8 +10,8 @@ import pulumi
 from pulumi_azure_native import storage
 
 from infra.azure import private_link, roles
+from infra.azure.context import Site
 from infra.azure.network import Network
-from infra.azure.site import Site
 
 CONTAINER = "weights"
 RETENTION_DAYS = 14

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import managedidentity
 
-from infra.azure.site import Site
+from infra.azure.context import Site
 
 
 @dataclass(frozen=True, kw_only=True)

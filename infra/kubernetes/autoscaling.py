@@ -12,7 +12,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names
-from planner.plan import Scaling
+from planner.fit.plan import Scaling
 from settings.platform import Autoscaling
 
 

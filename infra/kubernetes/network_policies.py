@@ -17,8 +17,9 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from engines.workload import Server, Workload
-from infra.kubernetes import names, namespaces, prometheus
+from infra.kubernetes import names, namespaces
 from infra.kubernetes.coordinator import client_ranges
+from infra.kubernetes.monitoring import prometheus
 from infra.kubernetes.pods import Manifest
 from settings.platform import Exposure, Network
 

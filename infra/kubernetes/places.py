@@ -6,14 +6,15 @@ import math
 from dataclasses import replace
 
 from engines.workload import FieldPath, Role, Told, Workload
-from infra.kubernetes import names, prometheus_config, prometheus_rules, zones
+from infra.kubernetes import names, zones
+from infra.kubernetes.monitoring import prometheus_config, prometheus_rules
 from infra.place import PLAN, Lines, Place, Resource, below, path_text
-from planner.engine_traits import traits
-from planner.placement import ZONE
-from planner.plan import Plan
+from planner.engine_facts import traits
+from planner.fit.placement import ZONE
+from planner.fit.plan import Plan
 from settings import StackSettings
-from settings.explaining import key_text
-from settings.leaves import leaves
+from settings.error_messages import key_text
+from settings.flatten import leaves
 
 _SHARDS = Resource("LeaderWorkerSet", f"{names.SERVICE_NAMESPACE}/{names.SHARD}")
 _COORDINATOR = Resource("Deployment", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR}")

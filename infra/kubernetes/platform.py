@@ -11,23 +11,23 @@ from engines.workload import Workload
 from infra.endpoints import most_pipelines
 from infra.kubernetes import names
 from infra.kubernetes.autoscaling import autoscaler
+from infra.kubernetes.azure_inputs import AzureInputs
 from infra.kubernetes.coordinator import Coordinator, CoordinatorArgs
-from infra.kubernetes.device_plugin import device_plugin
-from infra.kubernetes.gpu_metrics import GpuMetrics, GpuMetricsArgs
-from infra.kubernetes.inputs import AzureInputs
+from infra.kubernetes.k6 import LoadTest, LoadTestArgs
 from infra.kubernetes.leader_worker_set import leader_worker_set_controller
-from infra.kubernetes.load_test import LoadTest, LoadTestArgs
+from infra.kubernetes.monitoring.gpu_metrics import GpuMetrics, GpuMetricsArgs
+from infra.kubernetes.monitoring.prometheus import Prometheus, PrometheusArgs
 from infra.kubernetes.namespaces import Namespaces, NamespacesArgs
 from infra.kubernetes.network_policies import NetworkPolicies, NetworkPoliciesArgs
-from infra.kubernetes.node_tuning import NodeTuning, NodeTuningArgs
+from infra.kubernetes.nodes.device_plugin import device_plugin
+from infra.kubernetes.nodes.node_tuning import NodeTuning, NodeTuningArgs
 from infra.kubernetes.priorities import priority_classes
 from infra.kubernetes.profiling import profiling_config, profiling_file
-from infra.kubernetes.prometheus import Prometheus, PrometheusArgs
 from infra.kubernetes.shards import Shards, ShardsArgs
-from infra.kubernetes.weights import Weights, WeightsArgs
-from infra.kubernetes.weights_copy import WeightsCopy, WeightsCopyArgs
-from infra.kubernetes.weights_fetch import WeightsFetch, WeightsFetchArgs
-from planner.plan import Plan
+from infra.kubernetes.weights.fetch_job import WeightsFetch, WeightsFetchArgs
+from infra.kubernetes.weights.node_copy import WeightsCopy, WeightsCopyArgs
+from infra.kubernetes.weights.volume import Weights, WeightsArgs
+from planner.fit.plan import Plan
 from settings import StackSettings
 
 

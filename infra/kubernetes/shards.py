@@ -16,8 +16,9 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from engines.workload import Cache, Port, Server
-from infra.kubernetes import config_maps, names, pods, service_accounts, weights, zones
+from infra.kubernetes import config_maps, names, pods, service_accounts, zones
 from infra.kubernetes.quantities import with_canonical_quantities
+from infra.kubernetes.weights import volume
 from settings.platform import Rollout
 from settings.shard import TopologySpreadConstraint
 
@@ -180,7 +181,7 @@ def pod_template(args: ShardsArgs, server: Server) -> Any:
     volumes = pods.volumes(server, config_maps.config_map_name(names.SHARD, server))
     mounts: list[pods.Manifest] = []
     if server.weights_dir:
-        volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}})
+        volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": volume.CLAIM, "readOnly": True}})
         mounts.append({"name": "weights", "mountPath": server.weights_dir, "readOnly": True})
     if server.node_weights_dir:
         volumes.append({"name": "node-weights", "persistentVolumeClaim": {"claimName": args.node_weights_claim, "readOnly": True}})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from infra.kubernetes import names
 from infra.kubernetes.pods import Manifest
-from planner.placement import ZONE
+from planner.fit.placement import ZONE
 from settings.shard import TopologySpreadConstraint
 
 

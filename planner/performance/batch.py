@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from planner.performance import reading, tables
+from planner.performance import csv_rows, published_rows
 from planner.performance.constants import Shifts
 from planner.performance.estimate import Answer, Range, estimate
 
@@ -34,12 +34,12 @@ def lines(rows: Iterable[str], shifts: Shifts) -> Iterator[str]:
     Raises Impossible where there is no such header, or nothing below it.
     """
     number = 0
-    for number, row in enumerate(tables.records(rows), start=1):
+    for number, row in enumerate(csv_rows.records(rows), start=1):
         name = row.get("id", "").strip() or f"row {number}"
         try:
-            found = as_json(estimate(reading.question(row), shifts))
-        except reading.Impossible as error:
+            found = as_json(estimate(published_rows.question(row), shifts))
+        except published_rows.Impossible as error:
             found = {"error": str(error)}
         yield json.dumps({"id": name} | found)
     if not number:
-        raise reading.Impossible("no rows below the header")
+        raise published_rows.Impossible("no rows below the header")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from planner.performance import reading, tables
+from planner.performance import csv_rows, published_rows
 from planner.performance.constants import CONSTANTS, Shifts, shifted
 from planner.performance.estimate import TARGETS, estimate, prepared, rate_follows, target
-from planner.performance.reading import Impossible
-from planner.performance.workload import Question, Work
+from planner.performance.published_rows import Impossible
+from planner.performance.questions import Question, Work
 
 NOISE, OFFSET = 0.05, 0.05
 """Standard deviations of a point's logarithm that no constant explains, and of what a deployment's points have in common."""
@@ -87,9 +87,9 @@ def shifts(path: Path) -> Shifts:
     """
     points: dict[str, list[Point]] = {}
     wrong: list[str] = []
-    with tables.opened(path) as file:
+    with csv_rows.opened(path) as file:
         try:
-            for number, row in enumerate(tables.records(file), start=1):
+            for number, row in enumerate(csv_rows.records(file), start=1):
                 try:
                     _add(row, points)
                 except Impossible as error:
@@ -104,9 +104,9 @@ def shifts(path: Path) -> Shifts:
 
 def _add(row: dict[str, str], points: dict[str, list[Point]]) -> None:
     """Adds what a row has measured, by quantity. Raises Impossible."""
-    question, work, constants = prepared(reading.question(row))
+    question, work, constants = prepared(published_rows.question(row))
     measured = {
-        quantity: reading.number(row, column, 1e-6, 1e9) * unit
+        quantity: published_rows.number(row, column, 1e-6, 1e9) * unit
         for quantity, (column, unit) in _COLUMNS.items()
         if target(question, quantity) and row.get(column, "").strip()
     }

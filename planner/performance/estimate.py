@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from planner.performance import constants, model
-from planner.performance import terms as t
+from planner.performance import equations as t
 from planner.performance.nearness import beyond_all, nearness, range_of
-from planner.performance.workload import Question, Work, under, work
+from planner.performance.questions import Question, Work, under, work
 
-_FITTED = Path(__file__).parent.parent / "data" / "performance" / "fitted.json"
+_FITTED = Path(__file__).parent / "data" / "fitted.json"
 
 _ROUNDS = 12
 _MOST_IN_FLIGHT = 500.0

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from planner.performance import terms as t
+from planner.performance import equations as t
 
 
 def context(w, position):

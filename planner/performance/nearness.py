@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.performance.workload import Work
+from planner.performance.questions import Work
 
 NAMES = MEASURED, OTHERWISE, KIN, BEYOND = "measured", "measured otherwise", "kin measured", "beyond"
 """The question's combination (an architecture, a GPU family and an engine) was measured, with such lengths, precision, generation of the

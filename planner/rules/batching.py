@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.choices.load import load_of, too_long
-from planner.choices.verdicts import Prediction, predict, seconds, verdicts
-from planner.concurrency import concurrency
-from planner.engine_traits.traits import MeasuredBatch
-from planner.performance.reading import Impossible
+from planner.engine_facts.traits import MeasuredBatch
+from planner.fit.concurrency import concurrency
+from planner.fit.demand import load_of, too_long
+from planner.fit.verdicts import Prediction, predict, seconds, verdicts
+from planner.performance.published_rows import Impossible
 from planner.rules.rule import Advice, Situation
-from planner.wording import count, figure
 from settings import StackSettings
-from settings.explaining import Path
-from settings.leaves import with_values
+from settings.error_messages import Path
+from settings.flatten import with_values
+from settings.wording import count, figure
 
 _SIZE: Path = ("coordinator", "config", "dynamicBatching", "maxBatchSize")
 _TARGETS = ("targets.latency", "targets.throughputRps")

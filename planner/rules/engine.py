@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner.gpu_memory import gpus_of_shard, missing_gib, precisions
-from planner.layers import most_sharing_heads, shares_heads
-from planner.layout import keeps_pipelines_together, nodes_by_zone
+from planner.fit.layers import most_sharing_heads, shares_heads
+from planner.fit.layout import keeps_pipelines_together, nodes_by_zone
+from planner.fit.stack_memory import gpus_of_shard, missing_gib, precisions
 from planner.rules.rule import Advice, Situation
-from settings.leaves import document, with_values
+from settings.flatten import document, with_values
 
 
 def without(at: Situation) -> Iterator[Advice]:
@@ -48,7 +48,7 @@ def _costs_no_more(at: Situation, pods: int, gpus: int) -> bool:
 
 def _pods_of(at: Situation, code: str, pods: int, gpus: int, because: str) -> Iterator[Advice]:
     """So many pods of so many GPUs for each pipeline."""
-    source = "planner/engine_traits"
+    source = "planner/engine_facts"
     if pods != at.settings.sharding.shards_count:
         yield Advice(code=code, outcome="adjusted", path=("sharding", "shardsCount"), value=pods, because=because, source=source)
     for side in ("requests", "limits"):
@@ -146,7 +146,7 @@ def weight_types(at: Situation) -> Iterator[Advice]:
             path=("model", "quantization", "precision"),
             value="int8",
             because=f"{at.settings.engine} has no weights in {quantization.precision}; int8 takes about the same memory",
-            source="planner/engine_traits",
+            source="planner/engine_facts",
         )
 
 
@@ -159,7 +159,7 @@ def cache_compression(at: Situation) -> Iterator[Advice]:
             path=("model", "attention", "flashAttention"),
             value=True,
             because="model.kvCache.compression holds the values in 8 bits, which only the flash attention kernels of this engine read",
-            source="planner/engine_traits",
+            source="planner/engine_facts",
         )
 
 
@@ -197,7 +197,7 @@ def sequences(at: Situation) -> Iterator[Advice]:
             path=("coordinator", "config", "dynamicBatching", "maxBatchSize"),
             value=most,
             because=f"{at.settings.engine} runs at most {most} requests at once in one process",
-            source="planner/engine_traits",
+            source="planner/engine_facts",
         )
 
 

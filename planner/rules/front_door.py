@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner import proxy_memory
-from planner.choices.load import load_of
-from planner.concurrency import concurrency, waiting_requests
+from planner.fit import proxy_memory
+from planner.fit.concurrency import concurrency, waiting_requests
+from planner.fit.demand import load_of
 from planner.rules.rule import Advice, Situation
 
-_RULES = "settings/reach_rules.py"
+_RULES = "settings/rules/network.py"
 
 
 def public_without_tls(at: Situation) -> Iterator[Advice]:
@@ -102,7 +102,8 @@ def grace_outlasts_dns(at: Situation) -> Iterator[Advice]:
             path=("rollout", "terminationGrace"),
             because=f"a coordinator may send requests to a pipeline for {DNS_SECONDS} s after it was told to end: those of the last "
             f"{DNS_SECONDS - grace.seconds:g} s meet a pod that ends or is gone, and some of them are lost",
-            source="kubernetes/website content/en/docs/tasks/administer-cluster/dns-custom-nameservers.md, engines/envoy_pipelines.py",
+            source="kubernetes/website content/en/docs/tasks/administer-cluster/dns-custom-nameservers.md, "
+            "engines/envoy/pipeline_cluster.py",
         )
 
 

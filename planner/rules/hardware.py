@@ -33,7 +33,7 @@ def weight_precision(at: Situation) -> Iterator[Advice]:
             path=("model", "quantization", "precision"),
             value=instead,
             because=f"the {at.gpu.name} has no {quantization.precision}; {instead} is as small",
-            source="planner/data/gpus.csv",
+            source="planner/catalogue/data/gpus.csv",
         )
 
 
@@ -48,7 +48,7 @@ def int8_arithmetic(at: Situation) -> Iterator[Advice]:
             severity="info",
             path=("model", "quantization", "precision"),
             because=f"the {at.gpu.name} has no INT8 tensor cores: INT8 halves the weights' memory, the products run in FP16",
-            source="planner/data/gpus.csv",
+            source="planner/catalogue/data/gpus.csv",
         )
 
 
@@ -60,7 +60,7 @@ def tensorrt(at: Situation) -> Iterator[Advice]:
             path=("model", "compilation", "tensorrt", "enabled"),
             value=False,
             because=f"TensorRT {at.gpu.tensorrt_until} was the last to know the {at.gpu.name}; ONNX Runtime's CUDA kernels do",
-            source="planner/data/gpus.csv",
+            source="planner/catalogue/data/gpus.csv",
         )
 
 
@@ -91,7 +91,7 @@ def avx512(at: Situation) -> Iterator[Advice]:
                 value="false",
                 because=f"{at.size.name} has {at.size.cpu_model} CPUs, which have no AVX-512: a server built for it would stop at its "
                 "first such instruction",
-                source="planner/data/gpu_sizes.csv",
+                source="planner/catalogue/data/gpu_sizes.csv",
             )
 
 

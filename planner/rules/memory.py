@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner import concurrency, gpu_memory
+from planner.fit import concurrency, stack_memory
 from planner.rules.rule import Advice, Situation
-from planner.wording import count
+from settings.wording import count
 
 _STEP_GIB = 0.25
 
@@ -27,8 +27,8 @@ def memory_fraction(at: Situation) -> Iterator[Advice]:
 
 def cache_size(at: Situation) -> Iterator[Advice]:
     cache = at.settings.model.kv_cache
-    fit = gpu_memory.tightest(at.settings, at.gpu, at.shape)
-    if not cache.enabled or fit.kv_room_gib >= cache.max_cache_size.gib or gpu_memory.missing_gib(at.settings, at.gpu, at.shape) > 0:
+    fit = stack_memory.tightest(at.settings, at.gpu, at.shape)
+    if not cache.enabled or fit.kv_room_gib >= cache.max_cache_size.gib or stack_memory.missing_gib(at.settings, at.gpu, at.shape) > 0:
         return
     memory = fit.memory
     steps = int(fit.kv_room_gib / _STEP_GIB)
@@ -39,7 +39,7 @@ def cache_size(at: Situation) -> Iterator[Advice]:
         value=f"{steps * _STEP_GIB:g}Gi" if steps else f"{int(fit.kv_room_gib * 1024)}Mi",
         because=f"of {memory.total_gib:.2f} GiB on a {at.gpu.name}, {memory.weights_gib:.2f} hold weights, {memory.activations_gib:.2f} "
         f"activations and {memory.reserve_gib:.2f} are kept free, which leaves {fit.kv_room_gib:.2f} GiB",
-        source="planner/gpu_memory.py",
+        source="planner/fit/stack_memory.py",
     )
 
 
@@ -65,7 +65,7 @@ def request_tokens(at: Situation) -> Iterator[Advice]:
     if not cache.enabled:
         return
     step = at.traits.slot_tokens or 1
-    held = gpu_memory.tightest(at.settings, at.gpu, at.shape).tokens // step * step
+    held = stack_memory.tightest(at.settings, at.gpu, at.shape).tokens // step * step
     too_few = f"the cache holds {held:,} tokens, so that is the longest request, prompt and answer together"
     if asked is not None and asked > min(at.shape.context, held):
         yield Advice(
@@ -74,7 +74,7 @@ def request_tokens(at: Situation) -> Iterator[Advice]:
             path=_REQUEST,
             value=max(step, min(at.shape.context, held)),
             because=too_few if held < at.shape.context else f"{at.shape.name} reads no more than {at.shape.context:,} tokens",
-            source="planner/gpu_memory.py" if held < at.shape.context else "planner/data/models.csv",
+            source="planner/fit/stack_memory.py" if held < at.shape.context else "planner/catalogue/data/models.csv",
         )
     elif asked is None and held < at.shape.context:
         yield Advice(
@@ -82,7 +82,7 @@ def request_tokens(at: Situation) -> Iterator[Advice]:
             outcome="noted",
             path=("model", "kvCache", "maxCacheSize"),
             because=f"{too_few}, and not the {at.shape.context:,} that {at.shape.name} reads; a longer prompt is refused",
-            source="planner/gpu_memory.py",
+            source="planner/fit/stack_memory.py",
         )
 
 
@@ -91,7 +91,7 @@ def batch(at: Situation) -> Iterator[Advice]:
     if not (batching.enabled and cache.enabled):
         return
     asked = batching.max_batch_size
-    held, longest = gpu_memory.tightest(at.settings, at.gpu, at.shape).tokens, concurrency.longest_request(at.settings, at.shape)
+    held, longest = stack_memory.tightest(at.settings, at.gpu, at.shape).tokens, concurrency.longest_request(at.settings, at.shape)
     if at.traits.slot_tokens is not None:
         yield from _slots(at, asked, held)
     elif held // longest < asked:
@@ -102,7 +102,7 @@ def batch(at: Situation) -> Iterator[Advice]:
             path=_BATCH,
             because=f"the cache holds {held:,} tokens: {held // longest} requests of the full {longest:,}, or {asked} of {held // asked:,} "
             f"each; {at.traits.beyond_the_cache}",
-            source="planner/gpu_memory.py",
+            source="planner/fit/stack_memory.py",
         )
 
 
@@ -117,12 +117,12 @@ def _slots(at: Situation, asked: int, held: int) -> Iterator[Advice]:
     if larger := _cache_of(at, asked * slot):
         ways.append(f"model.kvCache.maxCacheSize: {larger}")
     because += f". {' or '.join(ways)} would let {asked} run at once" if ways else ""
-    yield Advice(code="FIT-004", outcome="adjusted", path=_BATCH, value=whole, because=because, source="planner/gpu_memory.py")
+    yield Advice(code="FIT-004", outcome="adjusted", path=_BATCH, value=whole, because=because, source="planner/fit/stack_memory.py")
 
 
 def _cache_of(at: Situation, tokens: int) -> str | None:
     """The cache that holds so many tokens; None where the GPUs have no room for it."""
-    fit = gpu_memory.tightest(at.settings, at.gpu, at.shape)
+    fit = stack_memory.tightest(at.settings, at.gpu, at.shape)
     if not fit.tokens or fit.memory.kv_gib * (grown := tokens / fit.tokens) > fit.memory.kv_gib + fit.memory.free_gib:
         return None
     return f"{math.ceil(at.settings.model.kv_cache.max_cache_size.gib * grown / _STEP_GIB) * _STEP_GIB:g}Gi"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from planner import gpu_memory, placement
-from planner.layout import keeps_pipelines_together
-from planner.placement import ZONE
+from planner.fit import placement, stack_memory
+from planner.fit.layout import keeps_pipelines_together
+from planner.fit.placement import ZONE
 from planner.rules.rule import Advice, Situation
 from settings import StackSettings
 from settings.quantities import ByteSize, Cpu
@@ -80,7 +80,7 @@ def share(at: Situation) -> Share | None:
 
 def _least_memory_mib(at: Situation) -> int:
     """A shard passes its weights through the host's memory once while it loads, and a gibibyte is for the process."""
-    return math.ceil(gpu_memory.tightest(at.settings, at.gpu, at.shape).memory.weights_gib * 1024) + 1024
+    return math.ceil(stack_memory.tightest(at.settings, at.gpu, at.shape).memory.weights_gib * 1024) + 1024
 
 
 def cpu_and_memory(at: Situation) -> Iterator[Advice]:
@@ -141,13 +141,13 @@ def _why(at: Situation, most: Share, side: str, resource: str, written: Cpu | By
     if side == "requests" and above:
         return "PLACE-002", _stranded(at, most), _RESERVED
     if resource == "cpu" and above and written is not None and written.amount > size.vcpus:
-        return "PLACE-003", f"{size.name} has {size.vcpus} CPUs; a limit above them limits nothing", "planner/data/gpu_sizes.csv"
+        return "PLACE-003", f"{size.name} has {size.vcpus} CPUs; a limit above them limits nothing", "planner/catalogue/data/gpu_sizes.csv"
     if resource == "memory" and above and isinstance(written, ByteSize) and most.pods * written.gib > size.ram_gib:
         return (
             "PLACE-004",
             f"{most.pods} shards may use {most.pods * written.gib:g} GiB of a {size.name}'s {size.ram_gib:g}: the kernel would kill one of "
             "them under load",
-            "planner/data/gpu_sizes.csv",
+            "planner/catalogue/data/gpu_sizes.csv",
         )
     lacking = f"without a limit of {resource} it is" if written is None else f"{side} of {written} make it"
     return (

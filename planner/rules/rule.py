@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from planner.catalogue import Gpu, ModelShape
-from planner.engine_traits import EngineTraits, traits
-from planner.plan import Finding, GpuSize
+from planner.catalogue.hardware import Gpu, GpuSize
+from planner.catalogue.model_shapes import ModelShape
+from planner.engine_facts import EngineTraits, traits
+from planner.fit.plan import Finding
 from settings import StackSettings
-from settings.explaining import Path, key_text
-from settings.leaves import leaves, text_of, with_values
+from settings.error_messages import Path, key_text
+from settings.flatten import leaves, text_of, with_values
 
 NOT_SET = "not set"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from planner import gpu_memory
-from planner.layers import split_layers
-from planner.performance.terms import CHOICE_S_PER_WORD
-from planner.placement import shares
+from planner.fit import stack_memory
+from planner.fit.layers import split_layers
+from planner.fit.placement import shares
+from planner.performance.equations import CHOICE_S_PER_WORD
 from planner.rules.rule import Advice, Situation
 
 CURRENT_SIZE = "Standard_NC24ads_A100_v4"
@@ -46,7 +46,7 @@ def arm64_images(at: Situation) -> Iterator[Advice]:
             path=("gpuPool", "vmSize"),
             because=f"a {at.size.name} has Arm64 CPUs ({at.size.cpu_model}): an image without a build for them ends with `exec format "
             "error`, and none of those on GPU nodes was tried there",
-            source="planner/data/gpu_sizes.csv",
+            source="planner/catalogue/data/gpu_sizes.csv",
         )
 
 
@@ -73,7 +73,7 @@ def layers_per_shard(at: Situation) -> Iterator[Advice]:
             value=each,
             because=f"{sharding.shards_count} shards would hold {sharding.shards_count * (sharding.layers_per_shard or 0)} layers, "
             f"{at.shape.name} has {layers}",
-            source="planner/data/models.csv",
+            source="planner/catalogue/data/models.csv",
         )
     if rest and sharding.layers_per_shard is None:
         counts = [str(stage.last_layer - stage.first_layer + 1) for stage in split_layers(layers, sharding.shards_count)]
@@ -84,7 +84,7 @@ def layers_per_shard(at: Situation) -> Iterator[Advice]:
             path=("sharding", "shardsCount"),
             because=f"{layers} layers do not divide by {sharding.shards_count}; the shards hold {', '.join(counts)}, and a pipeline is as "
             "fast as its largest",
-            source="planner/data/models.csv",
+            source="planner/catalogue/data/models.csv",
         )
 
 
@@ -101,7 +101,7 @@ def layer_ranges(at: Situation) -> Iterator[Advice]:
                 path=("sharding", "affinityRules", index, "values"),
                 value=_ranges(at.shape.layers, len(ranges)),
                 because=f"the ranges describe {described} layers, {at.shape.name} has {at.shape.layers}",
-                source="planner/data/models.csv",
+                source="planner/catalogue/data/models.csv",
             )
 
 
@@ -164,8 +164,8 @@ def kernel_settings(_: Situation) -> Iterator[Advice]:
 
 
 def latency_floor(at: Situation) -> Iterator[Advice]:
-    targets, gpus = at.settings.targets, gpu_memory.parallel(at.settings, at.gpu, at.shape).tensor
-    token_s, weights_gb = gpu_memory.token_floor_s(at.settings, at.gpu, at.shape), gpu_memory.weights_read_gb(at.settings, at.shape)
+    targets, gpus = at.settings.targets, stack_memory.parallel(at.settings, at.gpu, at.shape).tensor
+    token_s, weights_gb = stack_memory.token_floor_s(at.settings, at.gpu, at.shape), stack_memory.weights_read_gb(at.settings, at.shape)
     floor_s = token_s * targets.tokens
     if floor_s > targets.latency.seconds:
         yield Advice(
@@ -176,7 +176,7 @@ def latency_floor(at: Situation) -> Iterator[Advice]:
             f"({gpus} {at.gpu.name} at a time): {1000 * token_s:.0f} ms a token, {floor_s:.1f} s for {targets.tokens} tokens at best, "
             f"however many layers a shard holds; the target needs {floor_s / targets.latency.seconds:.1f} times the bandwidth: GPUs that "
             "share each layer (tensor parallel), fewer bits, or newer GPUs",
-            source="planner/data/gpus.csv, planner/data/models.csv",
+            source="planner/catalogue/data/gpus.csv, planner/catalogue/data/models.csv",
         )
 
 
@@ -191,7 +191,7 @@ def one_thread_chooses(at: Situation) -> Iterator[Advice]:
             because=f"one thread of each pipeline chooses its tokens, each among {at.shape.vocab:,} words in {1000 * token_s:.2f} ms "
             f"(measured): {pipelines / token_s / targets.tokens:.0f} requests/s of {targets.tokens} tokens at best with {pipelines} of "
             "them on any GPU; vllm chooses on the GPU, and did 135 of llama-3-8b on one H100 (measured)",
-            source="planner/performance/terms.py, bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json and ..._vllm.json",
+            source="planner/performance/equations.py, bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json and ..._vllm.json",
         )
 
 

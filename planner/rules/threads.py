@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
-from planner import gpu_memory, memory, placement
+from planner.fit import memory_model, placement, stack_memory
 from planner.rules.node import pins
 from planner.rules.rule import Advice, Situation
 from settings import StackSettings
@@ -119,8 +119,8 @@ def host_cache_is_read(at: Situation) -> Iterator[Advice]:
     cache = at.settings.caching.l1_cache
     if not at.traits.keeps_prompts_on_host or not cache.enabled or not at.settings.model.kv_cache.enabled:
         return
-    on_gpus = gpu_memory.tightest(at.settings, at.gpu, at.shape).tokens
-    each = memory.kv_bytes_per_token(at.shape, at.shape.layers, gpu_memory.precisions(at.settings)[1])
+    on_gpus = stack_memory.tightest(at.settings, at.gpu, at.shape).tokens
+    each = memory_model.kv_bytes_per_token(at.shape, at.shape.layers, stack_memory.precisions(at.settings)[1])
     on_host = int(cache.size.bytes / each)
     if on_host <= on_gpus:
         yield Advice(

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from planner.choices.load import load_of
-from planner.choices.serving import Pipeline, pipeline
-from planner.concurrency import concurrency, waiting_requests
-from planner.performance.reading import Impossible
+from planner.fit.concurrency import concurrency, waiting_requests
+from planner.fit.demand import load_of
+from planner.fit.serving import Pipeline, pipeline
+from planner.performance.published_rows import Impossible
 from planner.rules.front_door import DNS_SECONDS
 from planner.rules.rule import Advice, Situation
-from planner.wording import figure
+from settings.wording import figure
 
 CLIENT_S = 60
 """After which most clients leave: k6's `timeout`, which the load test has, and nginx's `proxy_read_timeout` unless someone changes them

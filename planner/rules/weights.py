@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from planner import catalogue, local_disk, weights
-from planner.model_names import named_in
+from planner.catalogue import local_disk, model_shapes
+from planner.catalogue.model_names import named_in
+from planner.fit import weights
 from planner.rules.rule import Advice, Situation
 
 _L2_CACHE = ("caching", "l2Cache")
-_DISKS = "planner/local_disk.py, planner/data/gpu_sizes.csv"
+_DISKS = "planner/catalogue/local_disk.py, planner/catalogue/data/gpu_sizes.csv"
 
 
 def node_copy(at: Situation) -> Iterator[Advice]:
@@ -73,14 +74,14 @@ def load_timeout(at: Situation) -> Iterator[Advice]:
             because=f"the pods of a {at.size.name} read their weights from {place} in {load_s:.0f} s, at "
             f"{weights.load_mb_s(at.settings, at.size):.0f} MB/s for all of them, and {weights.MARGIN} times that is allowed: a probe that "
             "ends sooner kills a server that is loading, again and again",
-            source="planner/weights.py",
+            source="planner/fit/weights.py",
         )
 
 
 def model_of_the_source(at: Situation) -> Iterator[Advice]:
     """A repository that is plainly another model's is refused (`planner.weights.source_problems`)."""
     source, model = at.settings.model.weight_source, at.settings.model
-    if source is None or source.repository is None or model.shape or model.name in named_in(source.repository, catalogue.models()):
+    if source is None or source.repository is None or model.shape or model.name in named_in(source.repository, model_shapes.models()):
         return
     yield Advice(
         code="WEIGHTS-006",
@@ -89,7 +90,7 @@ def model_of_the_source(at: Situation) -> Iterator[Advice]:
         path=("model", "source"),
         because=f"the name of {source.repository} does not say that it is {model.name}, and nothing here reads its config.json: memory, "
         f"layers and times are planned for {model.name}",
-        source="planner/model_names.py",
+        source="planner/catalogue/model_names.py",
     )
 
 

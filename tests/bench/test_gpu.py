@@ -12,11 +12,11 @@ import pytest
 
 from bench.gpu import arms, checkpoint, deployed, lines, llama_cpp, load, vllm
 from bench.gpu.serving import NotServing, complaints, serving
-from engines.llama_cpp import GGUF_TYPES
-from engines.measured import SOURCES
-from local.substitutions import pairs
-from planner import catalogue
-from planner.choices import measured
+from engines.ablations import SOURCES
+from engines.llama_cpp.engine import GGUF_TYPES
+from planner.catalogue import model_shapes
+from reports import comparison
+from serve.substitutions import pairs
 from settings import files
 from tests.engines import llama_server, vllm_flags
 from toolchain.cache import Cache
@@ -164,7 +164,7 @@ def test_steps_are_not_told_where_several_servers_count_them():
 
 @pytest.mark.parametrize("precision", checkpoint.QUANTIZATION)
 def test_a_checkpoint_is_described_as_the_model_is(tmp_path, precision):
-    shape = catalogue.models()[deployed.MODEL]
+    shape = model_shapes.models()[deployed.MODEL]
     checkpoint.describe(tmp_path, shape, precision)
     config, tokenizer = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("config", "tokenizer"))
     assert len(tokenizer["model"]["vocab"]) == config["vocab_size"] == shape.vocab
@@ -263,11 +263,11 @@ def test_the_results_are_of_the_arms_that_the_program_measures(results):
 
 def test_each_row_can_be_put_beside_an_estimate(results):
     _, kept = results
-    compared = {number: one for number, one in enumerate(measured.compare(files.ROOT / SOURCES[stack_name(kept)]))}
+    compared = {number: one for number, one in enumerate(comparison.compare(files.ROOT / SOURCES[stack_name(kept)]))}
     for number, row in enumerate(kept["rows"]):
         assert (compared[number].name, bool(compared[number].error)) == (row["arm"], "error" in row)
         if "error" not in row:
-            assert len(compared[number].pairs) == len(measured.QUANTITIES) and compared[number].entry.slots == row["slots"]
+            assert len(compared[number].pairs) == len(comparison.QUANTITIES) and compared[number].entry.slots == row["slots"]
 
 
 def options_of(command):

@@ -8,7 +8,7 @@ import pytest
 from bench.performance import page
 
 ROOT = Path(__file__).parents[2]
-STORED = json.loads((ROOT / "planner/data/performance/fitted.json").read_text())
+STORED = json.loads((ROOT / "planner/performance/data/fitted.json").read_text())
 HELD = json.loads((ROOT / "bench/results/performance_ranges.json").read_text())
 
 

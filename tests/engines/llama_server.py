@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from planner.engine_traits.llama_cpp import RELEASE
+from planner.engine_facts.llama_cpp import RELEASE
 
 LIST = Path(__file__).with_name("llama_server_flags.txt")
 

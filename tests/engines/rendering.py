@@ -2,8 +2,8 @@
 
 import subprocess
 
-from settings.leaves import leaves
-from tests.engines.proxy import environment_program
+from settings.flatten import leaves
+from tests.engines.envoy.proxy import environment_program
 
 
 def following(server, flag):
@@ -11,7 +11,7 @@ def following(server, flag):
 
 
 def assert_each_setting_is_told_of(workload, plan):
-    """But for those that the planner or Kubernetes has: `stacks.outcomes` refuses a setting that is nowhere (tests/stacks)."""
+    """But for those that the planner or Kubernetes has: `reports.outcomes` refuses a setting that is nowhere (tests/stacks)."""
     told = {said.key for said in workload.told}
     for key in leaves(plan.settings):
         elsewhere = key.startswith(("model.shape", "model.source", "caching.l2Cache"))

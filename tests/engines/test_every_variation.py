@@ -16,16 +16,17 @@ from pathlib import Path
 import pytest
 
 import engines
-from engines import envoy_guard
+from engines.envoy import access
 from infra.endpoints import endpoints
 from planner import plan as make_plan
-from planner.engine_traits import traits
+from planner.engine_facts import traits
 from rehearsal.ports import free_port
 from settings import files
-from settings.leaves import document
-from tests.engines import certificates, tiny_model
+from settings.flatten import document
+from tests.engines import tiny_model
 from tests.engines.branches import one_sided
-from tests.engines.proxy import environment_program
+from tests.engines.envoy import certificates
+from tests.engines.envoy.proxy import environment_program
 from tests.infra import variations
 
 ON_TWO = {"engine": "llama_cpp", "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}}
@@ -59,7 +60,15 @@ MORE = {
 }
 """What those of `tests/infra/variations.py` leave out of flags, their values and the proxy's file."""
 
-RENDERERS = ("llama_cpp", "envoy", "envoy_guard", "envoy_pipelines", "envoy_ready", "proxied", "upstream")
+RENDERERS = (
+    "llama_cpp/engine",
+    "envoy/config",
+    "envoy/access",
+    "envoy/pipeline_cluster",
+    "envoy/readiness",
+    "envoy/coordinator",
+    "behind_envoy",
+)
 
 
 def proxied():
@@ -172,7 +181,7 @@ def secrets(tmp_path_factory):
     by = certificates.authority(tmp_path_factory.mktemp("authority"))
     made = certificates.signed(by, tmp_path_factory.mktemp("certificate"), 7)
     found = {key: (made / key).read_text() for key in ("tls.crt", "tls.key")} | {"ca.crt": (by / "ca.crt").read_text()}
-    return found | {envoy_guard.API_KEYS_FILE: envoy_guard.api_keys_file({"alice": "key-of-alice-0001"})}
+    return found | {access.API_KEYS_FILE: access.api_keys_file({"alice": "key-of-alice-0001"})}
 
 
 def judged(coordinator, secrets, folder, change=str):

@@ -5,14 +5,15 @@ import json
 import pytest
 import yaml
 
-from engines import ENGINES, proxied
-from engines.llama_cpp import model_path
-from engines.llama_cpp_told import variable_of
+from engines import ENGINES
+from engines.envoy import coordinator
+from engines.llama_cpp.engine import model_path
+from engines.llama_cpp.told import variable_of
 from infra.endpoints import endpoints
 from planner import plan as make_plan
 from settings import SettingsError, StackSettings, files
-from settings.leaves import document as document_of
-from settings.leaves import with_values
+from settings.flatten import document as document_of
+from settings.flatten import with_values
 from tests.engines import llama_server
 from tests.engines.rendering import assert_each_setting_is_told_of, following
 
@@ -161,7 +162,7 @@ def test_images_may_be_named(dev):
     assert (workload.shard.image, workload.coordinator.image) == ("registry.example/ours/llama:1.0", "docker.io/ours/envoy:1.0")
     own, _ = rendered(dev)
     assert own.shard.image.startswith("ghcr.io/ggml-org/llama.cpp:server-cuda-b")
-    assert own.coordinator.image == proxied.IMAGE
+    assert own.coordinator.image == coordinator.IMAGE
 
 
 def test_each_setting_is_told_of(variant):

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from engines import ENGINES, measured
+from engines import ENGINES, ablations
 from infra.endpoints import endpoints
 from planner import plan as make_plan
-from planner.engine_traits.vllm import RELEASE
+from planner.engine_facts.vllm import RELEASE
 from settings import files
 from settings.files import ROOT
-from settings.leaves import with_values
+from settings.flatten import with_values
 
 SIZES = {"llama_cpp": "Standard_NC48ads_A100_v4", "vllm": "Standard_ND96isr_H100_v5"}
 
@@ -22,7 +22,7 @@ def told(engine, size):
 
 
 def ablation(engine):
-    return {row["arm"]: row for row in json.loads((ROOT / measured.SOURCES[engine]).read_text())["ablation"]}
+    return {row["arm"]: row for row in json.loads((ROOT / ablations.SOURCES[engine]).read_text())["ablation"]}
 
 
 ARMS = {engine: ablation(engine) for engine in SIZES}
@@ -30,7 +30,7 @@ CHANGED = [(engine, *arm.partition(": ")[::2]) for engine, arms in ARMS.items() 
 
 
 def repeats(engine):
-    return [ARMS[engine][name] for name in measured.REPEATS]
+    return [ARMS[engine][name] for name in ablations.REPEATS]
 
 
 @pytest.mark.parametrize(("engine", "key", "value"), CHANGED)
@@ -40,11 +40,11 @@ def test_what_was_measured_of_a_setting_is_said_with_its_figures(engine, key, va
     said = [one for one in told(engine, SIZES[engine]) if one.key == key]
     assert said, f"{key} is no setting that the engine is told"
     for one in said:
-        assert one.source.endswith(measured.SOURCES[engine])
+        assert one.source.endswith(ablations.SOURCES[engine])
         assert f"{value}, " in one.because
         assert f"gives {row['requests_s']:.1f} requests/s instead of {sum(rates) / 2:.1f}" in one.because
         assert ("(up to" in one.because) == (row["in_flight"] > 1.05 * row["concurrency"])
-        assert ("noise" in one.because) == (abs(row["requests_s"] * 2 / sum(rates) - 1) < measured.noise(repeats(engine)))
+        assert ("noise" in one.because) == (abs(row["requests_s"] * 2 / sum(rates) - 1) < ablations.noise(repeats(engine)))
         if one.because.count("MiB"):
             assert f"{row['memory_mib'] - memory:+,.0f} MiB" in one.because
     assert any("MiB" in one.because for one in said) == (abs(row["memory_mib"] - memory) > 100)
@@ -53,8 +53,8 @@ def test_what_was_measured_of_a_setting_is_said_with_its_figures(engine, key, va
 @pytest.mark.parametrize("engine", SIZES)
 def test_what_is_called_noise_is_no_less_than_a_repeat_differs(engine):
     low, high = sorted(row["requests_s"] for row in repeats(engine))
-    assert 0 < 2 * (high - low) / (high + low) <= measured.noise(repeats(engine))
-    assert measured.noise([{"requests_s": 10}, {"requests_s": 10}]) == measured.NOISE
+    assert 0 < 2 * (high - low) / (high + low) <= ablations.noise(repeats(engine))
+    assert ablations.noise([{"requests_s": 10}, {"requests_s": 10}]) == ablations.NOISE
 
 
 @pytest.mark.parametrize("engine", SIZES)

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from engines.proxied import LOAD_QUERY
-from infra.kubernetes.prometheus_rules import rules_yaml
+from engines.envoy.coordinator import LOAD_QUERY
+from infra.kubernetes.monitoring.prometheus_rules import rules_yaml
 from settings.quantities import Duration
-from tests.engines.proxy import COMPLETION, arguments, pipelines, running, wait_for
+from tests.engines.envoy.proxy import COMPLETION, arguments, pipelines, running, wait_for
 from tests.infra.kubernetes.conftest import changed, make_plan, render, settings_of
 from tests.observer import observing
 

@@ -13,7 +13,7 @@ from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
 from infra.endpoints import shard_dns_names
 from infra.kubernetes.pods import environment
 from planner import plan as make_plan
-from planner.engine_traits import NAMES
+from planner.engine_facts import NAMES
 from settings import StackSettings, files
 from settings.quantities import Duration
 

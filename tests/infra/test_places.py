@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 import pytest
 
 from planner import plan as make_plan
-from settings.leaves import leaves
+from reports.outcomes import outcomes, rendered
+from settings.flatten import leaves
 from stacks import program
-from stacks.outcomes import outcomes, rendered
 from tests import evidence
 from tests.infra import variations
 from tests.infra.kubernetes.conftest import settings_of

@@ -4,8 +4,8 @@ import json
 import re
 
 from settings import load
-from settings.explaining import key_text
-from settings.leaves import document
+from settings.error_messages import key_text
+from settings.flatten import document
 from tests.infra.kubernetes.conftest import settings_of
 
 # What prod does not do; several at once where they do not touch.

@@ -4,7 +4,8 @@ import json
 
 from hypothesis import strategies as st
 
-from planner import catalogue, plan
+from planner import plan
+from planner.catalogue import hardware, model_shapes
 from settings import StackSettings, files
 
 GUIDE_SHARD = {
@@ -77,7 +78,7 @@ def vllm(size="Standard_NC48ads_A100_v4", **sections):
 PUBLIC = {"public": True, "allowedIpRanges": ["20.1.2.0/24"]}
 
 
-DRIVEN_SIZES = [name for name in catalogue.gpu_size_names() if catalogue.gpu_size(name, "eastus").aks_driver]
+DRIVEN_SIZES = [name for name in hardware.gpu_size_names() if hardware.gpu_size(name, "eastus").aks_driver]
 
 
 @st.composite
@@ -108,7 +109,7 @@ def any_settings(draw, mode="fitted"):
     return settings(
         shard=shard,
         model={
-            "name": draw(st.sampled_from(sorted(catalogue.models()))),
+            "name": draw(st.sampled_from(sorted(model_shapes.models()))),
             "quantization": {"precision": draw(st.sampled_from(["fp16", "bf16", "fp8", "int8", "int4"]))},
             "kvCache": {"maxCacheSize": f"{draw(st.integers(1, 200))}Gi", "compression": draw(st.booleans())},
         },

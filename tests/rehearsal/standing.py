@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from infra.place import Place
-from planner.plan import Plan
+from planner.fit.plan import Plan
 
 _WITHOUT_NAMESPACE = ("PersistentVolume",)
 

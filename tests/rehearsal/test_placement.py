@@ -11,13 +11,14 @@ import time
 import pytest
 
 from infra.kubernetes import names, pods, zones
-from planner import node_agents, plan
+from planner import plan
+from planner.catalogue import node_agents
 from rehearsal.azure.nodes import node_manifests
 from rehearsal.cluster import control_plane
 from rehearsal.cluster.api import Api, is_ready
 from rehearsal.layout import MARK, Layout
 from settings import files
-from settings.leaves import with_values
+from settings.flatten import with_values
 
 pytestmark = pytest.mark.process
 

@@ -11,14 +11,14 @@ import yaml
 
 from planner import plan
 from planner.__main__ import main
-from planner.choices import lines
-from planner.choices.assessment import ALTERNATIVES, assess
+from planner.recommend.assessment import ALTERNATIVES, assess
 from rehearsal.azure import subscription
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.look import look
 from rehearsal.run import rehearsed, take_away
+from reports import yaml_switch
 from settings import files
-from tests.planner.test_recommend import merged
+from tests.planner.recommend.test_recommend import merged
 from tests.rehearsal.linked import linked_repository
 
 pytestmark = pytest.mark.process
@@ -46,10 +46,10 @@ def test_the_engines_own_command_switches_a_stack(stack, tmp_path):
         for name, value in environment.items():
             patch.setenv(name, value)
         subprocess.run(["pulumi", "stack", "init", stack], cwd=tmp_path, check=True, capture_output=True)
-        switches = [choice for choice in assessment.alternatives if lines.changes(assessment.asked, choice)]
+        switches = [choice for choice in assessment.alternatives if yaml_switch.changes(assessment.asked, choice)]
         assert switches
         for choice in switches:
-            command = lines.command(assessment.asked, choice, stack)
+            command = yaml_switch.command(assessment.asked, choice, stack)
             subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
             made = plan(files.from_file(file, stack).require())
             assert (made.size.name, made.nodes, made.pipelines) == (choice.size.name, choice.nodes, choice.pipelines)

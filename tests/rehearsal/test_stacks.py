@@ -16,8 +16,8 @@ from rehearsal.azure import subscription
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.look import look
 from rehearsal.run import rehearsed, take_away
+from reports.outcomes import outcomes, rendered
 from settings import files
-from stacks.outcomes import outcomes, rendered
 from tests import evidence
 from tests.rehearsal.linked import linked_repository
 from tests.rehearsal.standing import Standing

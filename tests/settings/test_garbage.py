@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from settings import SettingsError, StackSettings, load
-from settings.explaining import keys_of
+from settings.error_messages import keys_of
 from settings.files import PROJECT, ROOT
 from settings.loading import check
 from settings.stack_file import open_stack_file

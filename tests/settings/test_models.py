@@ -8,7 +8,7 @@ import yaml
 
 from settings import StackSettings, load
 from settings.base import Section
-from settings.explaining import Spot, expected, keys_of
+from settings.error_messages import Spot, expected, keys_of
 from settings.files import PROJECT, ROOT
 from settings.schema import stack_file_schema
 from settings.stack_file import open_stack_file

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engines.envoy_guard import API_KEYS_FILE
+from engines.envoy.access import API_KEYS_FILE
 from stacks.__main__ import main
 
 CONFIG = """config:

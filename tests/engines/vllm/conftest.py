@@ -6,7 +6,7 @@ from engines import ENGINES
 from infra.endpoints import endpoints
 from planner import plan as make_plan
 from settings import files
-from settings.leaves import with_values
+from settings.flatten import with_values
 
 SIZE = ("gpuPool", "vmSize")
 H200S = "Standard_ND96isr_H200_v5"

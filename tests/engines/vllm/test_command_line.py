@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from engines.vllm import attention_backend, model_path
-from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA
-from settings.leaves import with_values
+from engines.vllm.engine import attention_backend, model_path
+from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA
+from settings.flatten import with_values
 from tests.engines import vllm_flags
 from tests.engines.rendering import following
 from tests.engines.vllm.conftest import A100S, H100S, V100S, VARIANTS, asked, environment, release_of, rendered

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from planner import catalogue
-from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA, TRAITS
+from planner.catalogue import hardware, model_shapes
+from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA, TRAITS
 from tests.engines import vllm_flags
 from tests.engines.vllm_referee import verdicts
 from tests.engines.vllm_referee.lines import MODELS, lines
@@ -57,9 +57,9 @@ def test_numbers_are_not_what_makes_a_line_another():
 
 
 def test_the_lines_are_of_every_model_gpu_generation_and_flag():
-    served = {name for name in catalogue.models() if name not in dict(TRAITS.not_served)}
+    served = {name for name in model_shapes.models() if name not in dict(TRAITS.not_served)}
     assert {line.model for line in RENDERED.values()} >= served
-    capabilities = {catalogue.gpu(line.gpu).compute_capability for line in RENDERED.values()}
+    capabilities = {hardware.gpu(line.gpu).compute_capability for line in RENDERED.values()}
     assert capabilities >= {"7.0", "7.5", "8.0", "8.6", "9.0", "10.0"}
     for release in (RELEASE, RELEASE_ON_VOLTA):
         flags = {argument for line in RENDERED.values() if line.release == release for argument in line.args if argument.startswith("--")}
@@ -68,7 +68,7 @@ def test_the_lines_are_of_every_model_gpu_generation_and_flag():
 
 def test_the_catalogue_promises_no_longer_context_than_config_json_allows():
     """vLLM ends at start with a longer `--max-model-len`: qwen2.5-14b had the base model's 131,072, where Instruct has 32,768."""
-    for name, shape in catalogue.models().items():
+    for name, shape in model_shapes.models().items():
         config = MODELS[name]["config"]
         allowed = config.get("max_position_embeddings") or config.get("seq_length") or 2048
         assert shape.context <= allowed, name

@@ -2,10 +2,11 @@
 
 import pytest
 
-from engines import proxied, ray_group
-from engines.upstream import HTTP
-from planner.engine_traits.vllm import RELEASE_ON_VOLTA
-from planner.memory import kv_bytes_per_token
+from engines.behind_envoy import HTTP
+from engines.envoy import coordinator
+from engines.vllm import ray_group
+from planner.engine_facts.vllm import RELEASE_ON_VOLTA
+from planner.fit.memory_model import kv_bytes_per_token
 from tests.engines.rendering import following
 from tests.engines.vllm.conftest import A100S, V100S, asked, environment, release_of, rendered
 
@@ -109,4 +110,4 @@ def test_images_may_be_named():
     workload, _ = rendered(named)
     assert workload.shard.image == workload.worker.image == "registry.example/ours/vllm:1.0"
     assert workload.coordinator.image == "docker.io/ours/envoy:1.0"
-    assert rendered(asked(V100S))[0].coordinator.image == proxied.IMAGE
+    assert rendered(asked(V100S))[0].coordinator.image == coordinator.IMAGE

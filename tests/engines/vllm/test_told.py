@@ -2,8 +2,8 @@
 
 import pytest
 
-from engines import proxied
-from planner.engine_traits.vllm import RELEASE, RELEASE_ON_VOLTA
+from engines.envoy import coordinator
+from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA
 from tests.engines.rendering import assert_each_setting_is_told_of, assert_envoy_takes
 from tests.engines.vllm.conftest import A100S, BATCHING, V100S, asked, release_of, rendered
 
@@ -62,7 +62,7 @@ def test_the_guides_keys_are_flags_and_variables(path, change, a100s):
 def test_the_coordinator_finds_leaders_and_no_workers(v100s):
     """By the name that only leaders have, on a port that only they serve."""
     workload, _ = v100s
-    [file] = [file for file in workload.coordinator.config_files if file.name == proxied.CONFIG_FILE]
+    [file] = [file for file in workload.coordinator.config_files if file.name == coordinator.CONFIG_FILE]
     assert "zig-ai-shard-leaders.zig-ai.svc.cluster.local" in file.content
     assert workload.leaders_port in workload.shard.ports and workload.leaders_port not in workload.worker.ports
 

@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from planner import catalogue
+from planner.catalogue import hardware
 from tests.engines.vllm_referee import verdicts
 from tests.engines.vllm_referee.lines import HERE, MODELS, Line, lines
 
@@ -68,7 +68,7 @@ def environment(release: str) -> Path:
 
 def judged(release: str, gpu: str, group: list[Line]) -> list[tuple[Line, dict]]:
     """Verdicts of one release on one GPU."""
-    card = catalogue.gpu(gpu)
+    card = hardware.gpu(gpu)
     asked = {"name": gpu, "capability": card.compute_capability, "memory_mib": int(card.memory_gib * 1024)}
     variables = os.environ | {
         "LD_LIBRARY_PATH": str(CACHE / "driver"),

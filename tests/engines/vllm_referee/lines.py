@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines import vllm
-from planner import catalogue
+from engines.vllm import engine
 from planner import plan as make_plan
-from planner.engine_traits.vllm import RELEASE_ON_VOLTA
+from planner.catalogue import hardware, model_shapes
+from planner.engine_facts.vllm import RELEASE_ON_VOLTA
 from settings import SettingsError, StackSettings, files
-from settings.leaves import with_values
+from settings.flatten import with_values
 from tests.infra.variations import VARIATIONS, variation
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ class Line:
 
     release: str
     gpu: str
-    """Of planner/data/gpus.csv."""
+    """Of planner/catalogue/data/gpus.csv."""
     model: str
     """Of models.json."""
     scheme: str
@@ -49,10 +49,10 @@ class Line:
             if flag in args:
                 args[args.index(flag) + 1] = "N"
         tokens = int(self.args[self.args.index("--max-num-batched-tokens") + 1])
-        longest = catalogue.models()[self.model].context if self.model in catalogue.models() else 0
+        longest = model_shapes.models()[self.model].context if self.model in model_shapes.models() else 0
         args[args.index("--max-model-len") + 1] = "the model's context" if length == longest else "less"
         whole = "a batch holds the longest request" if tokens >= length else "a batch holds less"
-        capability = catalogue.gpu(self.gpu).compute_capability
+        capability = hardware.gpu(self.gpu).compute_capability
         return (
             self.release,
             f"compute capability {capability}",
@@ -71,16 +71,16 @@ def line(settings: StackSettings, config_of: str | None = None) -> Line:
     """
     plan = make_plan(settings)
     model = config_of or plan.settings.model.name
-    arguments = vllm.arguments(plan.settings, plan)
-    variables = {one.name: one.value for one in vllm.environment_of(plan.settings, plan)}
+    arguments = engine.arguments(plan.settings, plan)
+    variables = {one.name: one.value for one in engine.environment_of(plan.settings, plan)}
     quantization = plan.settings.model.quantization
     precision = quantization.precision if quantization.enabled else "fp16"
-    published = "fp8" if vllm.quantization_method(plan) == "fp8" else "FP8_DYNAMIC"
+    published = "fp8" if engine.quantization_method(plan) == "fp8" else "FP8_DYNAMIC"
     schemes = {"int8": "W8A8", "fp8": published, "int4": "W4A16"}
-    if vllm.release(plan) == RELEASE_ON_VOLTA:
+    if engine.release(plan) == RELEASE_ON_VOLTA:
         schemes = {"int8": "gptq 8", "int4": "gptq 4"}
     return Line(
-        release=vllm.release(plan),
+        release=engine.release(plan),
         gpu=plan.gpu.name,
         model=model,
         scheme=schemes.get(precision, ""),
@@ -147,7 +147,7 @@ def _stacks() -> Iterator[tuple[StackSettings, str | None]]:
         settings = variation(name)
         if settings.engine == "vllm":
             yield settings, None
-    for size, model in itertools.product(KINDS, catalogue.models()):
+    for size, model in itertools.product(KINDS, model_shapes.models()):
         yield _asked(size, model, {}), None
     for size, precision, compression in itertools.product(KINDS, ("fp16", "bf16", "fp8", "int8", "int4"), (True, False)):
         yield _asked(size, "qwen3-30b-a3b", {PRECISION: precision, COMPRESSION: compression}), None
@@ -158,7 +158,7 @@ def _stacks() -> Iterator[tuple[StackSettings, str | None]]:
     for size, model, precision in itertools.product(LARGE, _LARGE_MODELS, ("fp8", "int4")):
         yield _asked(size, model, {PRECISION: precision, COMPRESSION: False}), None
         yield _asked(size, model, {PRECISION: precision, FLASH: False}), None
-    for size, model in itertools.product(("Standard_NC24s_v3", "Standard_ND96isr_H200_v5"), catalogue.models()):
+    for size, model in itertools.product(("Standard_NC24s_v3", "Standard_ND96isr_H200_v5"), model_shapes.models()):
         yield _asked(size, model, {PRECISION: "int4"}), None
     for size in KINDS:
         yield _asked(size, "mistral-7b", {}), "mistral-7b-v0.1"

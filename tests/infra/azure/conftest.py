@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from infra.azure.site import Site
+from infra.azure.context import Site
 from infra.naming import Names
 from planner import plan
-from planner.plan import GpuPoolPlan, GpuSize
+from planner.catalogue.hardware import GpuSize
+from planner.fit.plan import GpuPoolPlan
 from settings import StackSettings
 
 SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"

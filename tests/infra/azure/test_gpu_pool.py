@@ -7,7 +7,7 @@ import pytest
 
 from infra.azure import gpu_pool
 from infra.azure.gpu_pool import GpuPoolArgs
-from planner.local_disk import os_disk_type
+from planner.catalogue.local_disk import os_disk_type
 from settings.operations import NodeTuning
 from settings.platform import GpuPool, Rollout
 from settings.quantities import Duration

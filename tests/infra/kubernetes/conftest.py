@@ -13,9 +13,9 @@ import pytest
 from engines import ENGINES
 from engines.workload import Workload
 from infra.endpoints import endpoints
-from infra.kubernetes.inputs import AzureInputs
+from infra.kubernetes.azure_inputs import AzureInputs
 from planner import plan as make_plan
-from planner.plan import Plan
+from planner.fit.plan import Plan
 from settings import StackSettings, files
 from tests.mocks import Recorder, RecordingMonitor, run
 

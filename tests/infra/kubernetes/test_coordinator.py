@@ -3,7 +3,7 @@
 import pytest
 
 from infra.kubernetes import names
-from settings.leaves import with_values
+from settings.flatten import with_values
 from settings.quantities import Duration
 from tests.infra.kubernetes.conftest import LOCKS, changed, deploy_settings, settings_of
 

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from infra.kubernetes import names, namespaces
-from settings.leaves import with_values
+from settings.flatten import with_values
 from tests.infra.kubernetes.conftest import LOCKS, changed, ray_groups, settings_of
 
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"

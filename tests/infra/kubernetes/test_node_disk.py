@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from infra.kubernetes.names import NODE_WEIGHTS_DIR
-from infra.kubernetes.weights_copy import SCRIPT
+from infra.kubernetes.weights.node_copy import SCRIPT
 
 pytestmark = pytest.mark.process
 

@@ -3,7 +3,7 @@
 import json
 
 from settings import StackSettings
-from settings.leaves import document
+from settings.flatten import document
 from tests.planner.stacks import findings
 
 

@@ -9,7 +9,7 @@ import pytest
 from planner import plan
 from settings import SettingsError, StackSettings
 from settings.files import ROOT
-from settings.leaves import document
+from settings.flatten import document
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import A100, H100, findings, settings
 

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from planner import catalogue, gpu_memory, memory, plan
+from planner import plan
+from planner.catalogue import hardware
+from planner.fit import memory_model, stack_memory
 from settings import SettingsError, StackSettings
-from settings.leaves import document
+from settings.flatten import document
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import A100, llama_cpp, resources, settings, shard, vllm
 
@@ -124,8 +126,8 @@ def test_layers_split_over_gpus_take_turns_and_share_the_cache():
     made = plan(llama_cpp(model={"kvCache": {"maxCacheSize": "8Gi"}}))
     assert (made.pod.gpus, len(made.shards), made.nodes) == (2, 1, 1)
     assert made.memory.memory.kv_gib == pytest.approx(4)
-    gpu = catalogue.gpu("A100-80GB-PCIe")
-    half = gpu_memory.tightest(settings(shard=shard(gpuMemoryFraction=0.9), sharding={"shardsCount": 2}), gpu, made.shape)
+    gpu = hardware.gpu("A100-80GB-PCIe")
+    half = stack_memory.tightest(settings(shard=shard(gpuMemoryFraction=0.9), sharding={"shardsCount": 2}), gpu, made.shape)
     assert made.memory.memory.weights_gib == pytest.approx(half.memory.weights_gib)
     assert made.memory.memory.reserve_gib == pytest.approx(half.memory.reserve_gib)
     [floor] = [finding for finding in made.findings if finding.code == "TARGET-001"]
@@ -214,19 +216,19 @@ def test_what_a_refusal_of_vllm_says_is_tried(asked, fix):
 
 def test_the_gpus_of_each_stage_share_its_weights_and_cache():
     made = plan(vllm("Standard_NC24s_v3", model={"kvCache": {"maxCacheSize": "8Gi"}}))
-    first, last = (memory.weights_gib(made.shape, stage.first_layer, stage.last_layer, "int8") / 4 for stage in made.shards)
+    first, last = (memory_model.weights_gib(made.shape, stage.first_layer, stage.last_layer, "int8") / 4 for stage in made.shards)
     assert made.memory.memory.weights_gib == pytest.approx(max(first, last))
     assert made.memory.memory.kv_gib == pytest.approx(8 / 4)
     # A token is in the cache of both stages, half of its layers in each.
-    assert made.memory.tokens == int(8 * 2**30 / memory.kv_bytes_per_token(made.shape, 40, "int8"))
-    assert made.memory.memory.reserve_gib > memory.TENSOR_PARALLEL_OVERHEAD_GIB
+    assert made.memory.tokens == int(8 * 2**30 / memory_model.kv_bytes_per_token(made.shape, 40, "int8"))
+    assert made.memory.memory.reserve_gib > memory_model.TENSOR_PARALLEL_OVERHEAD_GIB
 
 
 def test_a_v100_reads_prompts_whole_and_others_in_parts():
     """vLLM's older release computes the longest prompt at once, so its buffers are planned for that."""
     old, new = (plan(vllm(size, sharding={"shardsCount": 8})) for size in ("Standard_NC24s_v3", "Standard_NC96ads_A100_v4"))
-    assert gpu_memory.batch_tokens(old.settings, old.gpu, old.shape) == old.shape.context == 4096
-    assert gpu_memory.batch_tokens(new.settings, new.gpu, new.shape) == 2048
+    assert stack_memory.batch_tokens(old.settings, old.gpu, old.shape) == old.shape.context == 4096
+    assert stack_memory.batch_tokens(new.settings, new.gpu, new.shape) == 2048
 
 
 @pytest.mark.parametrize(

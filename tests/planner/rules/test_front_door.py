@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from planner import plan, proxy_memory
+from planner import plan
+from planner.fit import proxy_memory
 from settings import SettingsError
 from settings.files import ROOT
 from tests.planner.rules.cases import check, code_of

@@ -4,7 +4,7 @@ import pytest
 
 from planner import plan
 from settings import SettingsError
-from settings.leaves import with_values
+from settings.flatten import with_values
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import findings, llama_cpp, settings, vllm
 

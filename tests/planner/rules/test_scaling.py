@@ -6,10 +6,11 @@ import math
 import pytest
 from rich.console import Console
 
-from planner import plan, report
-from planner.choices.assessment import assess
-from planner.choices.load import load_of
-from planner.choices.serving import pipeline
+from planner import plan
+from planner.fit.demand import load_of
+from planner.fit.serving import pipeline
+from planner.recommend.assessment import assess
+from reports import plan_text
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import settings, vllm
 
@@ -99,6 +100,6 @@ def test_the_plan_states_the_least_and_the_most_that_the_autoscalers_let_it_cost
     made = plan(asked)
     assert made.usd_per_hour_bounds == pytest.approx((6.98, 27.92))
     console = Console(file=io.StringIO(), width=200)
-    report.show(assess(asked, made=made), made, "prod", console)
+    plan_text.show(assess(asked, made=made), made, "prod", console)
     assert "6.98 USD an hour (the autoscalers allow 6.98 to 27.92)" in console.file.getvalue()
-    assert report.as_json(assess(asked, made=made), made, "prod")["cost_usd_per_hour_bounds"] == pytest.approx((6.98, 27.92))
+    assert plan_text.as_json(assess(asked, made=made), made, "prod")["cost_usd_per_hour_bounds"] == pytest.approx((6.98, 27.92))

@@ -7,7 +7,7 @@ import pytest
 from planner import plan
 from planner.rules import waiting
 from planner.rules.rule import Situation
-from settings.leaves import with_values
+from settings.flatten import with_values
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import findings, llama_cpp, settings, shard
 

@@ -1,0 +1,93 @@
+"""The servers of pipelines behind the proxy (`coordinator.py`): what engines that have no coordinator give alike.
+
+Such a server speaks HTTP, says on the same port whether its model is loaded and how much it does, and reads the weights where they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.envoy import coordinator
+from engines.images import image_reference
+from engines.pods import DATA_DIR, shard_fields, weights_folder
+from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
+from planner.fit.plan import Plan
+from settings import StackSettings
+
+HTTP = Port(name="http", number=8080)
+HEALTH_PATH = "/health"
+"""503 while the model is loading."""
+PROGRESS = Path(__file__).with_name("progress.sh").read_text()
+"""Needs a shell and curl, which both engines' images have: .devops/cuda.Dockerfile of llama.cpp, docker/Dockerfile of vLLM."""
+_SILENT_SECONDS = 60
+"""For one token of a server that has made none for a minute: a prompt of a whole context is read in less, in parts or not."""
+HOME = "/tmp"
+"""The root is read-only, and what an engine compiles is kept below HOME."""
+_USER = 10001
+"""Any that is not root: nothing in the images belongs to a user of its own."""
+
+
+def server(
+    settings: StackSettings,
+    plan: Plan,
+    endpoints: Endpoints,
+    *,
+    image: str,
+    command: tuple[str, ...],
+    args: tuple[str, ...],
+    env: tuple[Env, ...],
+    port: Port = HTTP,
+    health_path: str | None = HEALTH_PATH,
+    shared_memory: str | None = None,
+) -> Server:
+    """`image`: the engine's, where settings name none."""
+    fields = shard_fields(settings, plan, port.name, health_path)
+    if health_path and not settings.images.shard:
+        fields["liveness"] = _liveness(port)
+    return Server(
+        image=image_reference(settings.images.shard or image, endpoints.registry),
+        command=command,
+        args=args,
+        env=env,
+        config_files=(),
+        ports=(port,),
+        metrics_port=HTTP.name,
+        run_as_user=_USER,
+        # A worker too: a group ends as a whole, and its leader answers nothing without it.
+        pre_stop_seconds=coordinator.serving_on_seconds(settings),
+        shared_memory=shared_memory,
+        **fields,
+        **_weights(plan),
+    )
+
+
+def _liveness(port: Port) -> Probe:
+    """Restarts a server that makes no tokens, after four minutes or so: its health check is answered while its GPU hangs."""
+    command = ("sh", "-c", PROGRESS, "progress", f"http://127.0.0.1:{port.number}", str(_SILENT_SECONDS))
+    return Probe(port=port.name, command=command, period_seconds=60, timeout_seconds=_SILENT_SECONDS + 15)
+
+
+def _weights(plan: Plan) -> dict[str, str]:
+    """Read from the node's copy, or from the storage where nodes keep none."""
+    return {"node_weights_dir": weights_folder(plan)} if plan.weights.on_node else {"weights_dir": DATA_DIR}
+
+
+def workload(
+    settings: StackSettings, plan: Plan, endpoints: Endpoints, shard: Server, worker: Server | None = None, *, at_once: int
+) -> Workload:
+    """`worker`: where a pipeline is several pods, which then choose among themselves on which ports they talk. `at_once`: requests that a
+    pipeline runs."""
+    upstream = coordinator.Upstream(port=HTTP.number, health_path=HEALTH_PATH, at_once=at_once, waiting=plan.waiting_requests)
+    return Workload(
+        coordinator=coordinator.coordinator(settings, endpoints, upstream),
+        shard=shard,
+        worker=worker,
+        serving_ports=(coordinator.serving_port(settings),),
+        leaders_port=HTTP,
+        shards_talk=worker is not None,
+        shards_choose_ports=worker is not None,
+        inference_path=coordinator.INFERENCE_PATH,
+        load_query=coordinator.LOAD_QUERY,
+        latency=coordinator.LATENCY,
+        requests=coordinator.REQUESTS,
+    )

@@ -1,0 +1,1 @@
+"""Envoy as the coordinator of engines that have none."""

@@ -1,0 +1,177 @@
+"""What stands before the coordinator's service: TLS, API keys, a limit for each client. Each is left out when nobody asks for it.
+
+Certificates and keys are files of mounted Secrets, which Envoy reads by itself and reads again when the kubelet changes them: it is
+told where they are, and what is in them is in no configuration. The kubelet swaps a link in the mounted folder, which is therefore what
+Envoy watches: https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/security/secret#sds-config-source
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.envoy.fields import EXTENSIONS, http_filter, lua, seconds
+
+CERTIFICATE_FILE, KEY_FILE, CA_FILE = "tls.crt", "tls.key", "ca.crt"
+"""As Kubernetes and cert-manager name them in a Secret of type kubernetes.io/tls."""
+API_KEYS_FILE = "api-keys.json"
+"""Of a Secret that `python -m stacks api-keys` makes."""
+
+SERVER_SECRET, CLIENTS_SECRET = "server-certificate", "client-authority"
+"""Of Envoy's own kind; each has a file `NAME.yaml` beside the configuration."""
+
+_KEYS = Path(__file__).with_name("keys.lua").read_text()
+_TLS = f"{EXTENSIONS}.transport_sockets.tls.v3"
+_API_KEY_AUTH = f"{EXTENSIONS}.filters.http.api_key_auth.v3.ApiKeyAuth"
+_API_KEYS = "envoy.filters.http.api_key_auth"
+_CLIENT_HEADER = "x-zig-ai-client"
+_MOST_CLIENTS = 10_000
+"""That are counted apart; of more, those not seen for longest begin anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """Where its files are."""
+
+    config_dir: str
+    certificate_dir: str
+    client_ca_dir: str | None
+    """None when clients need no certificate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What a request must have to get in."""
+
+    tls: Tls | None
+    api_keys_dir: str | None
+    """Where the file of the keys is; None when no key is asked for."""
+    requests_per_minute: int | None
+    """Of one client, to one coordinator: one key, or one address when no key is asked for. None: no limit."""
+    allowed_origins: tuple[str, ...] = ()
+    """Of pages whose scripts may ask; a browser sends no key with the question whether they may."""
+
+
+def transport_socket(tls: Tls, *, of_clients: bool = True) -> dict[str, Any]:
+    """`of_clients`: whoever comes needs a certificate too, where the settings ask for one."""
+    common: dict[str, Any] = {
+        "alpn_protocols": ["http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [_secret_from_file(SERVER_SECRET, tls.config_dir)],
+    }
+    fields: dict[str, Any] = {"@type": f"{_TLS}.DownstreamTlsContext", "common_tls_context": common}
+    if tls.client_ca_dir:
+        common["validation_context_sds_secret_config"] = _secret_from_file(CLIENTS_SECRET, tls.config_dir)
+        fields["require_client_certificate"] = of_clients
+    return {"name": "envoy.transport_sockets.tls", "typed_config": fields}
+
+
+def _secret_from_file(name: str, folder: str) -> dict[str, Any]:
+    return {"name": name, "sds_config": {"path_config_source": {"path": f"{folder}/{name}.yaml"}, "resource_api_version": "V3"}}
+
+
+def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
+    """Name to content of the files beside the configuration that say where certificates are."""
+    certificate = {
+        "certificate_chain": {"filename": f"{tls.certificate_dir}/{CERTIFICATE_FILE}"},
+        "private_key": {"filename": f"{tls.certificate_dir}/{KEY_FILE}"},
+        "watched_directory": {"path": tls.certificate_dir},
+    }
+    files = {SERVER_SECRET: {"tls_certificate": certificate}}
+    if tls.client_ca_dir:
+        authority = {"trusted_ca": {"filename": f"{tls.client_ca_dir}/{CA_FILE}"}, "watched_directory": {"path": tls.client_ca_dir}}
+        files[CLIENTS_SECRET] = {"validation_context": authority}
+    return {f"{name}.yaml": {"resources": [{"@type": f"{_TLS}.Secret", "name": name} | secret]} for name, secret in files.items()}
+
+
+CORS = "envoy.filters.http.cors"
+
+
+def cors_filters(guard: Guard) -> list[dict[str, Any]]:
+    """Before all others, so that a page can read their refusals too."""
+    return [http_filter("cors", "cors.v3.Cors", {})] if guard.allowed_origins else []
+
+
+def cors_fields(guard: Guard) -> dict[str, Any]:
+    """Of the virtual host. A server's own answer to any page, with credentials, is nobody's wish."""
+    own = {"response_headers_to_remove": [f"access-control-allow-{what}" for what in ("origin", "credentials", "methods", "headers")]}
+    if not guard.allowed_origins:
+        return own
+    policy = {
+        "@type": f"{EXTENSIONS}.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"safe_regex": {"regex": "|".join(map(re.escape, guard.allowed_origins))}}],
+        "allow_methods": "GET, POST, OPTIONS",
+        # The star is for all but this one (fetch.spec.whatwg.org, CORS protocol): OpenAI's client for browsers sends a dozen of its own.
+        "allow_headers": "authorization, *",
+        "expose_headers": "retry-after, x-should-retry",
+        "max_age": "3600",
+    }
+    return own | {"typed_per_filter_config": {CORS: policy}}
+
+
+def filters(guard: Guard) -> list[dict[str, Any]]:
+    """HTTP filters, in the order in which a request meets them."""
+    found = [lua(_KEYS), *key_filters(guard)] if guard.api_keys_dir else []
+    if guard.requests_per_minute:
+        found.append(_limit(guard.requests_per_minute, by_key=guard.api_keys_dir is not None))
+    return found
+
+
+def key_filters(guard: Guard) -> list[dict[str, Any]]:
+    """Those of `filters` that need a Secret."""
+    return [_api_keys(guard.api_keys_dir)] if guard.api_keys_dir else []
+
+
+def _api_keys(folder: str) -> dict[str, Any]:
+    """Its configuration is the keys, and so comes from the Secret; without it nobody is let in."""
+    source = {"path": f"{folder}/{API_KEYS_FILE}", "watched_directory": {"path": folder}}
+    return {
+        "name": _API_KEYS,
+        "config_discovery": {
+            "config_source": {"path_config_source": source, "resource_api_version": "V3"},
+            "type_urls": [_API_KEY_AUTH],
+        },
+    }
+
+
+def api_keys_file(keys: Mapping[str, str]) -> str:
+    """The file of the keys, by the client's name."""
+    return json.dumps(
+        {
+            "resources": [
+                {
+                    "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+                    "name": _API_KEYS,
+                    "typed_config": {
+                        "@type": _API_KEY_AUTH,
+                        "credentials": [{"client": client, "key": key} for client, key in keys.items()],
+                        # `Authorization: Bearer KEY`, as OpenAI's clients send it; other forms are made this one (envoy_keys.lua).
+                        "key_sources": [{"header": "authorization"}],
+                        "forwarding": {"header": _CLIENT_HEADER, "hide_credentials": True},
+                    },
+                }
+            ]
+        }
+    )
+
+
+def _limit(requests_per_minute: int, *, by_key: bool) -> dict[str, Any]:
+    name = "client" if by_key else "remote_address"
+    action = {"request_headers": {"header_name": _CLIENT_HEADER, "descriptor_key": name}} if by_key else {"remote_address": {}}
+    every_request = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    bucket = {"max_tokens": requests_per_minute, "tokens_per_fill": requests_per_minute, "fill_interval": seconds(60)}
+    fields = {
+        "stat_prefix": "client_limit",
+        "filter_enabled": every_request,
+        "filter_enforced": every_request,
+        "rate_limits": [{"actions": [action]}],
+        # Without a value: each value that comes has a bucket of its own.
+        "descriptors": [{"entries": [{"key": name}], "token_bucket": bucket}],
+        "max_dynamic_descriptors": _MOST_CLIENTS,
+        "enable_retry_after_header": True,
+    }
+    return http_filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", fields)

@@ -1,0 +1,182 @@
+"""The coordinator of engines that have none: Envoy, one front door over the leaders of all pipelines.
+
+The guide's `coordinator.config` becomes Envoy's own configuration, key by key; docs/adr/0006-envoy-is-the-coordinator.md says why
+Envoy. Not here: the shape of that configuration (`config.py`, `pipeline_cluster.py`, `access.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from engines.envoy import access
+from engines.envoy.access import Guard, Tls
+from engines.envoy.config import LIVE_PATH, READY_PATH, ProxyArgs, Route, bootstrap
+from engines.envoy.fields import COORDINATOR
+from engines.envoy.pipeline_cluster import NAME as PIPELINES
+from engines.envoy.pipeline_cluster import Pipelines
+from engines.images import image_reference
+from engines.pods import resource_list
+from engines.workload import ConfigFile, Endpoints, MountedSecret, Port, Probe, Series, Server
+from planner.rules.waiting import SHUTDOWN_SECONDS
+from settings import StackSettings
+from settings.platform import Exposure
+
+IMAGE = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
+"""The release whose binary the tests run. Its entry point and user: envoyproxy/envoy distribution/docker/Dockerfile-envoy."""
+USER = 65532
+"""`nonroot` of that image."""
+
+HTTP = Port(name="http", number=8080)
+HTTPS = Port(name="https", number=8443, on_service=443)
+"""A process that is not root may not listen on 443."""
+METRICS = Port(name="metrics", number=9090)
+HEALTH_PATH = "/api/v1/health"
+SHORT_HEALTH_PATH = "/health"
+"""Of vLLM's, llama.cpp's and SGLang's servers, which their clients ask: guidellm does not run without."""
+INFERENCE_PATH = "/v1/inference"
+COMPLETIONS_PATH = "/v1/completions"
+
+CONFIG_FILE = "envoy.yaml"
+_CONFIG_DIR = "/app/config"
+TLS, CLIENT_CA, API_KEYS = "tls", "client-ca", "api-keys"
+"""Secrets that are mounted, by the name of their volume."""
+
+_SERVICE = f'{{envoy_http_conn_manager_prefix="{COORDINATOR}"}}'
+LATENCY = Series(name="envoy_http_downstream_rq_time", where=_SERVICE, unit=0.001)
+REQUESTS = Series(name="envoy_http_downstream_rq_completed", where=_SERVICE)
+_REFUSED = f'rate(envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name="{PIPELINES}"}}[1m])'
+LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE}) + (sum({_REFUSED}) or vector(0))"
+"""All that is in the system, and those whom a full line has just refused: told to come back after a second, as many are away as are
+refused in one. Without them a full line would look like one that is about to be."""
+
+_REQUEST_SECONDS = 60
+"""For a request of the largest size from a client with 140 kbit/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """What a pipeline's leader offers."""
+
+    port: int
+    health_path: str
+    at_once: int
+    """Requests that it runs at once."""
+    waiting: int
+    """Requests that may wait in one coordinator, those included whose connection is being opened."""
+
+
+def serving_on_seconds(settings: StackSettings) -> int:
+    """How long a pod that is told to end serves on: no new request finds it, and those that it has are finished.
+
+    Neither server finishes what it has once its process is told to end: Envoy stops at once, llama-server answers nothing more and
+    keeps its connections. So the process is told last, whatever `rollout.terminationGrace` leaves for that.
+    """
+    return max(0, math.ceil(settings.rollout.termination_grace.seconds) - SHUTDOWN_SECONDS)
+
+
+def serving_port(settings: StackSettings) -> Port:
+    """Where clients send requests: nothing listens for plain HTTP beside TLS."""
+    return HTTPS if settings.exposure.tls else HTTP
+
+
+def _secrets(exposure: Exposure) -> dict[str, MountedSecret]:
+    """What the settings name, by the name of its volume."""
+    wanted: list[tuple[str, str | None, tuple[str, ...]]] = []
+    if exposure.tls:
+        wanted.append((TLS, exposure.tls.secret_name, (access.CERTIFICATE_FILE, access.KEY_FILE)))
+        wanted.append((CLIENT_CA, exposure.tls.client_ca_secret_name, (access.CA_FILE,)))
+    if exposure.api_keys:
+        wanted.append((API_KEYS, exposure.api_keys.secret_name, (access.API_KEYS_FILE,)))
+    return {name: MountedSecret(secret=secret, folder=f"/app/secrets/{name}", keys=keys) for name, secret, keys in wanted if secret}
+
+
+def _guard(settings: StackSettings, secrets: Mapping[str, MountedSecret]) -> Guard:
+    folders = {name: mounted.folder for name, mounted in secrets.items()}
+    tls = None
+    if TLS in folders:
+        tls = Tls(config_dir=_CONFIG_DIR, certificate_dir=folders[TLS], client_ca_dir=folders.get(CLIENT_CA))
+    limit = settings.coordinator.limits.requests_per_minute_per_client
+    origins = settings.exposure.allowed_origins or ()
+    return Guard(tls=tls, api_keys_dir=folders.get(API_KEYS), requests_per_minute=limit, allowed_origins=origins)
+
+
+def _memory_bytes(settings: StackSettings) -> int | None:
+    limit = settings.coordinator.resources.limits.memory
+    return round(limit.bytes) if limit else None
+
+
+def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> ProxyArgs:
+    """What the settings make of Envoy."""
+    config, shard, limits = settings.coordinator.config, settings.shard.config, settings.coordinator.limits
+    return ProxyArgs(
+        port=serving_port(settings).number,
+        metrics_port=METRICS.number,
+        health_paths=(HEALTH_PATH, SHORT_HEALTH_PATH),
+        pipelines=Pipelines(
+            host=endpoints.leaders_dns,
+            port=upstream.port,
+            health_path=upstream.health_path,
+            health_interval_s=config.health_check_interval.seconds,
+            strategy=config.load_balancing_strategy,
+            pool_size=config.connection_pool_size,
+            at_once=upstream.at_once,
+            waiting=upstream.waiting,
+            write_buffer_bytes=round(config.write_buffer_size.bytes),
+        ),
+        rewrites=(Route(path=INFERENCE_PATH, upstream=COMPLETIONS_PATH),),
+        prefix="/v1/",
+        max_connections=config.max_connections,
+        keep_alive_s=config.keep_alive_timeout.seconds,
+        # A coordinator that is told to end keeps its clients for half of the time that it serves on; the other half is for their
+        # last answers.
+        connection_s=serving_on_seconds(settings) / 2 or None,
+        read_buffer_bytes=round(config.read_buffer_size.bytes),
+        silence_s=shard.network_timeout.seconds,
+        retries=shard.retry_attempts,
+        max_request_bytes=round(limits.request_size.bytes),
+        request_s=_REQUEST_SECONDS,
+        memory_bytes=_memory_bytes(settings),
+        guard=_guard(settings, _secrets(settings.exposure)),
+        target_s=settings.targets.latency.seconds,
+    )
+
+
+def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> Server:
+    """Ready as soon as clients can get in: while no pipeline is ready, it answers 503 rather than refuse connections."""
+    resources = settings.coordinator.resources
+    cpu = resources.limits.cpu or resources.requests.cpu
+    args = proxy_args(settings, endpoints, upstream)
+    documents = {CONFIG_FILE: bootstrap(args)} | (access.secret_files(args.guard.tls) if args.guard.tls else {})
+    return Server(
+        image=image_reference(settings.images.coordinator or IMAGE, endpoints.registry),
+        command=("/usr/local/bin/envoy",),
+        args=(
+            "--config-path",
+            f"{_CONFIG_DIR}/{CONFIG_FILE}",
+            # A worker for each CPU of its own; without it one for each of the node's.
+            "--concurrency",
+            str(max(1, int(cpu.cores)) if cpu else 1),
+            "--disable-hot-restart",
+        ),
+        config_files=tuple(ConfigFile(name=name, content=_dump(document)) for name, document in documents.items()),
+        config_dir=_CONFIG_DIR,
+        ports=(serving_port(settings), METRICS),
+        secrets=_secrets(settings.exposure),
+        # One that starts with a broken certificate does not read the mended one (Envoy watches what it could use): it is started again.
+        startup=Probe(port=METRICS.name, path=READY_PATH, period_seconds=5, failure_threshold=12),
+        liveness=Probe(port=METRICS.name, path=LIVE_PATH, failure_threshold=6),
+        readiness=Probe(port=METRICS.name, path=READY_PATH, period_seconds=5, timeout_seconds=3),
+        requests=resource_list(resources.requests),
+        limits=resource_list(resources.limits),
+        run_as_user=USER,
+        pre_stop_seconds=serving_on_seconds(settings),
+    )
+
+
+def _dump(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, width=140)

@@ -1,0 +1,1 @@
+"""llama.cpp's server: a pipeline is one process."""

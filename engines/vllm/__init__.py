@@ -1,0 +1,1 @@
+"""vLLM: a pipeline is one pod, or a Ray cluster of several."""

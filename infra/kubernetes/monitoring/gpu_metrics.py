@@ -1,0 +1,113 @@
+"""NVIDIA's DCGM exporter: GPU utilisation, memory and errors of every GPU, by pod.
+
+After dcgm-exporter.yaml of https://github.com/NVIDIA/dcgm-exporter, without the capability that only profiling fields need.
+Not here: the scrape job (`prometheus_config.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from infra.kubernetes import names, pods
+from planner.catalogue import node_agents
+
+# Field, Prometheus type, help. There is no FB_TOTAL: it is used + free + reserved. Not DCGM_FI_DEV_XID_ERRORS: it keeps the last error
+# until the exporter or the driver starts anew (NVIDIA/dcgm-exporter issue 500).
+# https://github.com/NVIDIA/dcgm-exporter/blob/main/etc/default-counters.csv
+COUNTERS = """\
+DCGM_FI_DEV_GPU_UTIL, gauge, GPU utilization (in %).
+DCGM_FI_DEV_MEM_COPY_UTIL, gauge, Memory utilization (in %).
+DCGM_FI_DEV_FB_USED, gauge, Framebuffer memory used (in MiB).
+DCGM_FI_DEV_FB_FREE, gauge, Framebuffer memory free (in MiB).
+DCGM_FI_DEV_FB_RESERVED, gauge, Framebuffer memory reserved (in MiB).
+DCGM_FI_DEV_SM_CLOCK, gauge, SM clock frequency (in MHz).
+DCGM_FI_DEV_GPU_TEMP, gauge, GPU temperature (in C).
+DCGM_FI_DEV_POWER_USAGE, gauge, Power draw (in W).
+DCGM_EXP_XID_ERRORS_COUNT, counter, XID errors of the last five minutes by their number.
+"""
+_COUNTERS_DIR = "/etc/zig-ai"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuMetricsArgs:
+    image: str
+    spot: bool
+    interval_seconds: float
+    """The shortest scrape interval of a GPU metric: the exporter must look at least as often (its own default is 30 s)."""
+
+
+class GpuMetrics(pulumi.ComponentResource):
+    """The exporter on every GPU node, and its list of fields."""
+
+    def __init__(self, name: str, args: GpuMetricsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("zig-ai-aks:kubernetes:GpuMetrics", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        labels = names.labels(names.GPU_METRICS, "node-agent")
+        config = f"{names.GPU_METRICS}-counters"
+        k8s.core.v1.ConfigMap(
+            f"{name}-counters",
+            metadata={"name": config, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels},
+            data={"counters.csv": COUNTERS},
+            opts=child,
+        )
+        k8s.apps.v1.DaemonSet(
+            name,
+            metadata={"name": names.GPU_METRICS, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels},
+            spec={
+                "selector": {"matchLabels": names.selector(names.GPU_METRICS)},
+                "updateStrategy": {"type": "RollingUpdate"},
+                "template": {
+                    "metadata": {"labels": labels, "annotations": {"zig-ai.io/config-hash": pods.content_hash(COUNTERS)}},
+                    "spec": _pod_spec(args, config),
+                },
+            },
+            opts=child,
+        )
+        self.register_outputs({})
+
+
+def _pod_spec(args: GpuMetricsArgs, config: str) -> Any:
+    health = {"httpGet": {"path": "/health", "port": "metrics"}, "initialDelaySeconds": 45, "periodSeconds": 5}
+    return {
+        "nodeSelector": names.GPU_NODE_LABEL,
+        "tolerations": pods.gpu_tolerations(args.spot),
+        "priorityClassName": names.NODE_CRITICAL,
+        "automountServiceAccountToken": False,
+        "containers": [
+            {
+                "name": "dcgm-exporter",
+                "image": args.image,
+                "args": ["-f", f"{_COUNTERS_DIR}/counters.csv"],
+                "env": [
+                    {"name": "DCGM_EXPORTER_LISTEN", "value": f":{names.GPU_METRICS_PORT}"},
+                    {"name": "DCGM_EXPORTER_KUBERNETES", "value": "true"},
+                    {"name": "DCGM_EXPORTER_INTERVAL", "value": str(max(1000, math.floor(args.interval_seconds * 1000)))},
+                    {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
+                ],
+                "ports": [{"name": "metrics", "containerPort": names.GPU_METRICS_PORT, "protocol": "TCP"}],
+                "livenessProbe": health,
+                "readinessProbe": health,
+                "resources": {"requests": node_agents.GPU_METRICS.as_kubernetes, "limits": {"memory": "512Mi"}},
+                # Root reads the kubelet's pod-resources socket. SYS_ADMIN would only add DCGM_FI_PROF_* fields, which are not listed.
+                "securityContext": {
+                    "runAsUser": 0,
+                    "runAsNonRoot": False,
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "volumeMounts": [
+                    {"name": "pod-gpu-resources", "mountPath": "/var/lib/kubelet/pod-resources", "readOnly": True},
+                    {"name": "counters", "mountPath": _COUNTERS_DIR, "readOnly": True},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "pod-gpu-resources", "hostPath": {"path": "/var/lib/kubelet/pod-resources"}},
+            {"name": "counters", "configMap": {"name": config}},
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Facts of the world: GPUs, VM sizes, prices, regions, models, and what AKS and Azure take for themselves. All with their sources."""

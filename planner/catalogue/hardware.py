@@ -1,0 +1,160 @@
+"""GPUs and the VM sizes that have them, with their prices by region: `data/gpus.csv`, `gpu_sizes.csv`, `prices.csv`, `regions.csv`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+from planner.catalogue.csv_files import number, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU model and what it can do."""
+
+    name: str
+    memory_gib: float
+    """What programs get of it in all: less than the size in its name, as error correction and the driver keep some."""
+    bandwidth_gb_s: float
+    """Of its own memory, 10^9 bytes a second, by the data sheet."""
+    dense_tflops: dict[str, float] = field(hash=False)
+    """Tensor-core peak without sparsity by precision (fp16, bf16, fp8, int8): those a source states, so fewer than it supports."""
+    compute_capability: str | None
+    """CUDA's; None on AMD."""
+    bf16: bool
+    fp8: bool
+    int8_tensor_cores: bool
+    flash_attention_2: bool
+    mig: bool
+    tensorrt_until: str | None
+    """Last TensorRT release line that supports it; None while current ones do, and where none ever did."""
+
+    @property
+    def amd(self) -> bool:
+        return self.compute_capability is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuSize:
+    """A GPU VM size of the catalogue."""
+
+    name: str
+    gpu: str
+    gpus: int
+    gpu_memory_gb: float
+    """As sold; `catalogue.gpu(gpu).memory_gib` is what programs get."""
+    gpu_link: str
+    """How the node's GPUs reach each other: pcie3, pcie4, pcie5, nvlink_pair, nvswitch or xgmi_mesh."""
+    vcpus: int
+    cpu_model: str
+    avx512: bool
+    ram_gib: float
+    temp_disk_gib: int | None
+    temp_disk_kind: str
+    """scsi or nvme; empty where the size's page does not say."""
+    nvme_disk_gib: int | None
+    """Of each raw NVMe disk beside the temporary disk; None where there are none."""
+    network_mbps: int | None
+    quota_family: str
+    aks_driver: str | None
+    """NVIDIA driver that AKS installs on it; None where it installs none."""
+    retired_on: str | None
+    """ISO date since when no new VM of this size can be made in public regions."""
+    usd_per_hour: float | None
+    """Pay as you go, Linux, in the stack's region; None when the catalogue has no price."""
+    spot_usd_per_hour: float | None
+    """The same for spot, at the date in the catalogue: for its order of size only."""
+
+    @property
+    def arm64(self) -> bool:
+        return self.cpu_model == "NVIDIA Grace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Price:
+    usd_per_hour: float | None
+    spot_usd_per_hour: float | None
+
+
+@cache
+def _prices() -> dict[tuple[str, str], _Price]:
+    return {
+        (row["size"], row["region"]): _Price(usd_per_hour=number(row["usd_per_hour"]), spot_usd_per_hour=number(row["spot_usd_per_hour"]))
+        for row in rows("prices.csv")
+    }
+
+
+@cache
+def _sizes() -> dict[str, dict[str, str]]:
+    return {row["size"]: row for row in rows("gpu_sizes.csv")}
+
+
+def gpu_size_names() -> tuple[str, ...]:
+    return tuple(_sizes())
+
+
+def regions() -> tuple[str, ...]:
+    """Regions of which the catalogue has prices."""
+    return tuple(dict.fromkeys(region for _, region in _prices()))
+
+
+def region_names() -> tuple[str, ...]:
+    """Regions of Azure's public cloud, with a price here or without."""
+    return tuple(row["region"] for row in rows("regions.csv"))
+
+
+def gpu_size(name: str, region: str) -> GpuSize | None:
+    """The GPU VM size with its price in a region; None when the catalogue does not have it."""
+    row = _sizes().get(name)
+    if row is None:
+        return None
+    price = _prices().get((name, region), _Price(usd_per_hour=None, spot_usd_per_hour=None))
+    return GpuSize(
+        name=name,
+        gpu=row["gpu"],
+        gpus=int(row["gpus"]),
+        gpu_memory_gb=float(row["gpu_memory_gb"]),
+        gpu_link=row["gpu_link"],
+        vcpus=int(row["vcpus"]),
+        cpu_model=row["cpu_model"],
+        avx512=row["avx512"] == "yes",
+        ram_gib=float(row["ram_gib"]),
+        temp_disk_gib=int(row["temp_disk_gib"]) if row["temp_disk_gib"] else None,
+        temp_disk_kind=row["temp_disk_kind"],
+        # One disk for each GPU: articles/aks/best-practices-storage-nvme.md of MicrosoftDocs/azure-aks-docs.
+        nvme_disk_gib=int(row["local_nvme_gib"]) // int(row["gpus"]) if row["local_nvme_gib"] else None,
+        network_mbps=int(row["network_mbps"]) if row["network_mbps"] else None,
+        quota_family=row["quota_family"],
+        aks_driver=None if row["aks_driver"] in ("", "none") else row["aks_driver"],
+        retired_on=row["retirement_date"] or None,
+        usd_per_hour=price.usd_per_hour,
+        spot_usd_per_hour=price.spot_usd_per_hour,
+    )
+
+
+_PRECISIONS = ("fp16", "bf16", "fp8", "int8")
+
+
+@cache
+def _gpus() -> dict[str, Gpu]:
+    return {
+        row["gpu"]: Gpu(
+            name=row["gpu"],
+            memory_gib=int(row["memory_mib"]) / 1024,
+            bandwidth_gb_s=float(row["bandwidth_gb_s"]),
+            dense_tflops={name: float(row[f"{name}_tflops"]) for name in _PRECISIONS if row[f"{name}_tflops"]},
+            compute_capability=row["compute_capability"] or None,
+            bf16=row["bf16"] == "yes",
+            fp8=row["fp8"] == "yes",
+            int8_tensor_cores=row["int8_tensor_cores"] == "yes",
+            flash_attention_2=row["flash_attention_2"] == "yes",
+            mig=row["mig"] == "yes",
+            tensorrt_until=row["tensorrt_until"] or None,
+        )
+        for row in rows("gpus.csv")
+    }
+
+
+def gpu(name: str) -> Gpu | None:
+    """The GPU that a `GpuSize.gpu` names; None when the catalogue does not have it."""
+    return _gpus().get(name)

@@ -1,0 +1,33 @@
+"""The disks inside a GPU node: which one the operating system takes, and what is left for weights.
+
+Sources: MicrosoftDocs/azure-aks-docs articles/aks/best-practices-storage-nvme.md@0543df94 (2025-10-17): local NVMe disks come raw, one for
+each GPU of the sizes that have them beside a temporary disk; an ephemeral OS disk on a size's only NVMe disk leaves the rest of it
+out of reach. The series pages in data/gpu_sizes.csv. Unverified: that what an ephemeral OS disk leaves of a temporary disk stays mounted
+at /mnt; the node's agent looks, and says so when it does not.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from planner.catalogue.hardware import GpuSize
+
+
+def os_disk_type(size: GpuSize, os_disk_gib: int, *, for_weights: bool) -> Literal["Ephemeral", "Managed"]:
+    """The machine's own disk where it is large enough: faster and free. It is lost with the node, as a node's OS may be.
+
+    Not where it would take the only NVMe disk from the weights.
+    """
+    if for_weights and size.temp_disk_kind == "nvme":
+        return "Managed"
+    return "Ephemeral" if size.temp_disk_gib is not None and size.temp_disk_gib >= os_disk_gib else "Managed"
+
+
+def room_for_weights_gib(size: GpuSize, os_disk_gib: int) -> float | None:
+    """Of the one disk that a node keeps weights on; None when no local disk is known."""
+    if size.nvme_disk_gib is not None:
+        return size.nvme_disk_gib
+    if size.temp_disk_gib is None:
+        return None
+    taken = os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=True) == "Ephemeral" else 0
+    return size.temp_disk_gib - taken

@@ -1,0 +1,97 @@
+"""Models of known shape: `data/models.csv`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from planner.catalogue.csv_files import number, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """A decoder-only transformer's shape, by the names of its `config.json` where it has them.
+
+    The defaults describe a dense model with grouped-query attention and an output head of its own.
+    """
+
+    name: str
+    params_b: float
+    """All parameters, of all experts, in units of 10^9."""
+    layers: int
+    """num_hidden_layers."""
+    hidden: int
+    """hidden_size."""
+    heads: int
+    """num_attention_heads."""
+    kv_heads: int
+    """num_key_value_heads; unused with `mla`."""
+    head_dim: int
+    intermediate: int
+    """intermediate_size: of the dense feed-forward; unused where every layer has experts."""
+    vocab: int
+    """vocab_size."""
+    context: int
+    """max_position_embeddings."""
+    kv: Literal["gqa", "mla"] = "gqa"
+    """What a token leaves in the cache: keys and values of each KV head, or DeepSeek's one latent vector for all heads."""
+    attention: Literal["full", "windowed", "hybrid"] = "full"
+    """Whether all layers look at the whole text, some at a window of it only, or some keep a state instead (linear attention, Mamba)."""
+    kv_lora_rank: int = 0
+    qk_rope_head_dim: int = 0
+    experts: int = 0
+    """Routed experts of a layer; 0 for a dense model."""
+    experts_per_token: int = 0
+    shared_experts: int = 0
+    """Experts that every token uses, beside the routed ones."""
+    expert_intermediate: int = 0
+    """moe_intermediate_size."""
+    dense_layers: int = 0
+    """First layers of a model with experts that have none (first_k_dense_replace)."""
+    tied_embeddings: bool = False
+    """Whether the output head is the token embedding itself."""
+    published_gb: float | None = None
+    """10^9 bytes of its safetensors where its makers published them in other than 16 bits."""
+
+    @property
+    def active_params_b(self) -> float:
+        """Parameters that one token uses: all but the routed experts it does not choose."""
+        if not self.experts:
+            return self.params_b
+        routed = 3.0 * self.experts * self.hidden * self.expert_intermediate * (self.layers - self.dense_layers)
+        return self.params_b - routed * (1 - self.experts_per_token / self.experts) / 1e9
+
+
+@cache
+def models() -> dict[str, ModelShape]:
+    """Every model of known shape by name."""
+    return {row["model"]: _shape(row) for row in rows("models.csv")}
+
+
+def _shape(row: dict[str, str]) -> ModelShape:
+    def count(column: str) -> int:
+        return int(row[column] or 0)
+
+    return ModelShape(
+        name=row["model"],
+        params_b=float(row["params_b"]),
+        layers=count("layers"),
+        hidden=count("hidden"),
+        heads=count("heads"),
+        kv_heads=count("kv_heads"),
+        head_dim=count("head_dim"),
+        intermediate=count("intermediate"),
+        vocab=count("vocab"),
+        context=count("context"),
+        kv="mla" if row["kv"] == "mla" else "gqa",
+        kv_lora_rank=count("kv_lora_rank"),
+        qk_rope_head_dim=count("qk_rope_head_dim"),
+        experts=count("experts"),
+        experts_per_token=count("experts_per_token"),
+        shared_experts=count("shared_experts"),
+        expert_intermediate=count("expert_intermediate"),
+        dense_layers=count("dense_layers"),
+        tied_embeddings=row["tied_embeddings"] == "yes",
+        published_gb=number(row["published_gb"]),
+    )

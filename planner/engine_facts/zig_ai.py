@@ -1,0 +1,19 @@
+"""zig-ai does all that the guide asks: it is whose settings the guide's are."""
+
+from planner.engine_facts.traits import EngineTraits
+
+TRAITS = EngineTraits(
+    proxied=False,
+    whole_pipeline_in_a_pod=False,
+    flash_attention_2=True,
+    int8_needs_tensor_cores=True,
+    weights_file=None,
+    own_weight_cache=True,
+    weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}),
+    compressed_cache_needs_flash_attention=False,
+    timeout_covers_answers=False,
+    most_sequences=None,
+    # Nobody has published a measurement of it; vLLM's are the most there are of a server with paged KV cache and tensor parallelism.
+    performs_like="vllm",
+    measured=False,
+)

@@ -1,0 +1,187 @@
+"""From settings to pods on nodes: what one shard asks for, which pools there are, and which pod goes where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.catalogue.hardware import GpuSize
+from planner.fit import placement
+from planner.fit.placement import Spread, shares
+from planner.fit.plan import GpuPoolPlan, PlacedPod, ShardPodPlan
+from settings import Problem, StackSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    pod: ShardPodPlan
+    gpu_pools: tuple[GpuPoolPlan, ...]
+    pods: tuple[PlacedPod, ...]
+    pipeline_in_one_zone: bool
+
+    @property
+    def nodes(self) -> int:
+        return sum(pool.nodes for pool in self.gpu_pools)
+
+    @property
+    def pending(self) -> tuple[PlacedPod, ...]:
+        return tuple(pod for pod in self.pods if pod.node is None)
+
+
+def layout(settings: StackSettings, size: GpuSize) -> Layout | list[Problem]:
+    """The layout these settings make on nodes of this size, or why there can be none.
+
+    With `sizing.mode: verbatim` a pool may be too small for its pods; those are placed nowhere.
+    """
+    pages_mib = 2 * settings.node_tuning.huge_pages_2mi
+    per_node, problems = _pods_per_node(settings, size)
+    share_mib = pages_mib // per_node // 2 * 2 if settings.shard.config.use_huge_pages else 0
+    pod = placement.shard_pod(settings, share_mib)
+    pools, pool_problems = _pools(settings, size, per_node)
+    if share_mib and any(pool.min_nodes == 0 for pool in pools):
+        pool_problems.append(_no_first_node())
+    if problems or pool_problems:
+        return problems + pool_problems
+    room = placement.node_room(settings, size)
+    return Layout(
+        pod=pod,
+        gpu_pools=pools,
+        pods=_placed(settings, pools, per_node, placement.short_of(pod, room)),
+        pipeline_in_one_zone=keeps_pipelines_together(settings),
+    )
+
+
+def keeps_pipelines_together(settings: StackSettings) -> bool:
+    """Whether each pipeline stays in one zone: its shards hand every token on from one to the next."""
+    return settings.sizing.mode != "verbatim" and len(settings.gpu_pool.zones) > 1
+
+
+def _pods_per_node(settings: StackSettings, size: GpuSize) -> tuple[int, list[Problem]]:
+    """At least 1, so that the rest can be looked at too."""
+    room = placement.node_room(settings, size)
+    pod = placement.shard_pod(settings, 0)
+    problems = []
+    if pod.gpus == 0:
+        problems.append(
+            Problem(
+                key="shard.resources.limits.nvidia.com/gpu",
+                value="missing",
+                consequence="each shard would start without a GPU, on a node that has some",
+                fix="nvidia.com/gpu: 1 under requests and limits",
+            )
+        )
+    per_node, tightest = placement.pods_per_node(pod, room)
+    if per_node == 0:
+        problems.append(
+            Problem(
+                key=f"shard.resources.requests.{tightest}",
+                value=pod.set_aside.get(tightest) or str(pod.gpus),
+                consequence=f"no {size.name} can take one shard: {_offer(room, tightest)} are left of a node after AKS's reservations "
+                "and the agents on it",
+                fix="ask for less, or choose a larger gpuPool.vmSize",
+            )
+        )
+    return max(per_node, 1), problems
+
+
+def _offer(room: placement.Allocatable, resource: str) -> str:
+    return {
+        "nvidia.com/gpu": f"{room.gpus} GPUs",
+        "cpu": f"{room.cpu_millicores / 1000:g} CPUs",
+        "memory": f"{room.memory_mib / 1024:.0f} GiB",
+        "hugepages-2Mi": f"{room.huge_pages_mib} MiB of huge pages",
+    }[resource]
+
+
+def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple[GpuPoolPlan, ...], list[Problem]]:
+    """One pool, or one for each zone that holds whole pipelines; then the bounds that settings give are shared out."""
+    pool, pipelines, stages = settings.gpu_pool, settings.sharding.pipelines, settings.sharding.shards_count
+    most_pipelines = settings.autoscaling.max_pipelines if settings.autoscaling.enabled else pipelines
+    if keeps_pipelines_together(settings):
+        zones = [(zone,) for zone in sorted(pool.zones)[:pipelines]]
+        needed = nodes_by_zone(pipelines, stages, per_node, len(zones))
+        most = nodes_by_zone(most_pipelines, stages, per_node, len(zones))
+    else:
+        zones = [tuple(pool.zones)]
+        needed = [placement.fewest_nodes(pipelines * stages, pool.zones, per_node, zone_spread(settings))]
+        most = [placement.fewest_nodes(most_pipelines * stages, pool.zones, per_node, zone_spread(settings))]
+    problems = []
+    if pool.max_nodes is not None and pool.max_nodes < sum(needed):
+        gpus_there, gpus_needed = pool.max_nodes * size.gpus, pipelines * stages * placement.shard_pod(settings, 0).gpus
+        if gpus_there < gpus_needed or settings.sizing.mode != "verbatim":
+            problems.append(_too_few(settings, size, sum(needed), gpus_needed))
+        needed = shares(pool.max_nodes, len(zones))
+    lowest = needed if pool.min_nodes is None else shares(pool.min_nodes, len(zones))
+    # More than the pods need where settings keep that many.
+    needed = [max(count, low) for count, low in zip(needed, lowest, strict=True)]
+    highest = _spread_out(most if pool.max_nodes is None else needed, pool.max_nodes)
+    highest = [max(count, high) for count, high in zip(needed, highest, strict=True)]
+    return (
+        tuple(
+            GpuPoolPlan(size=size, zones=where, nodes=nodes, min_nodes=low, max_nodes=high)
+            for where, nodes, low, high in zip(zones, needed, lowest, highest, strict=True)
+        ),
+        problems,
+    )
+
+
+def nodes_by_zone(pipelines: int, stages: int, per_node: int, zones: int) -> list[int]:
+    """Nodes of each zone when pipelines are dealt to them and each stays in one."""
+    return [placement.nodes_for(count * stages, per_node) for count in shares(pipelines, zones)]
+
+
+def _spread_out(nodes: list[int], total: int | None) -> list[int]:
+    """The pools' greatest sizes: what is above the need is shared out evenly."""
+    more = 0 if total is None else max(0, total - sum(nodes))
+    return [count + extra for count, extra in zip(nodes, shares(more, len(nodes)), strict=True)]
+
+
+def _too_few(settings: StackSettings, size: GpuSize, nodes: int, gpus: int) -> Problem:
+    most = settings.gpu_pool.max_nodes or 0
+    pods = settings.sharding.pipelines * settings.sharding.shards_count
+    return Problem(
+        key="gpuPool.maxNodes",
+        value=str(most),
+        consequence=f"{pods} shards need {gpus} GPUs on {nodes} nodes of {size.name}, {most} have {most * size.gpus}; "
+        "the others would stay Pending",
+        fix=f"at least {nodes}",
+    )
+
+
+def _no_first_node() -> Problem:
+    return Problem(
+        key="gpuPool.minNodes",
+        value="0",
+        consequence="the autoscaler cannot know a future node's huge pages, so it would never add the first one (Azure/AKS issue 3408)",
+        fix="at least 1 for each zone that is used, or shard.config.useHugePages: false",
+    )
+
+
+def zone_spread(settings: StackSettings) -> Spread:
+    """What the shards' own constraints say about zones, as it is written."""
+    hard = [
+        constraint.max_skew
+        for constraint in settings.shard.topology_spread_constraints
+        if constraint.topology_key == placement.ZONE and constraint.when_unsatisfiable == "DoNotSchedule"
+    ]
+    return Spread(max_skew=min(hard, default=None))
+
+
+def node_zones(pools: tuple[GpuPoolPlan, ...]) -> list[str]:
+    """The zone of each node, counted through all pools; empty text where there are no zones."""
+    return [zone for pool in pools for zone in placement.deal(pool.nodes, pool.zones)]
+
+
+def _placed(settings: StackSettings, pools: tuple[GpuPoolPlan, ...], per_node: int, full: tuple[str, ...]) -> tuple[PlacedPod, ...]:
+    stages = settings.sharding.shards_count
+    if not keeps_pipelines_together(settings):
+        return placement.place(settings.sharding.pipelines, stages, node_zones(pools), per_node, zone_spread(settings), full)
+    placed = []
+    first_node = 0
+    for index, (pool, pipelines) in enumerate(zip(pools, shares(settings.sharding.pipelines, len(pools)), strict=True)):
+        for pod in placement.place(pipelines, stages, [pool.zones[0]] * pool.nodes, per_node, Spread(max_skew=None), full):
+            # Pipelines are dealt to the zones in turn.
+            pipeline = index + pod.pipeline * len(pools)
+            node = None if pod.node is None else first_node + pod.node
+            placed.append(PlacedPod(pipeline=pipeline, stage=pod.stage, node=node, pending_because=pod.pending_because))
+        first_node += pool.nodes
+    return tuple(sorted(placed, key=lambda pod: (pod.pipeline, pod.stage)))

@@ -1,0 +1,199 @@
+"""How one GPU's memory is shared by weights, KV cache and the rest, and what fits. Pure functions; GiB are 2^30 bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.catalogue.hardware import Gpu
+from planner.catalogue.model_shapes import ModelShape
+from planner.performance.questions import weight_bytes
+
+_GIB = 2**30
+
+_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1 + 4 / 128**2, "int8": 34 / 32, "int4": 18 / 32}
+
+_RESIDUAL_COPIES = 6
+_SAMPLER_BYTES = 16
+
+DEFAULT_BATCH_SEQUENCES = 256
+"""Sequences that decode at once where nobody says: vLLM's `max_num_seqs` but for GPUs of 70 GiB and more other than A100.
+
+Source: vllm-project/vllm vllm/engine/arg_utils.py, get_batch_defaults (1024 sequences and 8192 tokens on an H100).
+"""
+
+RUNTIME_OVERHEAD_GIB = 0.27
+"""What the server's libraries take beside PyTorch's own memory on one GPU; the mean of vLLM 0.19.0 on H100.
+
+Source: llm-d-incubation/llm-d-planner docs/accuracy/vllm-v0.19.0-accuracy-report.md@2d557dca (2026-06-12), non-torch memory.
+"""
+
+TENSOR_PARALLEL_OVERHEAD_GIB = 2.10
+"""The same on each of several GPUs, whose all-reduce needs buffers: 2.08 GiB for 2, 2.17 GiB for 4. Same source."""
+
+CUDA_CONTEXT_GIB = 0.30
+"""What is gone of an idle GPU once a program has opened it: 309 MiB on a V100.
+
+Source: ollama/ollama#16533 (2026-06-05), 32192 of 32501 MiB free.
+"""
+
+
+def bytes_per_weight(precision: str) -> float:
+    """Bytes of one value with its share of the scales. Raises KeyError for an unknown precision.
+
+    int8 and int4: 32 values share one 16-bit scale, 34 and 18 bytes a block (1.0625 and 0.5625 bytes a value), as
+    ggml-org/llama.cpp ggml/src/ggml-common.h@01243c58 has block_q8_0 and block_q4_0. Scales by output channel, as TensorRT-LLM
+    and vLLM have them for int8, would save 6 %: a plan that fits this one fits those too.
+    fp8: one 32-bit scale for 128 x 128 values, the finest usual blocks (DeepSeek-V3's config.json, weight_block_size).
+    Formats of which no stack is planned, such as q4_k_m: as estimates of time count them.
+    """
+    return _BYTES[precision] if precision in _BYTES else weight_bytes(precision)
+
+
+def _expert_excess(shape: ModelShape) -> int:
+    """Parameters that a layer with experts has more than a dense one; each feed-forward is gate, up and down."""
+    return 3 * shape.hidden * (shape.expert_intermediate * (shape.experts + shape.shared_experts) - shape.intermediate)
+
+
+def table_params(shape: ModelShape) -> int:
+    """Of the token embedding and the output head, which are one table where they are tied."""
+    return shape.vocab * shape.hidden * (1 if shape.tied_embeddings else 2)
+
+
+def _layer_params(shape: ModelShape, first_layer: int, last_layer: int) -> float:
+    """Parameters of these layers: the model's total without embedding and head, spread evenly over layers of one kind."""
+    tables = table_params(shape)
+    layers = last_layer - first_layer + 1
+    if not shape.dense_layers:
+        return (shape.params_b * 1e9 - tables) * layers / shape.layers
+    excess = _expert_excess(shape)
+    dense = (shape.params_b * 1e9 - tables - excess * (shape.layers - shape.dense_layers)) / shape.layers
+    with_experts = max(0, last_layer + 1 - max(first_layer, shape.dense_layers))
+    return dense * layers + excess * with_experts
+
+
+def _table_params(shape: ModelShape, first_layer: int, last_layer: int) -> int:
+    first, last = first_layer == 0, last_layer == shape.layers - 1
+    copies = 1 if first and last and shape.tied_embeddings else first + last
+    return copies * shape.vocab * shape.hidden
+
+
+def weights_gib(shape: ModelShape, first_layer: int, last_layer: int, precision: str) -> float:
+    """Weights of one pipeline stage, in GiB. Layers count from 0; `last_layer` is inside.
+
+    The first stage holds the token embedding too and the last the output head, both in 16 bits when the layers have fewer, as
+    int8 and fp8 checkpoints have them (huggingface.co/neuralmagic/starcoder2-7b-quantized.w8a8 recipe.yaml: only linear layers,
+    without lm_head). A tied head is a second copy where first and last stage differ. Norms are counted with their layers.
+    """
+    layers = _layer_params(shape, first_layer, last_layer) * bytes_per_weight(precision)
+    tables = _table_params(shape, first_layer, last_layer) * max(bytes_per_weight(precision), bytes_per_weight("fp16"))
+    return (layers + tables) / _GIB
+
+
+def kv_bytes_per_token(shape: ModelShape, layers: int, kv_precision: str) -> float:
+    """Bytes that one token leaves in the KV cache of so many layers.
+
+    gqa: layers x 2 x kv_heads x head_dim values. mla: layers x (kv_lora_rank + qk_rope_head_dim) values, one latent vector for
+    all heads (DeepSeek-V2, arXiv:2405.04434, section 2.1).
+    """
+    values = shape.kv_lora_rank + shape.qk_rope_head_dim if shape.kv == "mla" else 2 * shape.kv_heads * shape.head_dim
+    return layers * values * bytes_per_weight(kv_precision)
+
+
+def activations_gib(
+    shape: ModelShape, batch_tokens: int, *, batch_sequences: int = DEFAULT_BATCH_SEQUENCES, samples: bool = True, gpus: int = 1
+) -> float:
+    """Greatest working memory of one forward pass, in GiB on each GPU: the larger of its two peaks.
+
+    Layer: 2 bytes x batch_tokens x (6 x hidden + widest), `widest` being gate, up and their product of the feed-forward, or the
+    same of each expert a token uses and its output, or queries, keys, values and output of attention; tensor parallelism
+    divides it. Sampler, on the last stage only (`samples`): 16 bytes x sequences x vocab, four 32-bit copies of the logits.
+    The 6 and the 16 are fitted to vLLM 0.19.0 on H100 (8192 tokens, 1024 sequences) and within 20 % of it: Llama-3.1-8B 1.96
+    against 1.89 GiB measured, its first of four stages 1.03 against 1.05, Qwen3-8B 2.32 against 2.21, CodeLlama-7B .88 against
+    .77, Qwen3-30B-A3B 2.32 against 2.68. Source: as `RUNTIME_OVERHEAD_GIB`.
+    """
+    dense = 3 * shape.intermediate / gpus
+    routed = shape.experts_per_token * (3 * shape.expert_intermediate / gpus + shape.hidden)
+    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_dim / gpus
+    widest = max(routed, attention, dense if shape.dense_layers or not shape.experts else 0)
+    layer = 2 * batch_tokens * (_RESIDUAL_COPIES * shape.hidden + widest)
+    sampler = _SAMPLER_BYTES * min(batch_sequences, batch_tokens) * shape.vocab if samples else 0
+    return max(layer, sampler) / _GIB
+
+
+def runtime_overhead_gib(gpus: int) -> float:
+    """Of each GPU of a shard."""
+    return RUNTIME_OVERHEAD_GIB if gpus == 1 else TENSOR_PARALLEL_OVERHEAD_GIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuMemory:
+    """One GPU's memory: the five parts sum to the total."""
+
+    total_gib: float
+    weights_gib: float
+    kv_gib: float
+    activations_gib: float
+    """With the compiler's workspace."""
+    reserve_gib: float
+    """Outside the share that the server may use, and its libraries' own."""
+    free_gib: float
+    """Inside that share and unused; below 0 when weights and activations alone do not fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryFit:
+    """What one pipeline stage makes of its GPUs. KV figures are of the whole stage, `memory` and `short_gib` of each GPU."""
+
+    memory: GpuMemory
+    kv_room_gib: float
+    """Greatest KV cache that fits; below 0 when weights and activations alone do not."""
+    short_gib: float
+    """What is missing for weights and activations; 0 when they fit."""
+    tokens: int
+    """That the granted KV cache holds."""
+
+    def concurrency(self, context: int) -> int:
+        """Sequences of so many tokens each that the granted KV cache holds at once."""
+        return self.tokens // context
+
+
+def fit(
+    gpu: Gpu,
+    shape: ModelShape,
+    *,
+    first_layer: int,
+    last_layer: int,
+    weight_precision: str,
+    kv_precision: str,
+    memory_fraction: float,
+    workspace_gib: float,
+    batch_tokens: int,
+    kv_asked_gib: float,
+    gpus: int = 1,
+    batch_sequences: int = DEFAULT_BATCH_SEQUENCES,
+) -> MemoryFit:
+    """What of the KV cache asked for a stage fits beside its weights on `gpus` GPUs under tensor parallelism.
+
+    Tensor parallelism divides the weights, and the cache by KV heads: GPUs beyond their number, and all with mla, hold copies.
+    The CUDA context lies outside `memory_fraction`, which is of all memory (as vLLM counts), so at least that much is kept back.
+    """
+    weights = weights_gib(shape, first_layer, last_layer, weight_precision) / gpus
+    samples = last_layer == shape.layers - 1
+    work = activations_gib(shape, batch_tokens, batch_sequences=batch_sequences, samples=samples, gpus=gpus) + workspace_gib
+    reserve = max((1 - memory_fraction) * gpu.memory_gib, CUDA_CONTEXT_GIB) + runtime_overhead_gib(gpus)
+    room = gpu.memory_gib - reserve - weights - work
+    parts = 1 if shape.kv == "mla" else min(gpus, shape.kv_heads)
+    kv = max(0.0, min(kv_asked_gib / parts, room))
+    return MemoryFit(
+        memory=GpuMemory(
+            total_gib=gpu.memory_gib,
+            weights_gib=weights,
+            kv_gib=kv,
+            activations_gib=work,
+            reserve_gib=reserve,
+            free_gib=room - kv,
+        ),
+        kv_room_gib=room * parts,
+        short_gib=max(0.0, -room),
+        tokens=int(kv * parts * _GIB / kv_bytes_per_token(shape, last_layer - first_layer + 1, kv_precision)),
+    )

@@ -1,0 +1,177 @@
+"""One stack's GPU memory: the stage that has least room, and the least change that makes a model fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from planner.catalogue.hardware import Gpu, GpuSize
+from planner.catalogue.model_shapes import ModelShape
+from planner.engine_facts import EngineTraits, traits
+from planner.fit import layers, memory_model
+from planner.fit.memory_model import MemoryFit
+from settings import Problem, StackSettings
+from settings.error_messages import Path
+from settings.flatten import with_values
+
+BATCH_TOKENS = 2048
+"""Tokens computed at once while a prompt is read: vLLM's default for online serving (`max_num_batched_tokens`)."""
+
+SMALLER = {"fp32": "fp16", "fp16": "int8", "bf16": "int8", "fp8": "int4", "int8": "int4"}
+
+
+def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
+    """Of all stages the one with least room for its KV cache: the first holds the embedding, the last the output head.
+
+    Where one process holds a whole pipeline, its GPUs each hold some of the layers, and the caches of those: each GPU is a stage.
+    """
+    model, compiled = settings.model, settings.model.compilation.tensorrt
+    weight_precision, kv_precision = precisions(settings)
+    split = _layer_split(settings, gpu, shape)
+    stages = settings.sharding.shards_count * split
+    # Those between the ends differ in nothing but a layer more in the first of them.
+    ends = [layers.stage(shape.layers, stages, index) for index in sorted({0, min(1, stages - 1), stages - 1})]
+    alike = {
+        "weight_precision": weight_precision,
+        "kv_precision": kv_precision,
+        "memory_fraction": settings.shard.config.gpu_memory_fraction,
+        "workspace_gib": compiled.max_workspace_size.gib if compiled.enabled else 0.0,
+        "batch_tokens": batch_tokens(settings, gpu, shape),
+        "kv_asked_gib": model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
+        "gpus": gpus_of_shard(settings) if split == 1 else 1,
+        "batch_sequences": settings.coordinator.config.dynamic_batching.max_batch_size,
+    }
+    fits = [memory_model.fit(gpu, shape, first_layer=stage.first_layer, last_layer=stage.last_layer, **alike) for stage in ends]
+    # A token is in the cache of every stage, so the one that holds fewest decides.
+    return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
+
+
+def gpus_of_shard(settings: StackSettings) -> int:
+    """At least one, so that memory and floors have a meaning where none is asked for."""
+    return max(1, settings.shard.resources.limits.nvidia_gpu or 1)
+
+
+def batch_tokens(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
+    """Tokens computed at once while prompts are read."""
+    return BATCH_TOKENS if traits(settings.engine, gpu).splits_prompts else max(BATCH_TOKENS, shape.context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """How the GPUs of one pipeline share its work."""
+
+    tensor: int
+    """GPUs that compute each layer together."""
+    pipeline: int
+    """Parts of the layers, which take turns at each token."""
+
+
+def parallel(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> Parallel:
+    return parallel_of(gpus_of_shard(settings), settings.sharding.shards_count, traits(settings.engine, gpu), shape)
+
+
+def parallel_of(gpus: int, shards: int, of_engine: EngineTraits, shape: ModelShape) -> Parallel:
+    """Of a pipeline of so many shards, each of so many GPUs."""
+    split = _parts(gpus, of_engine, shape)
+    return Parallel(tensor=gpus // split, pipeline=shards * split)
+
+
+def precisions(settings: StackSettings) -> tuple[str, str]:
+    """Of the weights and of the KV cache."""
+    quantization = settings.model.quantization
+    return quantization.precision if quantization.enabled else "fp16", "int8" if settings.model.kv_cache.compression else "fp16"
+
+
+def token_floor_s(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
+    """Seconds that a token takes at best: the weights it uses, read once at the full bandwidth of the GPUs that work at a time."""
+    return weights_read_gb(settings, shape) / (gpu.bandwidth_gb_s * parallel(settings, gpu, shape).tensor)
+
+
+def weights_read_gb(settings: StackSettings, shape: ModelShape) -> float:
+    """10^9 bytes of weights that one token uses: all of them, but for experts it does not choose."""
+    weights_gib = memory_model.weights_gib(shape, 0, shape.layers - 1, precisions(settings)[0])
+    return weights_gib * 2**30 / 1e9 * shape.active_params_b / shape.params_b
+
+
+def _layer_split(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
+    """Into how many GPUs the layers of one shard are divided; 1 where each of them holds a part of every layer."""
+    return _parts(gpus_of_shard(settings), traits(settings.engine, gpu), shape)
+
+
+def _parts(gpus: int, of_engine: EngineTraits, shape: ModelShape) -> int:
+    return min(gpus, shape.layers) if of_engine.whole_pipeline_in_a_pod else 1
+
+
+def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
+    """What the tightest stage lacks for its weights, its activations and the cache of one batch of tokens; 0 when all of it fits."""
+    fit = tightest(settings, gpu, shape)
+    if not settings.model.kv_cache.enabled:
+        return fit.short_gib
+    most = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, gpu, shape)))
+    least_gib = batch_tokens(settings, gpu, shape) * memory_model.kv_bytes_per_token(shape, most, precisions(settings)[1]) / 2**30
+    return max(0.0, least_gib - fit.kv_room_gib)
+
+
+def too_large(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape) -> Problem | None:
+    """Says by how much a model misses its GPUs, and the smallest change that makes it fit."""
+    missing = missing_gib(settings, gpu, shape)
+    if missing <= 0:
+        return None
+    parts = tightest(settings, gpu, shape).memory
+    changes = list(_smallest_changes(settings, size, gpu, shape))
+    return Problem(
+        key="model.name",
+        value=settings.model.name,
+        consequence=f"each GPU would hold {parts.weights_gib:.1f} GiB of weights, {parts.activations_gib:.1f} GiB of activations "
+        f"and the cache, and a {gpu.name} has {max(parts.total_gib - parts.reserve_gib, 0):.1f} GiB for them: {missing:.1f} GiB too few",
+        fix=" or ".join(changes) if changes else "a gpuPool.vmSize whose GPUs have more memory",
+    )
+
+
+def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape) -> Iterator[str]:
+    def fits(changed: StackSettings) -> bool:
+        return missing_gib(changed, gpu, shape) <= 0
+
+    of_engine = traits(settings.engine, gpu)
+    if of_engine.whole_pipeline_in_a_pod:
+        yield from _more_gpus(settings, range(1, size.gpus + 1), fits)
+    elif of_engine.tensor_parallel:
+        yield from _more_sharing(settings, size, gpu, shape, fits)
+    else:
+        yield from _more_shards(settings, shape, fits)
+    precision, _ = precisions(settings)
+    while smaller := SMALLER.get(precision):
+        precision = smaller
+        changed = with_values(settings, {("model", "quantization", "precision"): precision, ("model", "quantization", "enabled"): True})
+        if precision in of_engine.precisions_of(shape) and fits(changed):
+            yield f"model.quantization.precision: {precision}"
+            return
+
+
+_GPUS: Path = ("shard", "resources", "limits", "nvidia.com/gpu")
+
+
+def _more_gpus(settings: StackSettings, counts: Iterable[int], fits: Callable[[StackSettings], bool]) -> Iterator[str]:
+    for count in counts:
+        if count > gpus_of_shard(settings) and fits(with_values(settings, {_GPUS: count})):
+            yield f"{'.'.join(map(str, _GPUS))}: {count}"
+            return
+
+
+def _more_sharing(
+    settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, fits: Callable[[StackSettings], bool]
+) -> Iterator[str]:
+    """More GPUs that share each layer; where a node has too few, more nodes of them."""
+    group = traits(settings.engine, gpu).group(precisions(settings)[0])
+    counts = [count for count in range(1, size.gpus + 1) if layers.shares_heads(shape, count, group)]
+    found = list(_more_gpus(settings, counts, fits))
+    whole = with_values(settings, {_GPUS: counts[-1]})
+    yield from found or (f"{more} with {'.'.join(map(str, _GPUS))}: {counts[-1]}" for more in _more_shards(whole, shape, fits))
+
+
+def _more_shards(settings: StackSettings, shape: ModelShape, fits: Callable[[StackSettings], bool]) -> Iterator[str]:
+    for count in range(settings.sharding.shards_count + 1, shape.layers + 1):
+        if shape.layers % count == 0 and fits(with_values(settings, {("sharding", "shardsCount"): count})):
+            yield f"sharding.shardsCount: {count}"
+            return

@@ -1,0 +1,336 @@
+"""A row of measurements, or of questions in the same columns, as a `Question`; and what no machine can run."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from functools import cache
+from pathlib import Path
+
+from planner.catalogue import hardware
+from planner.performance import clients
+from planner.performance.csv_rows import COLUMNS, TOO_MANY, Impossible, opened
+from planner.performance.questions import PRECISIONS, Architecture, Gpu, Question, precision_named, weight_bytes
+
+DATA = Path(__file__).parent / "data"
+_GIGA, _TERA = 1e9, 1e12
+_PCIE_GB_S = {"V100": 16.0, "A100": 32.0, "H100": 64.0}
+
+OUR_OWN = "this repository"
+"""The source of rows that `bench/gpu` measured."""
+
+DEFAULT_INPUT_TOKENS = 256.0
+"""Of a row that does not state its input: a chat's question. Its time to first token is not answered."""
+
+DEFAULT_SATURATED = 256.0
+MOST_CONCURRENCY = 100_000
+MOST_TOKENS = 10_000_000
+_WAYS = {"batch": "static", "single": "static", "saturated": "load", "concurrency": "serve"}
+_NEEDS = {"fp8": "fp8", "fp4": "fp4"}
+_ENGINES = (
+    ("vllm (splitwise", "splitwise"), ("tensorrt-llm (mlperf", "mlperf"), ("vllm", "vllm"), ("tensorrt", "trt"), ("sglang", "sglang"),
+    ("fastertransformer", "ft"), ("llama.cpp", "llama.cpp"), ("deepspeed-mii", "mii"), ("deepspeed", "deepspeed"),
+    ("trt", "trt"), ("llama-cpp", "llama.cpp"), ("llama_cpp", "llama.cpp"), ("llamacpp", "llama.cpp"),
+    ("lmdeploy", "lmdeploy"), ("hf", "hf"), ("sat", "sat"), ("mlc", "mlc"), ("paddle", "paddle"), ("exllama", "exllama"),
+)  # fmt: skip
+
+
+def number(row: dict[str, str], column: str, low: float, high: float, default: float | None = None) -> float:
+    """A cell's number; raises Impossible outside the bounds, or where an empty cell has no default."""
+    cell = (row.get(column) or "").strip()
+    if not cell and default is not None:
+        return default
+    try:
+        value = float(cell)
+    except ValueError:
+        raise Impossible(f"{column}: {cell!r} is no number") from None
+    if not math.isfinite(value) or not low <= value <= high:
+        raise Impossible(f"{column} {cell}: between {low:g} and {high:g}")
+    return value
+
+
+def _count(row: dict[str, str], column: str, high: float = 1e9, default: float | None = None) -> int:
+    value = number(row, column, 1, high, default)
+    if value != int(value):
+        raise Impossible(f"{column} {value:g}: a whole number")
+    return int(value)
+
+
+def rows(name: str | Path) -> list[dict[str, str]]:
+    """Rows of a CSV of `planner/performance/data`, or of an absolute path."""
+    with opened(DATA / name) as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def families() -> dict[str, list[dict[str, str]]]:
+    """Rows of `gpus.csv` by GPU family."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows("gpus.csv"):
+        found.setdefault(row["family"], []).append(row)
+    return found
+
+
+_WHOLE_NAMES = {"RTX": "RTX PRO 6000"}
+"""What of a GPU's name tells the family, where the family's own is that of many others too."""
+
+
+def family_of(name: str) -> str | None:
+    """The family that a name holds, however it is spelt: `H100-SXM-80GB`, `NVIDIA H200`, `8xA100`, `Tesla V100-SXM2`."""
+    spelt = re.sub(r"[^A-Z0-9]+", " ", name.upper())
+    for family in families():
+        if re.search(rf"(?<![A-Z0-9])(?:\d+X)?{_WHOLE_NAMES.get(family, family)}(?=\s|SXM|PCI|NVL|X\d|$)", spelt):
+            return family
+    return None
+
+
+def _of_size(cards: list[dict[str, str]], name: str, memory_gb: str) -> list[dict[str, str]]:
+    """The cards whose memory is nearest to the one that is stated; GB and GiB are both in use, as are whole and usable sizes."""
+    stated = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GI?B)?", memory_gb.upper())
+    if memory_gb and not stated:
+        raise Impossible(f"gpu_memory_gb {memory_gb!r}: a number of GB")
+    stated = stated or re.search(r"(\d+)\s*GI?B", name.upper())
+    if stated is None:
+        return cards
+    asked = max(float(stated[1]), 1.0)
+
+    def apart(row: dict[str, str]) -> float:
+        return abs(math.log(float(row["memory_gb"]) / asked))
+
+    nearest = min(map(apart, cards))
+    if nearest > math.log(2):
+        sizes = sorted({row["memory_gb"] for row in cards}, key=int)
+        raise Impossible(f"no {cards[0]['family']} has {asked:g} GB; known: {', '.join(sizes)}")
+    return [row for row in cards if apart(row) == nearest]
+
+
+@cache
+def gpu(name: str, memory_gb: str = "", link: str = "") -> Gpu:
+    """The GPU that a row names, as loosely as sources do: `H100`, `A100-SXM4-80GB`. Raises Impossible for an unknown one."""
+    family = family_of(name)
+    if family is None:
+        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(_WHOLE_NAMES.get(one, one) for one in families())}")
+    form = "PCIe" if "PCI" in name.upper() else "NVL" if "NVL" in name.upper() else ""
+    cards = _of_size(families()[family], name, memory_gb)
+    row = ([row for row in cards if row["form"] == form] or [row for row in cards if not row["form"]] or cards)[-1]
+    link_gb_s = float(row["link_gb_s"])
+    if link.upper().startswith("PCI"):
+        link_gb_s = min(link_gb_s, _PCIE_GB_S.get(family, link_gb_s))
+    # One card has one memory: where the catalogue has it, the fit sees what the plan does.
+    own = hardware.gpu(row["catalogue"])
+    return Gpu(
+        family=family,
+        chip=row["chip"],
+        memory_bytes=own.memory_gib * 2.0**30 if own else int(row["memory_mib"]) * 2.0**20,
+        bandwidth=(own.bandwidth_gb_s if own else float(row["bandwidth_gb_s"])) * _GIGA,
+        peaks={p: float(row[f"{p}_tflops"]) * _TERA for p in ("fp16", "int8", "fp8", "fp4") if row[f"{p}_tflops"]},
+        link=link_gb_s * _GIGA,
+        link_kind="PCIe" if link_gb_s <= 64 else "IB" if "IB" in link else "NVLink",
+    )
+
+
+def _within(what: str, text: str, least: int, most: int) -> int:
+    """A whole number of the notes."""
+    if not least <= int(text) <= most:
+        raise Impossible(f"notes: {what} {text}: between {least} and {most}")
+    return int(text)
+
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_EXPERTS = r"(\d+)(?: ?\+ ?\d+)?(?: routed)? experts\b"
+_CHOSEN = r"top[- ]?(\d+)|(\d+)(?: experts)? (?:active|activated|per token)\b"
+_ACTIVE = rf"{_NUMBER} ?B (?:params |parameters )?activ|activ\w*(?: params| parameters)?:? {_NUMBER} ?B"
+
+
+def _experts(notes: str, params: float, of_one: float) -> tuple[int, int, float]:
+    """Routed experts, those of one token, and active parameters: as stated, or less those of the others; `of_one`: of one expert.
+
+    Of a dense model 1, 1 and all. Raises Impossible where it is not said how many there are.
+    """
+    if not re.search(r"\bMoE\b|\bexperts\b", notes, re.IGNORECASE):
+        return 1, 1, params
+    found = [re.search(one, notes, re.IGNORECASE) for one in (_EXPERTS, _CHOSEN, _ACTIVE)]
+    all_of_them, at_once, active = (next(filter(None, one.groups())) if one else None for one in found)
+    if all_of_them is None or at_once is None:
+        raise Impossible("notes: a mixture of experts, but not of how many: such as `MoE 8 experts top-2, 12.9B active`")
+    experts = _within("experts", all_of_them, 2, 65_536)
+    chosen = _within("top", at_once, 1, experts - 1)
+    return experts, chosen, float(active) * 1e9 if active else params - of_one * (experts - chosen)
+
+
+def architecture(row: dict[str, str]) -> Architecture:
+    """The shape in a row's columns; experts, head size and attention windows stand in its notes. Raises Impossible."""
+    notes = row.get("notes") or ""
+    if not all(row.get(column) for column in ("params_b", "layers", "hidden", "heads", "vocab", "intermediate")):
+        raise Impossible("the architecture's columns are empty: params_b, layers, hidden, heads, intermediate, vocab")
+    params = number(row, "params_b", 1e-3, 1e5) * 1e9
+    hidden, heads = _count(row, "hidden"), _count(row, "heads")
+    layers, intermediate = _count(row, "layers"), _count(row, "intermediate")
+    experts, chosen, active = _experts(notes, params, 3.0 * hidden * intermediate * layers)
+    head_dim = re.search(r"head_dim (\d+)", notes)
+    latent = experts > 1 and not row["kv_heads"]
+    # Grouped-query attention whose groups differ by layer: about two KV heads on average (DeciLM-7B: 67 in 32 layers).
+    unstated = 2 if "variable GQA" in notes else heads
+    hybrid = re.search(r"full attention (?:in )?1 (?:layer )?(?:in|of) (\d+)", notes)
+    full, window = (
+        (1 / _within("full attention 1 layer in", hybrid[1], 1, 1000), 0)
+        if hybrid
+        else (0.0, 2048)
+        if "sparse attention" in notes
+        else (1.0, 0)
+    )
+    if "gpt-oss" in (row.get("model") or ""):
+        full, window = 0.5, 128
+    return Architecture(
+        params=params,
+        active_params=active,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=1 if latent else _count(row, "kv_heads", default=unstated),
+        head_dim=_within("head_dim", head_dim[1], 1, 65_536) if head_dim else max(hidden // heads, 1),
+        intermediate=intermediate,
+        vocab=_count(row, "vocab"),
+        experts=experts,
+        experts_per_token=chosen,
+        latent=576 if latent else 0,
+        full_attention=full,
+        window=window,
+    )
+
+
+def _tensorrt_generation(name: str, version: tuple[int, int] | None) -> str:
+    if "triton" in name:
+        return "trt-triton"
+    if version is None or version == (1, 0):
+        return "trt-1.0"
+    if version < (0, 10):
+        return "trt-0.5"
+    return "trt-0.10" if version == (0, 10) else "trt-0.11" if version < (1, 0) else "trt-1.1"
+
+
+def engine_keys(row: dict[str, str], kind: str) -> tuple[str, str, str]:
+    """Engine, its generation and its era: what measurements of one kind by near versions share."""
+    name, text, date = row["engine"].lower(), row.get("engine_version") or "", row.get("source_date") or ""
+    engine = next((key for prefix, key in _ENGINES if name.startswith(prefix)), "other")
+    # Where the input length is not stated, the source measured energy at a steady batch, not a benchmark's fixed lengths.
+    way = "energy" if kind == "concurrency" and not row["isl"] else _WAYS[kind]
+    found = re.match(r"(\d+)\.(\d+)", text)
+    version = (int(found[1]), int(found[2])) if found else None
+    generation = engine
+    stamp = found[0] if found else "" if engine == "llama.cpp" else date[:7]
+    if engine == "trt":
+        generation = _tensorrt_generation(name, version)
+    elif engine == "vllm":
+        generation = "vllm-0" if way == "static" or (version and version < (0, 8)) else "vllm-1"
+        if generation == "vllm-0":
+            stamp = "0.6" if text.startswith("0.6") else "0.5"
+    elif engine == "sglang" and found:
+        stamp = re.match(r"[\d.]+", text)[0].rstrip(".")
+    return engine, f"{generation}-{way}", f"{generation}-{way}-{stamp}"
+
+
+def _gb(size: float) -> str:
+    """As exact as it takes to see which of two like ones is larger."""
+    return f"{size / 1e9:,.0f} GB" if size >= 1e11 else f"{size / 1e9:.1f} GB"
+
+
+def check(q: Question) -> None:
+    """Raises Impossible where no machine could run the question: precision, heads, memory."""
+    a, card = q.architecture, q.gpu
+    if q.weight_precision not in PRECISIONS:
+        raise Impossible(f"unknown precision {q.weight_precision!r}; known: {', '.join(PRECISIONS)}")
+    if not 0 < a.active_params <= a.params:
+        raise Impossible(f"{a.active_params / 1e9:g}B active of {a.params / 1e9:g}B parameters")
+    needs = _NEEDS.get(q.weight_precision)
+    if needs and needs not in card.peaks:
+        runs = [p for p in ("fp16", "fp8", "int8", "int4") if p in ("fp16", "int4") or p in card.peaks]
+        raise Impossible(f"{card.family} has no {needs.upper()} tensor cores; {', '.join(runs)} would run")
+    if a.heads % q.tensor_parallel:
+        raise Impossible(f"tensor parallel {q.tensor_parallel} does not divide {a.heads} attention heads")
+    if q.pipeline_parallel > a.layers:
+        raise Impossible(f"pipeline parallel {q.pipeline_parallel} exceeds {a.layers} layers")
+    gpus = q.tensor_parallel * q.pipeline_parallel * q.attention_replicas
+    weights = a.params * weight_bytes(q.weight_precision)
+    if weights > gpus * card.memory_bytes:
+        count = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        raise Impossible(f"weights of {_gb(weights)} do not fit {count} of {_gb(card.memory_bytes)}")
+
+
+def _layout(row: dict[str, str]) -> tuple[int, int, int]:
+    """Tensor parallel of attention, its replicas that share the experts, expert parallel."""
+    notes, tp = row.get("notes") or "", _count(row, "tp", 1024)
+    experts = re.search(r"moe_tp (\d+) moe_ep (\d+)", notes)
+    if re.search(r"DEP\d", notes):
+        return 1, tp, tp
+    if not experts:
+        return tp, 1, 1
+    parts, expert_parallel = _within("moe_tp", experts[1], 1, 1024), _within("moe_ep", experts[2], 1, 1024)
+    return tp, max(parts * expert_parallel // tp, 1), expert_parallel
+
+
+def _kv_precision(cell: str) -> str:
+    """fp16 or fp8, as only the bytes of a value count; empty where it is left to the engine."""
+    name = precision_named(cell)
+    if cell.lower() in ("", "auto"):
+        return ""
+    if name not in ("fp16", "bf16", "fp8", "int8", "q8_0"):
+        raise Impossible(f"unknown kv_precision {cell!r}; known: fp16, fp8")
+    return "fp16" if name in ("fp16", "bf16") else "fp8"
+
+
+def question(row: dict[str, str]) -> Question:
+    """Raises Impossible with one sentence where the row is malformed or cannot run."""
+    if TOO_MANY in row:
+        raise Impossible(
+            f"malformed row; {row[TOO_MANY]} cells, more than the first line has: a comma inside a cell needs quotes around it"
+        )
+    if any(row.get(column) is None for column in COLUMNS):
+        raise Impossible(f"malformed row; without {', '.join(c for c in COLUMNS if row.get(c) is None)}")
+    row = {column: cell.strip() for column, cell in row.items() if isinstance(cell, str)}
+    kind, notes = row["kind"].lower(), row.get("notes", "")
+    if kind not in _WAYS:
+        raise Impossible(f"unknown kind {kind!r}; known: {', '.join(_WAYS)}")
+    engine, generation, era = engine_keys(row, kind)
+    tp, attention_replicas, expert_parallel = _layout(row)
+    replicas = re.search(r"= (\d+) replicas", notes)
+    burst = re.search(r"(\d+)-request burst", notes)
+    arrivals = re.search(rf"request rate {_NUMBER} req/s", notes)
+    load = float(burst[1]) if burst else DEFAULT_SATURATED if kind == "saturated" else 1.0
+    precision = precision_named(row["weight_precision"])
+    # NVIDIA's documents: FP8 and FP4 checkpoints of TensorRT-LLM come with an FP8 cache.
+    sent = clients.client(row)
+    eight_bits = precision in ("fp8", "fp4") and (engine == "trt" or sent.caches_in_8_bits)
+    kv = _kv_precision(row.get("kv_precision", "")) or ("fp8" if eight_bits else "fp16")
+    concurrency = max(number(row, "concurrency_or_batch", 1e-3, MOST_CONCURRENCY, load), 1.0)
+    overfull = clients.overfull(row, concurrency)
+    concurrency, most_running = overfull or (concurrency, Question.most_running)
+    made = Question(
+        architecture=architecture(row),
+        gpu=gpu(row["gpu"], row.get("gpu_memory_gb") or "", row.get("gpu_link") or ""),
+        tensor_parallel=tp,
+        pipeline_parallel=_count(row, "pp", 1024),
+        expert_parallel=expert_parallel,
+        attention_replicas=attention_replicas,
+        replicas=float(_within("replicas", replicas[1], 1, 100_000)) if replicas else 1.0,
+        weight_precision=precision,
+        kv_precision=kv,
+        input_tokens=number(row, "isl", 1, MOST_TOKENS, DEFAULT_INPUT_TOKENS) * sent.mean_length,
+        output_tokens=max(number(row, "osl", 1, MOST_TOKENS, 2.0) * sent.mean_length, 2.0),
+        concurrency=concurrency,
+        kind=kind,
+        engine=engine,
+        generation=generation,
+        era=era,
+        lengths_known=bool(row["isl"]),
+        answer_known=bool(row["osl"]),
+        load_unknown=not row["concurrency_or_batch"] and not burst,
+        arrivals_per_s=float(arrivals[1]) if arrivals else None,
+        client=sent.name,
+        together=sent.together,
+        most_running=most_running,
+        admission_steps=clients.steps_between_admissions(row, engine, tp, concurrency),
+    )
+    check(made)
+    return made

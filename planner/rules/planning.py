@@ -1,0 +1,247 @@
+"""From settings to a plan: what fits, what is adjusted, which pod goes where, and what is to be said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from planner.catalogue import hardware, mig, model_names, model_shapes
+from planner.catalogue.hardware import Gpu, GpuSize
+from planner.catalogue.model_shapes import ModelShape
+from planner.catalogue.redis_skus import smallest_sku
+from planner.fit import stack_memory
+from planner.fit.concurrency import concurrency, waiting_requests
+from planner.fit.demand import load_of
+from planner.fit.layers import split_layers
+from planner.fit.layout import Layout, layout
+from planner.fit.plan import Finding, Plan
+from planner.fit.weights import source_problems, weights_plan
+from planner.rules import RULES, drivers
+from planner.rules import scaling as autoscaling
+from planner.rules.refusals import refused
+from planner.rules.rule import Advice, Situation, advised, findings
+from settings import Problem, SettingsError, StackSettings
+from settings.error_messages import closest
+from settings.flatten import leaves
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What the catalogue knows of a stack's model, size and cache."""
+
+    size: GpuSize
+    gpu: Gpu
+    shape: ModelShape
+    redis_sku: str | None
+
+
+def plan(settings: StackSettings) -> Plan:
+    """The layout these settings ask for, fitted to the hardware unless `sizing.mode` says otherwise.
+
+    Raises SettingsError with every problem found: an unknown model or size, a model that does not fit its GPUs, layers that do
+    not divide as asked, a pool too small for its shards, and with `sizing.mode: strict` everything that would be adjusted.
+    """
+    known = _known(settings)
+    rules = advised(Situation(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape), RULES)
+    deployed = rules.settings if settings.sizing.mode == "fitted" else settings
+    problems = refused(Situation(settings=deployed, size=known.size, gpu=known.gpu, shape=known.shape)) + source_problems(deployed)
+    if settings.sizing.mode == "strict":
+        problems += _contradictions(settings, rules.advice)
+    if too_large := stack_memory.too_large(deployed, known.size, known.gpu, known.shape):
+        problems.append(too_large)
+    made = layout(deployed, known.size)
+    if isinstance(made, list) or problems:
+        raise SettingsError(problems + (made if isinstance(made, list) else []))
+    at_once = concurrency(deployed, known.gpu, known.shape, load_of(deployed).request_tokens)
+    scaling = autoscaling.scaling(deployed, known.size, known.gpu, known.shape, at_once)
+    of_scaling = autoscaling.findings(settings, deployed, known.size, made, scaling) if scaling else ()
+    return Plan(
+        settings=deployed,
+        size=known.size,
+        gpu=known.gpu,
+        shape=known.shape,
+        shards=split_layers(known.shape.layers, deployed.sharding.shards_count),
+        pipelines=deployed.sharding.pipelines,
+        pod=made.pod,
+        gpu_pools=made.gpu_pools,
+        pipeline_in_one_zone=made.pipeline_in_one_zone,
+        pods=made.pods,
+        memory=stack_memory.tightest(deployed, known.gpu, known.shape),
+        requests_at_once=at_once.requests,
+        request_tokens=at_once.request_tokens,
+        waiting_requests=waiting_requests(deployed, at_once.requests),
+        redis_sku=known.redis_sku if deployed.caching.l3_cache.enabled else None,
+        weights=weights_plan(deployed, known.size, known.shape),
+        scaling=scaling,
+        findings=(*findings(settings, deployed, rules.advice), *_pending(deployed, made), *of_scaling),
+    )
+
+
+def _known(settings: StackSettings) -> _Known:
+    """Raises SettingsError with everything that the catalogue does not know, or knows to be impossible."""
+    problems: list[Problem] = []
+    _region(settings, problems)
+    shape = _shape(settings, problems)
+    hardware = _hardware(settings, problems)
+    sku = _redis_sku(settings, problems)
+    if shape is not None and settings.sharding.shards_count > shape.layers:
+        problems.append(_more_shards_than_layers(settings, shape))
+    if problems or shape is None or hardware is None:
+        raise SettingsError(problems)
+    return _Known(size=hardware[0], gpu=hardware[1], shape=shape, redis_sku=sku)
+
+
+def unknown_names(settings: StackSettings, unusable: Collection[str]) -> tuple[Problem, ...]:
+    """What of the sections that could be read, all but `unusable`, the catalogue does not know: regions, models, sizes."""
+    problems: list[Problem] = []
+    if "azure" not in unusable:
+        _region(settings, problems)
+    if "model" not in unusable:
+        _shape(settings, problems)
+    if not {"gpuPool", "azure", "engine"} & set(unusable):
+        _hardware(settings, problems)
+    return tuple(problems)
+
+
+def shape_of(settings: StackSettings) -> ModelShape:
+    """The stack's model. Raises SettingsError where the catalogue does not know it."""
+    problems: list[Problem] = []
+    shape = _shape(settings, problems)
+    if shape is None:
+        raise SettingsError(problems)
+    return shape
+
+
+def _one_of(name: str, known: tuple[str, ...]) -> str:
+    near = closest(name, known)
+    return f"did you mean {near}?" if near else f"one of {', '.join(known)}"
+
+
+def _region(settings: StackSettings, problems: list[Problem]) -> None:
+    name, known = settings.azure.location, hardware.region_names()
+    if name not in known:
+        near = closest(name, known)
+        fix = f"did you mean {near}?" if near else "a name from `az account list-locations`."
+        problems.append(
+            Problem(
+                key="azure.location",
+                value=name,
+                consequence="is no region of Azure's public cloud: Azure would refuse everything in it",
+                fix=f"{fix} For a new region: a row in planner/catalogue/data/regions.csv",
+            )
+        )
+
+
+def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | None:
+    name, given = settings.model.name, settings.model.shape
+    if given is not None:
+        return ModelShape(
+            name=name,
+            params_b=given.params_b,
+            layers=given.layers,
+            hidden=given.hidden,
+            heads=given.heads,
+            kv_heads=given.kv_heads,
+            head_dim=given.head_dim or given.hidden // given.heads,
+            intermediate=given.intermediate,
+            vocab=given.vocab,
+            context=given.context,
+            attention=given.attention,
+        )
+    shape = model_shapes.models().get(name)
+    if shape is None:
+        problems.append(
+            Problem(
+                key="model.name",
+                value=name,
+                consequence="its shape is not in the catalogue, so its layers cannot be split and its memory is unknown",
+                fix=f"{model_names.suggestion(name, model_shapes.models())}; for another model, its config.json's figures in model.shape",
+            )
+        )
+    return shape
+
+
+def _hardware(settings: StackSettings, problems: list[Problem]) -> tuple[GpuSize, Gpu] | None:
+    pool = settings.gpu_pool
+    size = hardware.gpu_size(pool.vm_size, settings.azure.location)
+    if size is None:
+        problems.append(
+            Problem(
+                key="gpuPool.vmSize",
+                value=pool.vm_size,
+                consequence="its GPUs, CPUs and memory are unknown, so no shard can be placed on it",
+                fix=_one_of(pool.vm_size, hardware.gpu_size_names()),
+            )
+        )
+        return None
+    if pool.usd_per_hour is not None:
+        size = replace(size, usd_per_hour=pool.usd_per_hour)
+    gpu = hardware.gpu(size.gpu)
+    if undriven := drivers.problem(settings, size, gpu):
+        problems.append(undriven)
+        return None
+    if pool.mig is None:
+        return size, gpu
+    try:
+        return mig.cut(size, gpu, pool.mig)
+    except ValueError as error:
+        fix = "no gpuPool.mig, or a size with A100 or later GPUs"
+        problems.append(Problem(key="gpuPool.mig", value=pool.mig, consequence=str(error), fix=fix))
+        return None
+
+
+def _redis_sku(settings: StackSettings, problems: list[Problem]) -> str | None:
+    cache = settings.caching.l3_cache
+    if not cache.enabled:
+        return None
+    if settings.redis.sku:
+        return settings.redis.sku
+    try:
+        return smallest_sku(cache.size.gib)
+    except ValueError as error:
+        problems.append(
+            Problem(key="caching.l3Cache.size", value=cache.size, consequence=str(error), fix="ask for less, or name a redis.sku")
+        )
+        return None
+
+
+def _more_shards_than_layers(settings: StackSettings, shape: ModelShape) -> Problem:
+    return Problem(
+        key="sharding.shardsCount",
+        value=str(settings.sharding.shards_count),
+        consequence=f"{shape.name} has {shape.layers} layers, so some shards would hold none",
+        fix=f"at most {shape.layers}",
+    )
+
+
+def _contradictions(settings: StackSettings, advice: tuple[Advice, ...]) -> list[Problem]:
+    """With `sizing.mode: strict`: everything that `fitted` would change."""
+    written = leaves(settings)
+    return [
+        Problem(
+            key=said.key,
+            value=written.get(said.key, ""),
+            consequence=said.because,
+            fix=f"{said.value}, or sizing: {{mode: fitted}} to have it adjusted",
+        )
+        for said in advice
+        if said.value is not None
+    ]
+
+
+def _pending(settings: StackSettings, made: Layout) -> tuple[Finding, ...]:
+    if not made.pending:
+        return ()
+    reasons = sorted({reason for pod in made.pending for reason in pod.pending_because})
+    return (
+        Finding(
+            code="PLACE-008",
+            severity="warning",
+            outcome="noted",
+            key="gpuPool.maxNodes",
+            asked=str(settings.gpu_pool.max_nodes),
+            given=str(settings.gpu_pool.max_nodes),
+            because=f"{len(made.pending)} of {len(made.pods)} shards stay Pending: {', '.join(reasons)}",
+            source="planner/fit/placement.py",
+        ),
+    )

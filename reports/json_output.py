@@ -1,0 +1,87 @@
+"""An assessment as programs read it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from planner.fit.verdicts import Prediction, verdicts
+from planner.performance.estimate import Range
+from planner.recommend.assessment import Assessment
+from planner.recommend.choice import Choice
+from reports import yaml_switch
+
+
+def as_json(assessment: Assessment, stack: str) -> dict[str, Any]:
+    """What `recommend --json` prints; money in USD, times in seconds unless the name says otherwise."""
+    return {
+        "stack": stack,
+        "engine": assessment.asked.engine,
+        "model": assessment.shape.name,
+        "deployed": deployed(assessment),
+        "layouts": [layout(assessment, choice, stack) for choice in assessment.found.choices],
+        "looked_at": assessment.found.looked_at,
+        "rejected": dict(assessment.found.rejected.most_common()),
+        "without_price": list(assessment.found.without_price),
+    }
+
+
+def deployed(assessment: Assessment) -> dict[str, Any]:
+    """Whether the stack as it is meets its targets, and what was predicted; `problem` says why something is missing."""
+    return {
+        "meets": assessment.meets,
+        "problem": assessment.problem,
+        "usd_per_hour": assessment.plan.usd_per_hour if assessment.plan else None,
+        "verdicts": list(map(asdict, assessment.verdicts)),
+        "prediction": None if assessment.prediction is None else predicted(assessment.prediction),
+    }
+
+
+def predicted(one: Prediction) -> dict[str, Any]:
+    return {
+        "in_flight": one.load.users,
+        "input_tokens": one.load.input_tokens,
+        "output_tokens": one.load.output_tokens,
+        "latency_s": _rounded(one.times.latency),
+        "ttft_ms": _rounded(one.times.first_token, 1e3),
+        "tpot_ms": _rounded(one.times.per_token, 1e3),
+        "requests_s": _rounded(one.requests_s),
+        "floor_s": round(one.floor_s, 4),
+        "gpu_busy": _rounded(one.busy),
+        "gpu_memory": round(one.memory_share, 4),
+        "memory_bandwidth": round(one.bandwidth_share, 4),
+        "extrapolated": one.extrapolated,
+    }
+
+
+def layout(assessment: Assessment, choice: Choice, stack: str) -> dict[str, Any]:
+    one = choice.predict()
+    return {
+        "vm_size": choice.size.name,
+        "gpu": choice.gpu.name,
+        "region": choice.region,
+        "spot": choice.spot,
+        "retired_on": choice.size.retired_on,
+        "precision": choice.precision,
+        "tensor_parallel": choice.parallel.tensor,
+        "pipeline_parallel": choice.parallel.pipeline,
+        "pipelines": choice.pipelines,
+        "gpus": choice.gpus,
+        "nodes": choice.nodes,
+        "quota": {"family": choice.quota_family, "vcpus": choice.quota_vcpus},
+        "usd_per_hour": round(choice.usd_per_hour, 3),
+        "usd_per_million_tokens": _cost(choice, one),
+        "prediction": predicted(one),
+        "verdicts": list(map(asdict, verdicts(choice.settings, one))),
+        "yaml": yaml_switch.lines(assessment.asked, choice),
+        "command": yaml_switch.command(assessment.asked, choice, stack),
+    }
+
+
+def _cost(choice: Choice, one: Prediction) -> float | None:
+    cost = one.usd_per_million_tokens(choice.usd_per_hour)
+    return None if cost is None else round(cost, 2)
+
+
+def _rounded(one: Range, factor: float = 1.0) -> dict[str, float]:
+    return {name: float(f"{getattr(one, name) * factor:.4g}") for name in ("value", "low", "high")}

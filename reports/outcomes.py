@@ -1,0 +1,175 @@
+"""What became of each setting: one row a leaf of the stack, from the plan's findings, the engine's words and the places in `infra`.
+
+Nothing is listed here: a row comes from the code that renders. A setting that is rendered nowhere gets the outcome `error`, which
+a test refuses for every stack.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from engines import ENGINES
+from engines.workload import Workload
+from infra import naming
+from infra.endpoints import endpoints
+from infra.place import Place
+from infra.places import places
+from planner.fit.plan import Finding, Plan
+from planner.rules.rule import NOT_SET
+from settings import StackSettings
+from settings.flatten import leaves
+
+Outcome = Literal["in force", "passed through", "translated", "adjusted", "not supported", "unused", "error"]
+ORDER: tuple[Outcome, ...] = ("error", "not supported", "adjusted", "translated", "unused", "passed through", "in force")
+"""Those first that a reader must know of. A setting with several outcomes has the first of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What became of one setting."""
+
+    key: str
+    """As in the stack file: `shard.config.workerThreads`, `shard.env.GC_THREADS`."""
+    asked: str
+    outcome: Outcome
+    given: str
+    places: tuple[Place, ...]
+    because: str
+    source: str
+    codes: tuple[str, ...]
+    """Of the plan's findings, for docs/findings.md."""
+    warns: bool
+    """Whether a finding warns of a setting that is deployed as it was asked for."""
+
+    @property
+    def change(self) -> str:
+        """`24 -> 4`, or the one value that was asked for and is given."""
+        return self.asked if self.given == self.asked else f"{self.asked} -> {self.given}"
+
+    @property
+    def where(self) -> str:
+        """All places, each with its value where that is spelt otherwise than what is given."""
+        return "; ".join(map(self.place_text, self.places))
+
+    def place_text(self, place: Place) -> str:
+        return str(place) if place.holds in (None, self.given) else f"{place} = {place.holds}"
+
+    def as_json(self) -> dict[str, str]:
+        names = ("key", "asked", "outcome", "given", "where", "because", "source")
+        return {name: getattr(self, name) for name in names}
+
+
+def rendered(plan: Plan, stack: str) -> Workload:
+    """What a stack's servers are told, without deploying anything."""
+    names = naming.names_of(plan.settings.azure, stack)
+    redis = names.redis_host if plan.redis_sku else None
+    return ENGINES[plan.settings.engine].render(plan.settings, plan, endpoints(plan, registry=names.registry_host, redis=redis))
+
+
+def outcomes(asked: StackSettings, plan: Plan, workload: Workload, stack: str) -> tuple[Row, ...]:
+    """The rows, in the order of the settings; those that only the plan has, such as a limit that was added, come last."""
+    there = places(plan, workload, stack)
+    written, given = leaves(asked), leaves(plan.settings)
+    found: dict[str, list[Finding]] = {}
+    for finding in plan.findings:
+        found.setdefault(finding.key, []).append(finding)
+    keys = dict.fromkeys((*written, *given, *found))
+    return tuple(
+        _row(key, written.get(key, NOT_SET), given, tuple(found.get(key, ())), there.get(key, ()), _idle(key, given)) for key in keys
+    )
+
+
+def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, ...], there: tuple[Place, ...], idle: str | None) -> Row:
+    """`idle`: why nothing reads the setting."""
+    said = [*found, *(place for place in there if place.because)]
+    strongest = min(found, key=lambda finding: _rank(finding.outcome), default=None)
+    decides = strongest if strongest and strongest.outcome != "noted" else next((p for p in there if p.outcome == "translated"), None)
+    outcome: Outcome = "error"
+    if key not in given and asked == NOT_SET and not decides and not idle:
+        # A finding about a setting that was left out, in a stack that is deployed as it was written.
+        outcome, reason = "in force", "not set, so nothing is rendered"
+    elif not there and not idle:
+        reason = "rendered nowhere"
+    elif decides:
+        outcome, reason = _outcome_of(decides), ""
+    elif idle:
+        outcome, reason = "unused", idle
+    else:
+        outcome, reason = _outcome_of(there[0]), ""
+    return Row(
+        key=key,
+        asked=asked,
+        outcome=outcome,
+        given=decides.given if decides else given.get(key, NOT_SET),
+        places=there,
+        because="; ".join(_reasons((reason, *(one.because for one in said)))),
+        source="; ".join(dict.fromkeys(one.source for one in said if one.source)),
+        codes=tuple(dict.fromkeys(finding.code for finding in found)),
+        warns=any(finding.severity == "warning" and finding.outcome == "noted" for finding in found),
+    )
+
+
+def _reasons(texts: Iterable[str]) -> list[str]:
+    """Each once, also where one is part of another."""
+    said: list[str] = []
+    for text in texts:
+        if not any(text in earlier for earlier in said) and text:
+            said.append(text)
+    return said
+
+
+def _outcome_of(one: Finding | Place) -> Outcome:
+    assert one.outcome != "noted"
+    return one.outcome
+
+
+def _rank(outcome: str) -> int:
+    return ORDER.index(outcome) if outcome in ORDER else len(ORDER)
+
+
+def counts(rows: tuple[Row, ...]) -> dict[str, int]:
+    """How many settings have each outcome, those first that a reader must know of."""
+    found = Counter(row.outcome for row in rows)
+    return {outcome: found[outcome] for outcome in ORDER if found[outcome]}
+
+
+def tally(rows: tuple[Row, ...]) -> str:
+    """`5 not supported, 13 adjusted, 94 in force`."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts(rows).items())
+
+
+# Settings that something else than `enabled` of their own section switches off: key or section, switch, its value when off.
+_SWITCHES = (
+    ("budget", "budget.monthlyUsd", NOT_SET),
+    ("redis", "caching.l3Cache.enabled", "false"),
+    ("images.prometheus", "monitoring.enabled", "false"),
+    ("images.weights", "model.source", NOT_SET),
+    ("model.tokenSecret", "model.source", NOT_SET),
+    ("rollout.weightsRetention", "model.source", NOT_SET),
+    ("images.gpuMetrics", "monitoring.enabled", "false"),
+    ("targets.throughputRps", "monitoring.enabled", "false"),
+    ("targets.gpuUtilization", "monitoring.enabled", "false"),
+    ("shard.config.compressionAlgorithm", "shard.config.compressionEnabled", "false"),
+    ("gpuPool.maxSurge", "gpuPool.spot", "true"),
+    *(("nodeTuning.overcommitRatio", "nodeTuning.overcommitMemory", mode) for mode in ("0", "1")),
+)
+
+
+def _idle(key: str, given: Mapping[str, str]) -> str | None:
+    """Why a setting has no effect, when another one is what takes it away."""
+    for what, switch, off in _SWITCHES:
+        if (key == what or key.startswith(f"{what}.")) and given.get(switch, NOT_SET) == off:
+            return _not_read(switch, off)
+    *sections, _ = key.split(".")
+    for depth in range(1, len(sections) + 1):
+        switch = ".".join((*sections[:depth], "enabled"))
+        if switch != key and given.get(switch) == "false":
+            return _not_read(switch, "false")
+    return None
+
+
+def _not_read(switch: str, value: str) -> str:
+    return f"not read while {switch} is {value}"

@@ -1,0 +1,176 @@
+"""A plan as people read it, and as programs do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from planner.engine_facts import traits
+from planner.fit.layout import node_zones
+from planner.fit.memory_model import GpuMemory
+from planner.fit.plan import Finding, Plan
+from planner.recommend.assessment import Assessment
+from reports import json_output, sentences
+from reports import recommendation as targets
+from settings.quantities import ByteSize, Cpu
+from settings.wording import count
+
+BAR_CELLS = 64
+_INDENT = 11
+# Told apart by their shape, so that they still are without colour.
+_PARTS = (("weights", "█", "blue"), ("kv", "▓", "green"), ("activations", "▒", "yellow"), ("reserve", "░", "red"), ("free", "·", "white"))
+_STYLES = {"adjusted": "yellow", "not supported": "red", "translated": "cyan", "noted": "white"}
+
+
+def as_json(assessment: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
+    """The plan as one JSON object; memory in GiB, huge pages in MiB, money in USD an hour (null without a price)."""
+    wanted = plan.pod.set_aside
+    ranges = [shard.layer_range for shard in plan.shards]
+    return {
+        "nodes": plan.nodes,
+        "gpus_paid": plan.gpus_paid,
+        "gpus_used": plan.gpus_used,
+        "pools": [
+            {"size": p.size.name, "zones": p.zones, "nodes": p.nodes, "min_nodes": p.min_nodes, "max_nodes": p.max_nodes}
+            for p in plan.gpu_pools
+        ],
+        "pods": [
+            {
+                "name": pod.name,
+                "node": pod.node,
+                "gpus": plan.pod.gpus,
+                "cpu": Cpu(wanted.get("cpu", "0")).cores,
+                "memory_gib": ByteSize(wanted.get("memory", "0")).gib,
+                "hugepages_mib": plan.pod.huge_pages_mib,
+                "layers": ranges[pod.stage],
+                "pending_because": pod.pending_because,
+            }
+            for pod in plan.pods
+        ],
+        "weights": asdict(plan.weights),
+        "gpu_memory_gib": _memory(plan.memory.memory),
+        "cost_usd_per_hour": plan.usd_per_hour,
+        "cost_usd_per_hour_bounds": plan.usd_per_hour_bounds,
+        "targets": json_output.deployed(assessment),
+        "alternatives": [json_output.layout(assessment, choice, stack) for choice in assessment.alternatives],
+        "findings": [asdict(finding) for finding in plan.findings],
+    }
+
+
+def _memory(memory: GpuMemory) -> dict[str, float]:
+    return {name.removesuffix("_gib"): round(value, 3) for name, value in asdict(memory).items()}
+
+
+def show(assessment: Assessment, plan: Plan, stack: str, console: Console) -> None:
+    """Layout, memory of a GPU, targets, what would meet them, findings."""
+    console.print(_headline(plan), highlight=False)
+    console.print(Group("", _nodes(plan), ""))
+    console.print(_bar(plan), highlight=False)
+    console.print(_weights(plan), highlight=False, markup=False, soft_wrap=True)
+    console.print()
+    targets.show_deployed(assessment, console)
+    targets.show_alternatives(assessment, stack, console)
+    _show_findings(plan.findings, console)
+
+
+def _headline(plan: Plan) -> str:
+    pods, gpus = len(plan.pods), plan.pod.gpus
+    shards = count(len(plan.shards), "shard")
+    pipelines = f"{plan.pipelines} pipelines of {shards}" if plan.pipelines > 1 else shards
+    price = sentences.price(plan)
+    return (
+        f"[bold]{escape(plan.shape.name)}[/]: {pipelines} on {count(pods * gpus, 'GPU')}; {plan.nodes} {plan.size.name} with "
+        f"{count(plan.gpus_paid, 'GPU')}, "
+        f"{plan.gpus_used} in use; {price}; sizing.mode {plan.settings.sizing.mode}"
+    )
+
+
+def _nodes(plan: Plan) -> Table:
+    table = Table("node", "zone", "GPUs", "CPUs", "memory", "huge pages", "shards", box=None, pad_edge=False, header_style="bold")
+    wanted = plan.pod.set_aside
+    cpus, gib = Cpu(wanted.get("cpu", "0")).cores, ByteSize(wanted.get("memory", "0")).gib
+    for node, zone in enumerate(node_zones(plan.gpu_pools)):
+        there = [pod for pod in plan.pods if pod.node == node]
+        taken = len(there)
+        table.add_row(
+            str(node),
+            zone or "-",
+            f"{taken * plan.pod.gpus} of {plan.size.gpus}",
+            f"{taken * cpus:g} of {plan.size.vcpus}",
+            f"{taken * gib:g} of {plan.size.ram_gib:g} GiB",
+            f"{taken * plan.pod.huge_pages_mib} of {2 * plan.settings.node_tuning.huge_pages_2mi} MiB",
+            " ".join(pod.name.removeprefix("zig-ai-shard-") for pod in there),
+        )
+    for pod in plan.pods:
+        if pod.node is None:
+            table.add_row("Pending", "", "", "", "", "", f"{pod.name}: {', '.join(pod.pending_because)}", style="red")
+    return table
+
+
+def _bar(plan: Plan) -> Text:
+    memory = _memory(plan.memory.memory)
+    total = memory["total"]
+    line = Text(f"each {plan.size.gpu}, {total:.2f} GiB  ")
+    filled = cells = 0.0
+    for name, mark, style in _PARTS:
+        filled += memory[name]
+        until = round(BAR_CELLS * filled / total) if total else 0
+        line.append(mark * max(0, until - round(cells)), style=style)
+        cells = max(cells, until)
+    line.append("\n")
+    for name, mark, style in _PARTS:
+        line.append(f"  {mark} ", style=style).append(f"{name} {memory[name]:.2f} GiB")
+    return line.append(f"\n  the cache holds {plan.memory.tokens:,} tokens: {_at_once(plan)}")
+
+
+def _at_once(plan: Plan) -> str:
+    longest = f"{plan.request_tokens:,} tokens, prompt and answer"
+    if traits(plan.settings.engine, plan.gpu).slot_tokens is not None:
+        return f"{count(plan.requests_at_once, 'request')} at once of up to {longest}"
+    return f"{count(plan.memory.tokens // plan.request_tokens, 'request')} at once of the full {longest}, more of shorter ones"
+
+
+def _weights(plan: Plan) -> str:
+    """The way of the weights to the pods, and the time of each part."""
+    weights = plan.weights
+    lines = [f"\nweights, {weights.gib:.2f} GiB"]
+    if weights.source:
+        lines.append(f"  fetched once from {weights.source} to {weights.folder} in the weight storage, each byte checked")
+        retention = plan.settings.rollout.weights_retention
+        how_long = f"for {retention} more" if retention else "until someone deletes them: rollout.weightsRetention"
+        lines.append(f"  those of an earlier source stay {how_long}")
+    else:
+        lines.append(
+            f"  whoever has them puts them to {weights.folder}/{weights.file or ''} in the weight storage: there is no model.source"
+        )
+    if weights.on_node:
+        lines.append(f"  copied once to each node's own disk: {weights.copy_s:.0f} s at {weights.storage_mb_s:.0f} MB/s")
+    place = "the node's disk" if weights.on_node else "the weight storage"
+    timeout = plan.settings.rollout.model_load_timeout
+    lines.append(
+        f"  read from {place} at each start: {weights.load_s:.0f} s at {weights.load_mb_s:.0f} MB/s for a node; {timeout} are allowed"
+    )
+    return "\n".join(lines)
+
+
+def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
+    """By outcome, each with its reason on the next lines: reads well in any width."""
+    for outcome, style in _STYLES.items():
+        found = [finding for finding in findings if finding.outcome == outcome]
+        if not found:
+            continue
+        console.print(f"\n[bold]{outcome} ({len(found)})[/]", highlight=False)
+        for finding in sorted(found, key=lambda one: (one.severity == "info", one.code)):
+            given = "" if finding.given == finding.asked else f" -> {finding.given}"
+            head = Text.assemble((f"{finding.code:<{_INDENT - 1}} ", style), f"{finding.key}: {finding.asked}{given}")
+            if console.is_terminal:
+                console.print(head, Padding(finding.because, (0, 0, 0, _INDENT)), highlight=False, markup=False)
+            else:
+                # One line each, whatever its length, for grep and for logs.
+                console.print(head, Text(" " * _INDENT + finding.because), sep="\n", soft_wrap=True)

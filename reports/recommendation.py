@@ -1,0 +1,91 @@
+"""An assessment as people read it on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from planner.recommend.assessment import Assessment
+from reports import sentences, yaml_switch
+
+if TYPE_CHECKING:
+    from reports.comparison import Compared
+
+ROWS = 12
+_STYLES = {"met": "green", "in doubt": "yellow", "missed": "red"}
+
+
+def show(assessment: Assessment, stack: str, console: Console, *, everything: bool = False) -> None:
+    """All of `recommend`."""
+    found = assessment.found
+    _say(console, f"{assessment.shape.name} on {assessment.asked.engine}: {sentences.asked(assessment)}", bold=True)
+    _say(console, sentences.basis(assessment) + "\n")
+    show_deployed(assessment, console)
+    choices = found.choices if everything else found.choices[:ROWS]
+    if choices:
+        _say(console, f"\nmeet the targets: {len(found.choices):,} of {found.looked_at:,} layouts, cheapest first", bold=True)
+        table = Table(*sentences.COLUMNS, box=None, pad_edge=False)
+        for choice in choices:
+            table.add_row(*sentences.row(choice))
+        console.print(table)
+        if len(choices) < len(found.choices):
+            _say(console, f"and {len(found.choices) - len(choices):,} more: --all")
+    show_alternatives(assessment, stack, console)
+    _say(console, f"\ndo not: {found.rejected.total():,}", bold=True)
+    for reason, layouts in found.rejected.most_common():
+        _say(console, f"  {layouts:>6,}  {reason}")
+    if found.without_price:
+        _say(console, f"without a price there (--region NAME or all): {', '.join(found.without_price)}")
+
+
+def show_deployed(assessment: Assessment, console: Console) -> None:
+    """The verdict on each target of what the stack deploys."""
+    _say(console, f"as it is: {sentences.as_it_is(assessment)}", bold=True)
+    for verdict in assessment.verdicts:
+        style = _STYLES[verdict.outcome]
+        console.print(f"  [{style}]{verdict.outcome:<8}[/]  ", end="")
+        _say(console, f"{verdict.key}: {verdict.asked}; predicted {verdict.predicted}")
+
+
+def show_alternatives(assessment: Assessment, stack: str, console: Console) -> None:
+    """The lines that switch to the best of different sizes; where none meets the targets, what would have to change."""
+    if not assessment.found.choices:
+        _say(console, f"\nno layout meets the targets: {sentences.impossible(assessment)}")
+        return
+    for number, choice in enumerate(assessment.alternatives, start=1):
+        changed = yaml_switch.lines(assessment.asked, choice)
+        _say(console, f"\n{number}. {sentences.summary(choice)}" + ("" if changed else " (as it is)"), bold=True)
+        if changed:
+            _say(console, f"  {sentences.quota(choice)}")
+        for line in changed.splitlines():
+            _say(console, f"  {line}")
+    if other := next((choice for choice in assessment.alternatives if yaml_switch.changes(assessment.asked, choice)), None):
+        _say(console, f"\nor, as one command: {yaml_switch.command(assessment.asked, other, stack)}")
+
+
+def show_compared(compared: tuple[Compared, ...], console: Console) -> None:
+    """Each measured figure with its estimate, and how the estimates did."""
+    from reports.comparison import SHARE, summary
+
+    table = Table("", "quantity", "measured", "estimated", "range", "ratio", "", box=None, pad_edge=False)
+    for one in compared:
+        for pair in one.pairs:
+            table.add_row(
+                "~" * one.extrapolated + one.name, pair.quantity, f"{pair.measured:,.4g}", f"{pair.estimated.value:,.4g}",
+                f"{pair.estimated.low:,.4g} to {pair.estimated.high:,.4g}", f"{pair.ratio:.2f}", "" if pair.inside else "outside",
+            )  # fmt: skip
+    console.print(table)
+    for one in compared:
+        if one.error:
+            _say(console, f"{one.name}: {one.error}")
+    _say(console, "\nestimates against measurements; ~ is beyond what was fitted", bold=True)
+    for quantity, said in summary(compared).items():
+        unit = "points" if quantity == SHARE else "%"
+        errors = f"{said['median_error_percent']:g} / {said['mean_error_percent']:g} {unit} median / mean error"
+        _say(console, f"  {quantity:<17} {said['rows']:>3} rows, {errors}, {said['inside']:.0%} inside the range")
+
+
+def _say(console: Console, text: str, *, bold: bool = False) -> None:
+    console.print(text, style="bold" if bold else None, highlight=False, markup=False, soft_wrap=True)

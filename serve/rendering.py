@@ -1,0 +1,61 @@
+"""What the pods of a stack would run, rendered as for the cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import ENGINES
+from engines.workload import Endpoints, Workload
+from infra.endpoints import leaders_dns_name, shard_dns_names
+from infra.kubernetes import names
+from infra.kubernetes.monitoring import prometheus_rules
+from planner import plan as make_plan
+from settings import files
+
+ENGINE = "llama_cpp"
+"""The engine whose server runs without a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    stack: str
+    engine_asked: str
+    model: str
+    """The stack's own; a machine of this size gets a smaller one."""
+    workload: Workload
+    pipelines: int
+    api_keys: bool
+    """Clients need one."""
+    rules: str
+    """Prometheus', as in the cluster."""
+    leaders: str
+    """DNS name whose addresses are the pipelines' leaders, as the coordinator's configuration has it."""
+
+
+def render(file: Path, stack: str, pipelines: int, engine: str = ENGINE) -> Rendered:
+    """The stack's workload with that many pipelines of `engine`. Raises SettingsError."""
+    asked = settings = files.from_file(file, stack).require()
+    if settings.engine != engine:
+        # What was written for another engine is adjusted to this one rather than refused.
+        sizing = settings.sizing.model_copy(update={"mode": "fitted"})
+        settings = settings.model_copy(update={"engine": engine, "sizing": sizing})
+    plan = make_plan(settings)
+    endpoints = Endpoints(
+        namespace=names.SERVICE_NAMESPACE,
+        registry="registry.invalid",
+        shard_dns=shard_dns_names(pipelines, len(plan.shards)),
+        leaders_dns=leaders_dns_name(),
+        redis_host=None,
+    )
+    workload = ENGINES[engine].render(plan.settings, plan, endpoints)
+    return Rendered(
+        stack=stack,
+        engine_asked=asked.engine,
+        model=settings.model.name,
+        workload=workload,
+        pipelines=pipelines,
+        api_keys=settings.exposure.api_keys is not None,
+        rules=prometheus_rules.rules_yaml(plan, workload),
+        leaders=endpoints.leaders_dns,
+    )

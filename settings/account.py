@@ -1,0 +1,57 @@
+"""What becomes of a setting: the one record in which planner, engines and infrastructure say it, and the place where it acts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["in force", "passed through", "translated", "adjusted", "not supported", "unused", "noted", "error"]
+
+
+def path_text(*parts: int | str) -> str:
+    """Writes a field's path as people read it: `spec.containers[0].resources.limits["nvidia.com/gpu"]`.
+
+    Keys that are not plain words are quoted. Two forms in brackets stand for items of a list that are found by name: `env[GC_THREADS]`,
+    in which `*` stands for any letters, and `args[--threads]`, the value after a flag, or the flag itself where it stands alone.
+    """
+    return below("", *parts).removeprefix(".")
+
+
+def below(path: str, *parts: int | str) -> str:
+    """Adds parts to a written path."""
+    return path + "".join(map(_part_text, parts))
+
+
+def _part_text(part: int | str) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f'["{part}"]'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A field of something that is deployed. Its value is read from what the program registers, never computed a second time."""
+
+    kind: str
+    """A Kubernetes kind or an Azure resource type. `Pulumi resource` is for what only Pulumi's engine knows, `plan` for what acts inside
+    the planner alone, and an engine names the server by its role: `coordinator`, `shard` or `worker`."""
+    name: str = ""
+    """`namespace/name` in Kubernetes, the resource's name in Azure. `*` matches a generated hash or a number; where several resources
+    match, their sum (counts) or union (zones) is the value."""
+    path: str = ""
+    """As `path_text` writes it. It may go on inside a YAML or JSON file that is the value of a ConfigMap's key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What one setting does at one place, or why it does nothing."""
+
+    key: str
+    """As in the stack file: `shard.config.workerThreads`, `shard.env.GC_THREADS`."""
+    place: Place
+    outcome: Outcome = "in force"
+    given: str = ""
+    """What is honoured instead of the setting's own value, where the outcome is `translated`."""
+    because: str = ""
+    source: str = ""

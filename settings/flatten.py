@@ -1,0 +1,91 @@
+"""Every leaf setting of a stack by its key, as text; and a stack with some of them changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from settings.error_messages import Path, key_text
+from settings.stack import StackSettings
+
+
+def document(settings: StackSettings) -> dict[str, Any]:
+    """The stack as its file would say it: quantities as they were written, settings that were left out without a default missing."""
+    return settings.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def leaves(settings: StackSettings) -> dict[str, str]:
+    """Key to value of all settings, defaults too: `shard.config.workerThreads` to `24`, `shard.env.GC_THREADS` to `8`.
+
+    An item of a list that has a name is found by it; a list of plain values is one leaf, as is an empty section.
+    """
+    return {key_text(path): text_of(value) for path, value in _walk(document(settings))}
+
+
+def written(settings: StackSettings) -> dict[str, str]:
+    """The same of what the stack file itself gives, without defaults."""
+    return {key_text(path): text_of(value) for path, value in _walk(settings.model_dump(mode="json", by_alias=True, exclude_unset=True))}
+
+
+def text_of(value: Any) -> str:
+    """A value as YAML spells it on one line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(map(text_of, value))}]"
+    return json.dumps(value)
+
+
+def with_values(settings: StackSettings, values: Mapping[Path, Any]) -> StackSettings:
+    """The same stack with other values at these places; lists of named items take the item's name as a part of the path.
+
+    Raises pydantic's ValidationError for values that the models refuse.
+    """
+    if not values:
+        return settings
+    sections = {path[0] for path in values}
+    # The others are as valid as they were.
+    fields = {name: str(field.alias) for name, field in StackSettings.model_fields.items() if field.alias in sections}
+    changed = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(fields))
+    for path, value in values.items():
+        *parents, last = path
+        place: Any = changed
+        for part in parents:
+            place = _named(place)[part] if isinstance(place, list) and isinstance(part, str) else _child(place, part)
+        if isinstance(place, list) and isinstance(last, str):
+            place, last = _named(place)[last], "value"
+        place[last] = value
+    return settings.model_copy(update={name: _reader(name).validate_json(json.dumps(changed[key])) for name, key in fields.items()})
+
+
+@cache
+def _reader(field: str) -> TypeAdapter[Any]:
+    return TypeAdapter(StackSettings.model_fields[field].annotation)
+
+
+def _child(place: Any, part: int | str) -> Any:
+    return place[part] if isinstance(place, list) else place.setdefault(part, {})
+
+
+def _named(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {item["name"]: item for item in items}
+
+
+def _walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict) and value:
+        for key, child in value.items():
+            yield from _walk(child, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            if "name" not in item:
+                yield from _walk(item, (*path, index))
+                continue
+            rest = {key: child for key, child in item.items() if key != "name"}
+            only = next(iter(rest.values())) if len(rest) == 1 else rest
+            yield from _walk(rest if isinstance(only, dict) else only, (*path, item["name"]))
+    else:
+        yield path, value

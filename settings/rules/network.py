@@ -1,0 +1,209 @@
+"""Rules over names, addresses and who can reach what: `azure`, `cluster`, `coordinator`, `exposure`, `budget`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from itertools import combinations
+
+from settings.problems import Problem
+from settings.rules.rule import rule
+from settings.stack import StackSettings
+
+# Outside the network that Azure itself uses them for: multicast, loopback, link-local, its DNS and health probes.
+_RESERVED = tuple(map(IPv4Network, ("224.0.0.0/4", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32")))
+_NETWORK = "azure.network"
+
+
+@rule("azure")
+def network_ranges(settings: StackSettings) -> Iterator[Problem]:
+    network = settings.azure.network
+    space, nodes, endpoints, pods, services = (
+        (f"{_NETWORK}.{key}", IPv4Network(cidr))
+        for key, cidr in (
+            ("addressSpace", network.address_space),
+            ("nodesCidr", network.nodes_cidr),
+            ("privateEndpointsCidr", network.private_endpoints_cidr),
+            ("podCidr", network.pod_cidr),
+            ("serviceCidr", network.service_cidr),
+        )
+    )
+    for key, subnet in (nodes, endpoints):
+        if not subnet.subnet_of(space[1]):
+            yield Problem(
+                key=key,
+                value=str(subnet),
+                consequence=f"is not inside {space[0]}, {space[1]}: Azure would refuse the subnet",
+                fix=f"a part of {space[1]}, or a wider address space",
+            )
+    blamed = set()
+    for (first, a), (second, b) in [*combinations((nodes, endpoints, pods, services), 2), (space, pods), (space, services)]:
+        # One wrong range may overlap many right ones.
+        if a.overlaps(b) and not {first, second} & blamed:
+            blamed.add(second)
+            yield _overlap(second, b, first, a)
+    for key, cidr in (space, pods, services):
+        for reserved in _RESERVED:
+            if cidr.overlaps(reserved):
+                yield Problem(
+                    key=key,
+                    value=str(cidr),
+                    consequence=f"holds {reserved}, which Azure uses itself",
+                    fix='a private range such as "10.64.0.0/16"',
+                )
+    if services[1].prefixlen < 12:
+        yield Problem(
+            key=services[0], value=str(services[1]), consequence="AKS refuses more than a /12 of Service addresses", fix="/12 or smaller"
+        )
+
+
+def _overlap(key: str, cidr: IPv4Network, other: str, taken: IPv4Network) -> Problem:
+    return Problem(
+        key=key,
+        value=str(cidr),
+        consequence=f"overlaps {other}, {taken}: packets to the addresses in both would go astray, and Azure would refuse it",
+        fix="a range of its own",
+    )
+
+
+@rule("azure", "cluster", "gpuPool")
+def nodes_have_addresses(settings: StackSettings) -> Iterator[Problem]:
+    most = settings.cluster.system_pool.max_nodes + (settings.gpu_pool.max_nodes or settings.gpu_pool.min_nodes or 1)
+    for key, cidr, room, why in (
+        # Azure keeps five addresses of a subnet; an upgrade adds a node a pool.
+        ("nodesCidr", settings.azure.network.nodes_cidr, lambda net: net.num_addresses - 5 - 2, "an address"),
+        ("podCidr", settings.azure.network.pod_cidr, lambda net: net.num_addresses // 256, "a /24"),
+    ):
+        network = IPv4Network(cidr)
+        if room(network) < most:
+            yield Problem(
+                key=f"{_NETWORK}.{key}",
+                value=cidr,
+                consequence=f"each node takes {why} of it: it has room for {max(room(network), 0)} nodes, and the pools may grow to {most}",
+                fix="a wider range, or fewer maxNodes",
+            )
+
+
+@rule("exposure", "coordinator")
+def exposure_is_limited(settings: StackSettings) -> Iterator[Problem]:
+    exposure, service = settings.exposure, settings.coordinator.service
+    if exposure.public and not exposure.allowed_ip_ranges:
+        yield Problem(
+            key="exposure.public",
+            value="true",
+            consequence="without exposure.allowedIpRanges the whole internet could try to use the GPUs you pay for",
+            fix="exposure.allowedIpRanges with the ranges that your callers come from, or public: false",
+        )
+    if exposure.public and service.type == "ClusterIP":
+        yield Problem(
+            key="coordinator.service.type",
+            value="ClusterIP",
+            consequence="exposure.public is true, but such a Service has no address outside the cluster",
+            fix="LoadBalancer, or exposure.public: false",
+        )
+    name = "service.beta.kubernetes.io/azure-load-balancer-internal"
+    internal = service.annotations.get(name)
+    if internal is not None and (internal == "true") == exposure.public:
+        yield Problem(
+            key=f"coordinator.service.annotations.{name}",
+            value=internal,
+            consequence=f"contradicts exposure.public, {str(exposure.public).lower()}",
+            fix="exposure.public alone decides: leave the annotation out",
+        )
+
+
+@rule("exposure")
+def keys_are_not_sent_in_the_open(settings: StackSettings) -> Iterator[Problem]:
+    exposure = settings.exposure
+    if exposure.public and exposure.api_keys and not exposure.tls:
+        yield Problem(
+            key="exposure.apiKeys.secretName",
+            value=exposure.api_keys.secret_name,
+            consequence="exposure.public is true and there is no exposure.tls: every key would cross the internet as plain text",
+            fix="exposure.tls.secretName with a certificate, or public: false",
+        )
+
+
+@rule("exposure")
+def keys_have_a_secret_of_their_own(settings: StackSettings) -> Iterator[Problem]:
+    keys, tls = settings.exposure.api_keys, settings.exposure.tls
+    if keys and tls and keys.secret_name in (tls.secret_name, tls.client_ca_secret_name):
+        yield Problem(
+            key="exposure.apiKeys.secretName",
+            value=keys.secret_name,
+            consequence="is the Secret of exposure.tls too: whoever hands out a client's key could read the certificate's, and writing "
+            "one would replace the other",
+            fix="a Secret of its own",
+        )
+
+
+@rule("cluster")
+def private_cluster_has_no_public_ranges(settings: StackSettings) -> Iterator[Problem]:
+    if settings.cluster.private and settings.cluster.authorized_ip_ranges:
+        yield Problem(
+            key="cluster.authorizedIpRanges",
+            value=", ".join(settings.cluster.authorized_ip_ranges),
+            consequence="cluster.private is true: there is no public API server to open to them, and Azure refuses both",
+            fix="one of the two",
+        )
+
+
+@rule("budget")
+def budget_reaches_somebody(settings: StackSettings) -> Iterator[Problem]:
+    budget = settings.budget
+    if budget.monthly_usd is not None and not budget.alert_emails and not budget.alert_roles:
+        yield Problem(
+            key="budget.alertEmails",
+            value="[]",
+            consequence="a budget's alert needs somebody to go to: Azure would refuse it",
+            fix="at least one address, or one of alertRoles",
+        )
+
+
+@rule("azure")
+def tags_fit_azure(settings: StackSettings) -> Iterator[Problem]:
+    tags = settings.azure.tags
+    # Three are the project's own.
+    if len(tags) > 47:
+        yield Problem(
+            key="azure.tags", value=f"{len(tags)} tags", consequence="Azure takes 50, of which 3 are set already", fix="at most 47"
+        )
+    for name, value in tags.items():
+        if not 1 <= len(name) <= 128 or len(value) > 256 or any(letter in name for letter in "<>%&\\?/"):
+            yield Problem(
+                key=f"azure.tags.{name[:60]}",
+                value=value[:60],
+                consequence="Azure would refuse this tag on a storage account",
+                fix="a name of at most 128 characters without < > % & \\ ? /, and a value of at most 256",
+            )
+
+
+STORAGE_ACCOUNT_LIMIT = 24
+"""The shortest limit among the names: lower-case letters and digits, unique in all of Azure."""
+
+
+def names_fit_azure(settings: StackSettings, stack: str) -> Iterator[Problem]:
+    """Prefix and stack name make every Azure name; a storage account leaves them the least room."""
+    # `st` before, the unique suffix after.
+    room = STORAGE_ACCOUNT_LIMIT - len("st") - len(settings.azure.name_suffix or "123456")
+    joined = "".join(filter(str.isalnum, f"{settings.azure.name_prefix}{stack}".lower()))
+    if len(joined) > room:
+        yield Problem(
+            key="azure.namePrefix",
+            value=settings.azure.name_prefix,
+            consequence=f"with the stack's name, {stack}, it makes {len(joined)} letters and digits: a storage account's name has "
+            f"{STORAGE_ACCOUNT_LIMIT}, of which {room} are left for the two",
+            fix=f"a prefix of at most {max(room - len(joined) + len(settings.azure.name_prefix), 1)} characters, or a shorter stack name",
+        )
+
+
+RULES = (
+    network_ranges,
+    nodes_have_addresses,
+    exposure_is_limited,
+    keys_are_not_sent_in_the_open,
+    keys_have_a_secret_of_their_own,
+    private_cluster_has_no_public_ranges,
+    budget_reaches_somebody,
+    tags_fit_azure,
+)

@@ -1,0 +1,73 @@
+"""Rules over the nodes: `cluster` and `gpuPool`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from settings import sysctls
+from settings.error_messages import closest
+from settings.problems import Problem
+from settings.rules.rule import rule
+from settings.stack import StackSettings
+
+
+@rule("gpuPool")
+def gpu_pool_bounds(settings: StackSettings) -> Iterator[Problem]:
+    pool = settings.gpu_pool
+    if pool.min_nodes is not None and pool.max_nodes is not None and pool.min_nodes > pool.max_nodes:
+        yield _above("gpuPool", pool.min_nodes, pool.max_nodes)
+
+
+@rule("cluster")
+def system_pool_bounds(settings: StackSettings) -> Iterator[Problem]:
+    pool = settings.cluster.system_pool
+    if pool.min_nodes > pool.max_nodes:
+        yield _above("cluster.systemPool", pool.min_nodes, pool.max_nodes)
+
+
+def _above(key: str, low: int, high: int) -> Problem:
+    return Problem(
+        key=f"{key}.minNodes",
+        value=str(low),
+        consequence=f"is above {key}.maxNodes, {high}: Azure would refuse the pool",
+        fix=f"at most {high}, or a higher maxNodes",
+    )
+
+
+@rule("gpuPool", "cluster")
+def zones_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    for key, zones in (("gpuPool.zones", settings.gpu_pool.zones), ("cluster.zones", settings.cluster.zones)):
+        if len(set(zones)) < len(zones):
+            yield Problem(
+                key=key, value=", ".join(zones), consequence="names a zone twice: Azure would refuse the pool", fix="each zone once"
+            )
+
+
+@rule("gpuPool")
+def sysctls_are_allowed(settings: StackSettings) -> Iterator[Problem]:
+    for name, value in settings.gpu_pool.sysctls.items():
+        wrong = _sysctl(name, value)
+        if wrong:
+            yield Problem(key=f"gpuPool.sysctls.{name}", value=str(value), consequence=wrong[0], fix=wrong[1])
+
+
+def _sysctl(name: str, value: int | str) -> tuple[str, str] | None:
+    if name == sysctls.PORT_RANGE:
+        if sysctls.port_range_is_allowed(str(value)):
+            return None
+        return "is not a range of ports that AKS takes", 'two ports in quotes, from 1024-60999 to 32768-65535, such as "32768 60999"'
+    if name in sysctls.ELSEWHERE:
+        return "AKS does not let a pool set it", f"{sysctls.ELSEWHERE[name]}, which the node agent sets"
+    if name not in sysctls.RANGES and name not in sysctls.WITHOUT_RANGE:
+        near = closest(name, [*sysctls.RANGES, *sysctls.WITHOUT_RANGE, sysctls.PORT_RANGE])
+        return (
+            "AKS does not let a pool set it",
+            f"did you mean {near}?" if near else "one of the settings that AKS documents for linuxOSConfig",
+        )
+    if isinstance(value, str):
+        return "is text where a whole number belongs", "the number without quotes"
+    low, high = sysctls.RANGES.get(name, (value, value))
+    return None if low <= value <= high else ("is out of the range that AKS takes", f"from {low} to {high}")
+
+
+RULES = (gpu_pool_bounds, system_pool_bounds, zones_are_unique, sysctls_are_allowed)

@@ -1,0 +1,202 @@
+"""Rules over what runs: `shard`, `coordinator`, `model`, `sharding`, `monitoring`, `caching`, `autoscaling`, `rollout`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from settings.problems import Problem
+from settings.rules.rule import rule
+from settings.secrets import HIDDEN, looks_secret
+from settings.shard import Resources
+from settings.stack import StackSettings
+
+SECRET_FIX = (
+    "put it into a Kubernetes Secret in the service's namespace and refer to it: valueFrom: {secretKeyRef: {name: my-secret, key: my-key}}"
+)
+
+
+@rule("shard")
+def shard_resources(settings: StackSettings) -> Iterator[Problem]:
+    yield from _requests_within_limits("shard.resources", settings.shard.resources)
+
+
+@rule("coordinator")
+def coordinator_resources(settings: StackSettings) -> Iterator[Problem]:
+    yield from _requests_within_limits("coordinator.resources", settings.coordinator.resources)
+    if settings.coordinator.resources.requests.nvidia_gpu or settings.coordinator.resources.limits.nvidia_gpu:
+        yield Problem(
+            key="coordinator.resources",
+            value="nvidia.com/gpu",
+            consequence="the coordinator runs no model: a GPU would be paid for and idle",
+            fix="GPUs under shard.resources only",
+        )
+
+
+def _requests_within_limits(key: str, resources: Resources) -> Iterator[Problem]:
+    requests, limits = resources.requests, resources.limits
+    for name in ("memory", "cpu"):
+        asked, most = getattr(requests, name), getattr(limits, name)
+        if asked is not None and most is not None and asked.amount > most.amount:
+            yield Problem(
+                key=f"{key}.requests.{name}",
+                value=asked,
+                consequence=f"is above {key}.limits.{name}, {most}: Kubernetes would refuse the pod",
+                fix=f'at most "{most}", or a higher limit',
+            )
+    if requests.nvidia_gpu is not None and requests.nvidia_gpu != limits.nvidia_gpu:
+        yield Problem(
+            key=f"{key}.requests.nvidia.com/gpu",
+            value=str(requests.nvidia_gpu),
+            consequence=f"{key}.limits.nvidia.com/gpu is {'missing' if limits.nvidia_gpu is None else limits.nvidia_gpu}: "
+            "GPUs cannot be shared out, so Kubernetes refuses a request that is not the limit",
+            fix="the same number in requests and limits",
+        )
+
+
+@rule("shard")
+def env_names_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    places = defaultdict(list)
+    for index, variable in enumerate(settings.shard.env):
+        places[variable.name].append(f"shard.env[{index}]")
+    for name, found in places.items():
+        if len(found) > 1:
+            yield Problem(
+                key=f"shard.env.{name}",
+                value=f"at {' and '.join(found)}",
+                consequence="is given more than once: only the last would reach the server, and server-side apply refuses such a list",
+                fix="one of them",
+            )
+
+
+@rule("shard")
+def env_holds_no_credentials(settings: StackSettings) -> Iterator[Problem]:
+    for variable in settings.shard.env:
+        if variable.value is not None and looks_secret(variable.value, variable.name):
+            yield Problem(
+                key=f"shard.env.{variable.name}",
+                value=HIDDEN,
+                consequence="looks like a credential: anyone who may read the file, the pod or the engine's state could read it",
+                fix=SECRET_FIX,
+            )
+
+
+@rule("coordinator")
+def connection_pool_fits(settings: StackSettings) -> Iterator[Problem]:
+    config = settings.coordinator.config
+    if config.connection_pool_size > config.max_connections:
+        yield Problem(
+            key="coordinator.config.connectionPoolSize",
+            value=str(config.connection_pool_size),
+            consequence=f"is above coordinator.config.maxConnections, {config.max_connections}: the pool could never fill",
+            fix=f"at most {config.max_connections}",
+        )
+
+
+@rule("coordinator", "model")
+def batches_fit_the_compiled_model(settings: StackSettings) -> Iterator[Problem]:
+    batching, compiled = settings.coordinator.config.dynamic_batching, settings.model.compilation.tensorrt
+    if batching.enabled and compiled.enabled and batching.max_batch_size > compiled.max_batch_size:
+        yield Problem(
+            key="coordinator.config.dynamicBatching.maxBatchSize",
+            value=str(batching.max_batch_size),
+            consequence=f"is above model.compilation.tensorrt.maxBatchSize, {compiled.max_batch_size}: "
+            "the compiled model would refuse the larger batches",
+            fix=f"at most {compiled.max_batch_size}, or a model compiled for more",
+        )
+
+
+@rule("coordinator", "caching")
+def first_cache_fits_the_coordinator(settings: StackSettings) -> Iterator[Problem]:
+    cache, memory = settings.caching.l1_cache, settings.coordinator.resources.limits.memory
+    if cache.enabled and memory is not None and cache.size.bytes >= memory.bytes:
+        yield Problem(
+            key="caching.l1Cache.size",
+            value=cache.size,
+            consequence=f"the coordinator holds it in its memory, of which coordinator.resources.limits.memory leaves it {memory}: "
+            "it would be killed before the cache is full",
+            fix="a smaller cache, or a higher limit",
+        )
+
+
+@rule("sharding")
+def affinity_rules_make_sense(settings: StackSettings) -> Iterator[Problem]:
+    for index, affinity in enumerate(settings.sharding.affinity_rules):
+        needs_values = affinity.operator in ("In", "NotIn")
+        if needs_values != bool(affinity.values):
+            yield Problem(
+                key=f"sharding.affinityRules[{index}].values",
+                value="[...]" if affinity.values else "[]",
+                consequence=f"Kubernetes refuses the operator {affinity.operator} {'without' if needs_values else 'with'} values",
+                fix="at least one value" if needs_values else "no values",
+            )
+
+
+@rule("monitoring")
+def metrics_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    names = [metric.name for metric in settings.monitoring.metrics]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield Problem(
+                key="monitoring.metrics",
+                value=name,
+                consequence=f"is given {names.count(name)} times: it is unclear which interval is meant",
+                fix="one of them",
+            )
+
+
+@rule("autoscaling", "sharding")
+def pipelines_are_within_bounds(settings: StackSettings) -> Iterator[Problem]:
+    scaling, pipelines = settings.autoscaling, settings.sharding.pipelines
+    if scaling.min_pipelines > scaling.max_pipelines:
+        yield Problem(
+            key="autoscaling.minPipelines",
+            value=str(scaling.min_pipelines),
+            consequence=f"is above autoscaling.maxPipelines, {scaling.max_pipelines}: the autoscaler would be refused",
+            fix=f"at most {scaling.max_pipelines}",
+        )
+    elif scaling.enabled and not scaling.min_pipelines <= pipelines <= scaling.max_pipelines:
+        yield Problem(
+            key="sharding.pipelines",
+            value=str(pipelines),
+            consequence="the autoscaler would change it at once",
+            fix=f"from autoscaling.minPipelines to maxPipelines: {scaling.min_pipelines} to {scaling.max_pipelines}",
+        )
+
+
+@rule("autoscaling", "monitoring")
+def autoscaler_has_something_to_ask(settings: StackSettings) -> Iterator[Problem]:
+    if settings.autoscaling.enabled and not settings.monitoring.enabled:
+        yield Problem(
+            key="autoscaling.enabled",
+            value="true",
+            consequence="the autoscaler asks this cluster's Prometheus, which monitoring.enabled: false leaves out: it would never scale",
+            fix="monitoring: {enabled: true}, or no autoscaling",
+        )
+
+
+@rule("rollout")
+def rollout_can_proceed(settings: StackSettings) -> Iterator[Problem]:
+    if settings.rollout.max_unavailable_pipelines == 0 and settings.rollout.max_surge_pipelines == 0:
+        yield Problem(
+            key="rollout.maxUnavailablePipelines",
+            value="0",
+            consequence="with maxSurgePipelines 0 too, no pipeline may stop and none may be added: no new version could ever start",
+            fix="at least 1 for one of the two",
+        )
+
+
+RULES = (
+    shard_resources,
+    coordinator_resources,
+    env_names_are_unique,
+    env_holds_no_credentials,
+    connection_pool_fits,
+    batches_fit_the_compiled_model,
+    first_cache_fits_the_coordinator,
+    affinity_rules_make_sense,
+    metrics_are_unique,
+    pipelines_are_within_bounds,
+    autoscaler_has_something_to_ask,
+    rollout_can_proceed,
+)
