@@ -155,6 +155,11 @@ def _gpus() -> dict[str, Gpu]:
     }
 
 
+def gpu_names() -> tuple[str, ...]:
+    """GPUs of which the catalogue knows what they can do, by name."""
+    return tuple(sorted(_gpus()))
+
+
 def gpu(name: str) -> Gpu | None:
     """The GPU that a `GpuSize.gpu` names; None when the catalogue does not have it."""
     return _gpus().get(name)

@@ -44,10 +44,6 @@ class Ask:
     kv_precision: str | None = None
 
 
-def _gpu_names() -> tuple[str, ...]:
-    return tuple(name for name in sorted({row["gpu"] for row in published_rows.rows(published_rows.DATA.parent / "gpus.csv")}))
-
-
 def _unknown(name: str, what: str, names: tuple[str, ...]) -> str:
     if what == "model":
         return f"unknown model {name!r}; {model_names.suggestion(name, names)}"
@@ -104,7 +100,8 @@ def question(ask: Ask) -> Question:
     wrong = [
         _unknown(name, what, names)
         for name, what, names in (
-            (ask.engine, "engine", tuple(ENGINES)), (ask.model, "model", tuple(model_shapes.models())), (ask.gpu, "GPU", _gpu_names()),
+            (ask.engine, "engine", tuple(ENGINES)), (ask.model, "model", tuple(model_shapes.models())), 
+            (ask.gpu, "GPU", hardware.gpu_names()),
         )
         if name not in names
     ]  # fmt: skip

@@ -160,7 +160,8 @@ def test_a_models_shape_makes_its_parameters(shape):
 @pytest.mark.process
 def test_nothing_is_read_before_it_is_asked_for():
     """`import planner` has 0.15 s beside pydantic; the tables are for whoever plans."""
-    counts = " + ".join(f"c.{table}.cache_info().misses" for table in ("_prices", "_sizes", "_gpus", "models"))
-    command = [sys.executable, "-c", f"import planner; from planner import catalogue as c; print({counts})"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=DATA.parent.parent)
+    tables = ("hardware._prices", "hardware._sizes", "hardware._gpus", "model_shapes.models")
+    counts = " + ".join(f"{table}.cache_info().misses" for table in tables)
+    command = [sys.executable, "-c", f"import planner; from planner.catalogue import hardware, model_shapes; print({counts})"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=DATA.parents[2])
     assert run.stdout.strip() == "0"

@@ -399,7 +399,7 @@ def test_what_is_no_expert_of_a_sparse_model_is_its_attention_at_least():
 
 
 def test_every_gpu_and_model_of_the_catalogue_is_known():
-    for row in published_rows.rows(published_rows.DATA.parent / "gpus.csv"):
+    for row in published_rows.rows(published_rows.DATA.parent.parent / "catalogue" / "data" / "gpus.csv"):
         assert estimate_question.gpu(hardware.gpu(row["gpu"])).bandwidth == float(row["bandwidth_gb_s"]) * 1e9
     for shape in model_shapes.models().values():
         made = estimate_question.architecture(shape)
@@ -409,7 +409,7 @@ def test_every_gpu_and_model_of_the_catalogue_is_known():
 def test_a_gpu_of_the_catalogue_has_its_memory_and_bandwidth_in_one_table():
     """The T4 and the A10 had another memory in the fit than in the plan."""
     listed = {row["catalogue"]: row for row in published_rows.rows("gpus.csv") if row["catalogue"]}
-    assert {row["gpu"] for row in published_rows.rows(published_rows.DATA.parent / "gpus.csv")} == set(listed)
+    assert {row["gpu"] for row in published_rows.rows(published_rows.DATA.parent.parent / "catalogue" / "data" / "gpus.csv")} == set(listed)
     assert not [row for row in listed.values() if row["memory_mib"] or row["bandwidth_gb_s"]]
     for name, row in listed.items():
         own, made = hardware.gpu(name), published_rows.gpu(name, row["memory_gb"])
