@@ -1,0 +1,33 @@
+"""Pages that list what lies elsewhere in the repository list all of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from toolchain.recipes import PROGRAMS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DECISIONS = sorted((REPOSITORY / "docs" / "adr").glob("0*.md"))
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_has_its_status_its_date_and_its_line_in_the_index(page):
+    title, blank, status, *_ = page.read_text().splitlines()
+    number, name = re.fullmatch(r"# (\d+)\. (.+)", title).groups()
+    assert int(number) == int(page.name[:4]) and blank == ""
+    said = re.fullmatch(r"Status: ((?:accepted|superseded by \d+), \d{4}-\d\d-\d\d(?:; changed \d{4}-\d\d-\d\d)?)", status)
+    assert said, status
+    assert f"| [{number}. {name}]({page.name}) | {said[1]} |" in (page.parent / "README.md").read_text()
+
+
+def test_the_licence_of_everything_that_is_fetched_is_listed():
+    page = (REPOSITORY / "docs" / "licences.md").read_text()
+    packages = re.findall(r"^([A-Za-z0-9_.-]+)==", (REPOSITORY / "requirements.lock").read_text(), flags=re.MULTILINE)
+    listed = page.lower().replace("_", "-")
+    assert len(packages) > 50
+    assert [name for name in packages if not re.search(rf"\b{re.escape(name)}\b", listed) and not name.startswith("opentelemetry-")] == []
+    sources = [getattr(recipe, "module", None) or recipe.package for recipe in PROGRAMS]
+    assert [source for source in sources if source not in page] == []
+    versions = {recipe.version for recipe in PROGRAMS if "github.com/pulumi/pulumi-kubernetes" not in getattr(recipe, "module", "")}
+    assert [version for version in sorted(versions) if version not in page] == []
