@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from engines.workload import FieldPath, Role, Server, Told
-from settings.error_messages import Path, key_text
+from settings.error_messages import key_text
 from settings.flatten import text_of
+from settings.yaml_tree import YamlPath
 
 
 def in_files(given: Mapping[str, str], role: Role, server: Server) -> Iterator[Told]:
@@ -67,14 +68,14 @@ def in_args(key: str, role: Role, server: Server, flag: str) -> Told:
     return Told(key=key, outcome="in force", role=role, field=("args", flag), holds=holds)
 
 
-def in_file(key: str, role: Role, server: Server, file_name: str, path: Path) -> Told:
+def in_file(key: str, role: Role, server: Server, file_name: str, path: YamlPath) -> Told:
     """A setting that another key of a file follows from. Raises KeyError when the file has no such key."""
     [content] = [file.content for file in server.config_files if file.name == file_name]
     value, line = _written(content, frozenset(map(str, path[:1])))[path]
     return Told(key=key, outcome="passed through", role=role, field=("config_files", file_name, *path), line=line, holds=value)
 
 
-def _written(content: str, sections: frozenset[str]) -> dict[Path, tuple[str, int]]:
+def _written(content: str, sections: frozenset[str]) -> dict[YamlPath, tuple[str, int]]:
     """Leaves of these sections of a YAML document, as `settings.flatten` counts leaves: value as text, and line from 1, by place.
 
     What else is in the file, such as the addresses of thousands of shards, is not looked at.
@@ -88,7 +89,7 @@ def _written(content: str, sections: frozenset[str]) -> dict[Path, tuple[str, in
         loader.dispose()
 
 
-def _walk(node: yaml.Node, path: Path = (), line: int = 1) -> Iterator[tuple[Path, yaml.Node, int]]:
+def _walk(node: yaml.Node, path: YamlPath = (), line: int = 1) -> Iterator[tuple[YamlPath, yaml.Node, int]]:
     if isinstance(node, yaml.MappingNode) and node.value:
         for key, child in node.value:
             yield from _walk(child, (*path, key.value), key.start_mark.line + 1)

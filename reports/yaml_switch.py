@@ -7,12 +7,12 @@ from typing import Any
 
 from planner.recommend.choice import Choice
 from settings import StackSettings
-from settings.error_messages import Path
+from settings.error_messages import SettingPath
 from settings.files import PROJECT
 from settings.flatten import text_of
 
 
-def changes(asked: StackSettings, choice: Choice) -> dict[Path, Any]:
+def changes(asked: StackSettings, choice: Choice) -> dict[SettingPath, Any]:
     """What the stack file has to say otherwise, by its place in it."""
     changed = {path: value for path, written, value in _layout(asked, choice) if written != value}
     # What does not fit the new size is adjusted, whatever was asked for until now.
@@ -41,7 +41,7 @@ def command(asked: StackSettings, choice: Choice, stack: str) -> str:
     return f"pulumi config set-all --stack {stack} --path {settings}"
 
 
-def _layout(asked: StackSettings, choice: Choice) -> Iterator[tuple[Path, Any, Any]]:
+def _layout(asked: StackSettings, choice: Choice) -> Iterator[tuple[SettingPath, Any, Any]]:
     """Each place that a layout decides, with what is asked for there and what has to be."""
     pool, made = asked.gpu_pool, choice.settings
     yield ("azure", "location"), asked.azure.location, choice.region
@@ -74,7 +74,7 @@ def _layout(asked: StackSettings, choice: Choice) -> Iterator[tuple[Path, Any, A
     yield ("coordinator", "config", "dynamicBatching", "maxBatchSize"), *(one.max_batch_size for one in batching)
 
 
-def _engine_path(path: Path) -> str:
+def _engine_path(path: SettingPath) -> str:
     """As the engine reads it: a part with dots in it stands in brackets."""
     return "".join(f'["{part}"]' if "." in str(part) else f".{part}" for part in path).removeprefix(".")
 

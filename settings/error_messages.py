@@ -20,7 +20,8 @@ from settings.problems import Problem
 from settings.quantities import Quantity
 from settings.secrets import HIDDEN, is_secret, looks_secret
 
-Path = tuple[int | str, ...]
+SettingPath = tuple[int | str, ...]
+"""The keys and list positions that lead to a setting: `("shard", "env", 3, "value")`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def keys_of(model: type[Section]) -> list[str]:
     return [str(field.alias) for field in model.model_fields.values()]
 
 
-def key_text(path: Path) -> str:
+def key_text(path: SettingPath) -> str:
     """`shard.env[3].value`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{_name_text(part)}" for part in path).removeprefix(".")
 
@@ -76,7 +77,7 @@ def _name_text(name: str) -> str:
     return shown if shown and shown.isprintable() else json.dumps(shown)
 
 
-def value_text(path: Path, value: Any) -> str:
+def value_text(path: SettingPath, value: Any) -> str:
     """The value as YAML would spell it, short; never a secret."""
     if value is None:
         return "null"
@@ -97,7 +98,7 @@ def value_text(path: Path, value: Any) -> str:
 _HARMLESS = frozenset({"key", "topologyKey"})
 
 
-def _may_be_secret(path: Path, value: str) -> bool:
+def _may_be_secret(path: SettingPath, value: str) -> bool:
     if path[:2] == ("shard", "env"):
         # The variable's name stands beside the value, not in the path.
         return path[-1] != "name" or is_secret(value)
@@ -119,7 +120,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return by_fold[close[0]] if close else None
 
 
-def places_of(key: str, model: type[Section], path: Path = ()) -> Iterator[Path]:
+def places_of(key: str, model: type[Section], path: SettingPath = ()) -> Iterator[SettingPath]:
     """Everywhere in a model that a key of this name stands."""
     for field in model.model_fields.values():
         here = (*path, str(field.alias))
@@ -179,7 +180,7 @@ def explain(error: ErrorDetails, root: type[Section]) -> Problem:
     return Problem(key=key_text(path), value=value, consequence=consequence, fix=fix)
 
 
-_FORMER: dict[Path, tuple[str, str]] = {
+_FORMER: dict[SettingPath, tuple[str, str]] = {
     ("autoscaling", "waitingRequestsPerPipeline"): (
         "is no longer a setting: it was compared with all requests, those that run too, so a GPU that answers a hundred at once in time "
         "got company from the sixth on",
@@ -190,7 +191,7 @@ _FORMER: dict[Path, tuple[str, str]] = {
 """Settings of earlier releases: consequence and fix."""
 
 
-def _told(error: ErrorDetails, path: Path, parent: Spot, spot: Spot | None) -> tuple[str, str]:
+def _told(error: ErrorDetails, path: SettingPath, parent: Spot, spot: Spot | None) -> tuple[str, str]:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "told":
         return context["consequence"], context["fix"]
@@ -244,7 +245,7 @@ _NOUNS = {
 }
 
 
-def _instead(path: Path, model: Any) -> str:
+def _instead(path: SettingPath, model: Any) -> str:
     """What somebody who wrote an unknown key most likely meant."""
     from settings.stack import StackSettings
 

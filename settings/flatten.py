@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from settings.error_messages import Path, key_text
+from settings.error_messages import SettingPath, key_text
 from settings.stack import StackSettings
 
 
@@ -40,7 +40,7 @@ def text_of(value: Any) -> str:
     return json.dumps(value)
 
 
-def with_values(settings: StackSettings, values: Mapping[Path, Any]) -> StackSettings:
+def with_values(settings: StackSettings, values: Mapping[SettingPath, Any]) -> StackSettings:
     """The same stack with other values at these places; lists of named items take the item's name as a part of the path.
 
     Raises pydantic's ValidationError for values that the models refuse.
@@ -75,7 +75,7 @@ def _named(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in items}
 
 
-def _walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _walk(value: Any, path: SettingPath = ()) -> Iterator[tuple[SettingPath, Any]]:
     if isinstance(value, dict) and value:
         for key, child in value.items():
             yield from _walk(child, (*path, key))

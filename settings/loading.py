@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from settings.base import Section
-from settings.error_messages import Path, closest, explain, field_named, key_text, keys_of, kind_text, places_of, value_text
+from settings.error_messages import SettingPath, closest, explain, field_named, key_text, keys_of, kind_text, places_of, value_text
 from settings.problems import Problem, SettingsError
 from settings.rules import broken_rules, workload
 from settings.secrets import HIDDEN
@@ -75,7 +75,7 @@ def check(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collec
     )
 
 
-def _ciphertexts(value: Any, path: Path = ()) -> Iterator[Path]:
+def _ciphertexts(value: Any, path: SettingPath = ()) -> Iterator[SettingPath]:
     """Where a file holds `secure: ...`, which the engine alone can read."""
     if isinstance(value, dict) and list(value) == ["secure"] and isinstance(value["secure"], str):
         yield path
@@ -84,7 +84,7 @@ def _ciphertexts(value: Any, path: Path = ()) -> Iterator[Path]:
             yield from _ciphertexts(child, (*path, part))
 
 
-def _encrypted_variable(path: Path) -> Problem:
+def _encrypted_variable(path: SettingPath) -> Problem:
     return Problem(
         key=key_text(path),
         value="an encrypted value",
@@ -208,7 +208,7 @@ def _unknown_section(name: str, text: str) -> Problem:
     return Problem(key=key_text((name,)), value=value, consequence="there is no such section: it would change nothing", fix=fix)
 
 
-def _validate(document: dict[str, Any], ciphertexts: list[Path], problems: list[Problem]) -> tuple[StackSettings, set[str]]:
+def _validate(document: dict[str, Any], ciphertexts: list[SettingPath], problems: list[Problem]) -> tuple[StackSettings, set[str]]:
     """Settings of the sections that are right by themselves (defaults for the others), and the names of the others."""
     try:
         return StackSettings.model_validate_json(json.dumps(document)), set()

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-Path = tuple[int | str, ...]
+YamlPath = tuple[int | str, ...]
+"""The keys and list positions that lead to a node of a YAML document."""
 
 # A stack file has about 300 values on at most 8 levels.
 MOST_VALUES = 20_000
@@ -41,7 +42,7 @@ class YamlError(Exception):
 
 @dataclass(frozen=True)
 class Duplicate:
-    path: Path
+    path: YamlPath
     first_line: int
     second_line: int
 
@@ -49,10 +50,10 @@ class Duplicate:
 @dataclass
 class Tree:
     value: Any = None
-    lines: dict[Path, int] = field(default_factory=dict)
+    lines: dict[YamlPath, int] = field(default_factory=dict)
     """Where each key or list item starts, counted from 1."""
     duplicates: list[Duplicate] = field(default_factory=list)
-    dates: list[Path] = field(default_factory=list)
+    dates: list[YamlPath] = field(default_factory=list)
     """Text without quotes that the engine would turn into a point in time."""
 
 
@@ -61,7 +62,7 @@ class _Open:
     """A list or block that has not ended yet."""
 
     value: list[Any] | dict[str, Any]
-    path: Path
+    path: YamlPath
     anchor: str | None
     size: int = 1
     key: str | None = None
@@ -179,7 +180,7 @@ class _Reader:
             self.tree.lines[path] = line
         return True
 
-    def _here(self) -> Path:
+    def _here(self) -> YamlPath:
         if not self._open:
             return ()
         top = self._open[-1]

@@ -17,7 +17,7 @@ from planner import plan as make_plan
 from planner.fit.plan import Plan
 from serve.substitutions import pairs
 from settings import files
-from settings.error_messages import Path
+from settings.error_messages import SettingPath
 from settings.flatten import with_values
 
 STACK = "prod"
@@ -26,7 +26,7 @@ SIZE = "Standard_NC40ads_H100_v5"
 MODEL = "llama-3-8b"
 NOT_SET = "not set"
 SWITCH = "set"
-Changes = Mapping[Path, Any]
+Changes = Mapping[SettingPath, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,16 +11,16 @@ from engines import read_back
 from engines.envoy.access import CORS
 from engines.envoy.coordinator import API_KEYS, CLIENT_CA, CONFIG_FILE, TLS
 from engines.workload import FieldPath, Server, Told
-from settings.error_messages import Path
+from settings.yaml_tree import YamlPath
 
-_LISTENER: Path = ("static_resources", "listeners", 0)
-_CONNECTIONS: Path = (*_LISTENER, "filter_chains", 0, "filters", 0, "typed_config")
-_ROUTE: Path = (*_CONNECTIONS, "route_config", "virtual_hosts", 0, "routes", 0)
-_CLUSTER: Path = ("static_resources", "clusters", 0)
-_THRESHOLD: Path = (*_CLUSTER, "circuit_breakers", "thresholds", 0)
-_MONITOR: Path = ("overload_manager", "resource_monitors", 0, "typed_config")
+_LISTENER: YamlPath = ("static_resources", "listeners", 0)
+_CONNECTIONS: YamlPath = (*_LISTENER, "filter_chains", 0, "filters", 0, "typed_config")
+_ROUTE: YamlPath = (*_CONNECTIONS, "route_config", "virtual_hosts", 0, "routes", 0)
+_CLUSTER: YamlPath = ("static_resources", "clusters", 0)
+_THRESHOLD: YamlPath = (*_CLUSTER, "circuit_breakers", "thresholds", 0)
+_MONITOR: YamlPath = ("overload_manager", "resource_monitors", 0, "typed_config")
 
-_FIELDS: tuple[tuple[str, Path], ...] = (
+_FIELDS: tuple[tuple[str, YamlPath], ...] = (
     ("coordinator.config.maxConnections", (*_MONITOR, "max_active_downstream_connections")),
     ("coordinator.config.connectionPoolSize", (*_THRESHOLD, "max_connections")),
     ("coordinator.config.keepAliveTimeout", (*_CONNECTIONS, "common_http_protocol_options", "idle_timeout")),
@@ -47,7 +47,7 @@ _BECAUSE = {
 }
 """What a setting means here, where its name alone would promise something else."""
 
-_FILTERS: tuple[tuple[str, str, Path], ...] = (
+_FILTERS: tuple[tuple[str, str, YamlPath], ...] = (
     ("coordinator.limits.requestSize", "buffer", ("max_request_bytes",)),
     ("coordinator.limits.requestsPerMinutePerClient", "local_ratelimit", ("descriptors", 0, "token_bucket", "max_tokens")),
 )
@@ -61,7 +61,7 @@ _SECRETS = (
 """Settings, and the volume of the Secret that they name."""
 
 _ORIGINS = "exposure.allowedOrigins"
-_CORS: Path = (
+_CORS: YamlPath = (
     *_CONNECTIONS,
     "route_config",
     "virtual_hosts",
@@ -103,7 +103,7 @@ def told(given: Mapping[str, str], coordinator: Server, shard: Server) -> Iterat
     yield read_back.in_field("rollout.terminationGrace", "shard", shard, _ENDING)
 
 
-def _filters(coordinator: Server) -> dict[str, Path]:
+def _filters(coordinator: Server) -> dict[str, YamlPath]:
     """The HTTP filters by name; which there are depends on the settings."""
     [content] = [file.content for file in coordinator.config_files if file.name == CONFIG_FILE]
     found = yaml.load(content, Loader=yaml.CSafeLoader)

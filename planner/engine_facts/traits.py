@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.catalogue.model_shapes import ModelShape
-from settings.error_messages import Path
+from settings.error_messages import SettingPath
 
 
 @dataclass(frozen=True, kw_only=True)
 class Without:
     """A setting that an engine cannot follow, and the one value of it that says what the engine does."""
 
-    path: Path
+    path: SettingPath
     value: Any
     because: str
     """Why, and what to use instead; a clause without a capital or a full stop."""

@@ -12,7 +12,7 @@ from planner.engine_facts import EngineTraits, traits
 from planner.fit import layers, memory_model
 from planner.fit.memory_model import MemoryFit
 from settings import Problem, StackSettings
-from settings.error_messages import Path
+from settings.error_messages import SettingPath
 from settings.flatten import with_values
 
 BATCH_TOKENS = 2048
@@ -149,7 +149,7 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
             return
 
 
-_GPUS: Path = ("shard", "resources", "limits", "nvidia.com/gpu")
+_GPUS: SettingPath = ("shard", "resources", "limits", "nvidia.com/gpu")
 
 
 def _more_gpus(settings: StackSettings, counts: Iterable[int], fits: Callable[[StackSettings], bool]) -> Iterator[str]:

@@ -11,11 +11,11 @@ from planner.fit.verdicts import Prediction, predict, seconds, verdicts
 from planner.performance.published_rows import Impossible
 from planner.rules.rule import Advice, Situation
 from settings import StackSettings
-from settings.error_messages import Path
+from settings.error_messages import SettingPath
 from settings.flatten import with_values
 from settings.wording import count, figure
 
-_SIZE: Path = ("coordinator", "config", "dynamicBatching", "maxBatchSize")
+_SIZE: SettingPath = ("coordinator", "config", "dynamicBatching", "maxBatchSize")
 _TARGETS = ("targets.latency", "targets.throughputRps")
 _WORTH_A_WORD = 1.05
 """Times the requests a second: less is within the noise of the measurements that the estimate was fitted to."""

@@ -11,7 +11,7 @@ from planner.catalogue.model_shapes import ModelShape
 from planner.engine_facts import EngineTraits, traits
 from planner.fit.plan import Finding
 from settings import StackSettings
-from settings.error_messages import Path, key_text
+from settings.error_messages import SettingPath, key_text
 from settings.flatten import leaves, text_of, with_values
 
 NOT_SET = "not set"
@@ -38,7 +38,7 @@ class Advice:
 
     code: str
     outcome: Literal["adjusted", "translated", "not supported", "noted"]
-    path: Path
+    path: SettingPath
     """In the stack file; items of named lists by their name, as `settings.leaves.with_values` takes it."""
     because: str
     source: str
