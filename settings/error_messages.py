@@ -176,7 +176,7 @@ def explain(error: ErrorDetails, root: type[Section]) -> Problem:
     for part in path:
         parent, spot = spot, (spot.child(part) if spot else None)
     value = "" if error["type"] == "missing" else value_text(path, error["input"])
-    consequence, fix = _told(error, path, parent, spot)
+    consequence, fix = _consequence_and_fix(error, path, parent, spot)
     return Problem(key=key_text(path), value=value, consequence=consequence, fix=fix)
 
 
@@ -191,9 +191,9 @@ _FORMER: dict[SettingPath, tuple[str, str]] = {
 """Settings of earlier releases: consequence and fix."""
 
 
-def _told(error: ErrorDetails, path: SettingPath, parent: Spot, spot: Spot | None) -> tuple[str, str]:
+def _consequence_and_fix(error: ErrorDetails, path: SettingPath, parent: Spot, spot: Spot | None) -> tuple[str, str]:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
-    if kind == "told":
+    if kind == "problem":
         return context["consequence"], context["fix"]
     if kind == "extra_forbidden" and path in _FORMER:
         return _FORMER[path]

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from settings.quantities import told
+from settings.quantities import problem_error
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Form:
 
         def check(text: str) -> str:
             if not compiled.fullmatch(text):
-                raise told(self.otherwise, self.fix)
+                raise problem_error(self.otherwise, self.fix)
             return text
 
         return core_schema.no_info_after_validator_function(check, handler(source))
@@ -43,13 +43,14 @@ class WholeNumberOrText:
     def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.union_schema(
             [core_schema.int_schema(strict=True), core_schema.str_schema(strict=True)],
-            custom_error_type="told",
+            custom_error_type="problem",
             custom_error_message="{consequence}; {fix}",
             custom_error_context={"consequence": "is neither a whole number nor text", "fix": "a whole number"},
         )
 
 
-# Set aside for examples in documents (RFC 5737): nobody's address.
+_REAL_RANGES = "the address ranges that your callers really use"
+# Reserved for examples in documentation (RFC 5737), so no caller has such an address.
 _DOCUMENTATION = tuple(map(ipaddress.IPv4Network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
 
 
@@ -60,18 +61,18 @@ def _cidr(text: str) -> str:
         fix = 'an IPv4 range such as "10.64.0.0/16"'
         if "host bits" in str(error):
             fix = f'did you mean "{ipaddress.IPv4Network(text, strict=False)}"?'
-        raise told(f"is not an address range: {error}", fix) from None
+        raise problem_error(f"is not an address range: {error}", fix) from None
     if "/" not in text:
-        raise told("is one address, not a range", f'"{text}/32"')
+        raise problem_error("is one address, not a range", f'"{text}/32"')
     return text
 
 
 def _caller(text: str) -> str:
     network = ipaddress.IPv4Network(text)
     if network.prefixlen == 0:
-        raise told("lets the whole internet in", "the ranges that your callers really come from")
+        raise problem_error("lets the whole internet in", _REAL_RANGES)
     if any(network.overlaps(example) for example in _DOCUMENTATION):
-        raise told("is a range for examples in documents (RFC 5737): nobody could connect", "the ranges that your callers really come from")
+        raise problem_error("is a range reserved for examples in documentation (RFC 5737): nobody could connect", _REAL_RANGES)
     return text
 
 

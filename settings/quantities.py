@@ -20,10 +20,10 @@ from pydantic_core import PydanticCustomError, core_schema
 _NUMBER = r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,9})?)"
 
 
-def told(consequence: str, fix: str) -> PydanticCustomError:
+def problem_error(consequence: str, fix: str) -> PydanticCustomError:
     """A validation error that already carries its consequence and its fix."""
     # The text goes in as context: braces in a user's value are not placeholders.
-    return PydanticCustomError("told", "{consequence}; {fix}", {"consequence": consequence, "fix": fix})
+    return PydanticCustomError("problem", "{consequence}; {fix}", {"consequence": consequence, "fix": fix})
 
 
 class Quantity(str):
@@ -45,7 +45,7 @@ class Quantity(str):
     @classmethod
     def _parse(cls, text: str) -> Quantity:
         if not cls.PATTERN.fullmatch(text):
-            raise told(f"is not {cls.noun}", cls._likely(text) or cls.expected)
+            raise problem_error(f"is not {cls.noun}", cls._likely(text) or cls.expected)
         return cls(text)
 
     @classmethod
@@ -172,7 +172,7 @@ class Between:
 
         def check(quantity: Quantity) -> Quantity:
             if not low <= quantity.amount <= high:
-                raise told(f"is out of range: {self.otherwise}", f'from "{self.low}" to "{self.high}"')
+                raise problem_error(f"is out of range: {self.otherwise}", f'from "{self.low}" to "{self.high}"')
             return quantity
 
         return core_schema.no_info_after_validator_function(check, handler(source))

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from settings.base import Otherwise, Section
 from settings.formats import DnsName, EnvName, LabelKey, LabelValue
-from settings.quantities import Between, Cpu, Duration, KubernetesSize, told
+from settings.quantities import Between, Cpu, Duration, KubernetesSize, problem_error
 
 Threads = Annotated[int, Field(ge=1, le=1024), Otherwise("no node has that many CPUs: the server would spend its time switching threads")]
 Gpus = Annotated[int, Field(ge=0, le=16), Otherwise("no Azure size has that many GPUs: the pod could never be placed")]
@@ -57,7 +57,7 @@ class EnvVar(Section):
     def _one_source(self) -> "EnvVar":
         if (self.value is None) == (self.value_from is None):
             which = "neither value nor valueFrom" if self.value is None else "both value and valueFrom"
-            raise told(f"has {which}, so Kubernetes would refuse the pod", "exactly one of value and valueFrom")
+            raise problem_error(f"has {which}, so Kubernetes would refuse the pod", "exactly one of value and valueFrom")
         return self
 
 

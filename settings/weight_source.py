@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from settings.quantities import told
+from settings.quantities import problem_error
 
 _HUB = re.compile(r"hf://(?P<model>[\w.-]+/[\w.-]+)(?:@(?P<version>[^/@]+)(?:/(?P<file>[^@]+))?)?")
 _BLOB = re.compile(r"https://[a-z0-9]{3,24}\.blob\.core\.windows\.net/[a-z0-9$-]{3,63}/(?P<path>[^?#]+)")
@@ -51,14 +51,14 @@ class WeightSource:
 
 
 def parse(text: str) -> WeightSource:
-    """Raises pydantic's `told` error for text that names no source, or one whose content may change under the same name."""
+    """Raises `problem_error` for text that names no source, or one whose content may change under the same name."""
     if ".." in text.split("/"):
-        raise told("leads out of the model by its `..`: there is no such file, and the fetch would stop", EXAMPLES)
+        raise problem_error("leads out of the model by its `..`: there is no such file, and the fetch would stop", EXAMPLES)
     if match := _HUB.fullmatch(text):
         version = match["version"]
         if version is None or not re.fullmatch(r"[0-9a-f]{40}", version):
             named = "names no commit" if version is None else f"names a branch or tag, {version}"
-            raise told(
+            raise problem_error(
                 f"{named}: the next fetch could bring other weights, and nothing would say which are served",
                 f"@ and the commit's 40 digits, which `git ls-remote https://huggingface.co/{match['model']}` prints",
             )
@@ -70,12 +70,12 @@ def parse(text: str) -> WeightSource:
         version = match["version"]
         if version is None or not re.fullmatch(r"sha256:[0-9a-f]{64}", version):
             named = f"names a tag, {match['tag'].removeprefix(':')}" if match["tag"] else "names no digest"
-            raise told(
+            raise problem_error(
                 f"{named}: the next fetch could bring other weights, and nothing would say which are served",
                 f"@sha256: and the digest, which `oras resolve {match['artifact']}{match['tag'] or ':TAG'}` prints",
             )
         return WeightSource(text=text, file=match["file"], many=False)
-    raise told("is no place that weights can be fetched from", EXAMPLES)
+    raise problem_error("is no place that weights can be fetched from", EXAMPLES)
 
 
 def _checked(text: str) -> str:
