@@ -34,7 +34,8 @@ class CoordinatorConfig(Section):
     write_buffer_size: Buffer = ByteSize("64KB")
     load_balancing_strategy: Literal["least_connections", "round_robin", "random"] = "least_connections"
     health_check_interval: Annotated[
-        Duration, Between("100ms", "5m", "the shards would do nothing but answer checks, or a dead one would keep its traffic for minutes")
+        Duration,
+        Between("100ms", "5m", "the shards would be busy answering health checks, or a failed shard would receive traffic for minutes"),
     ] = Duration("5s")
     request_routing: Literal["round_robin_weighted", "round_robin", "least_loaded"] = "round_robin_weighted"
     dynamic_batching: DynamicBatching = DynamicBatching()
@@ -53,7 +54,7 @@ class CoordinatorLimits(Section):
     queued_requests: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("every request would be refused, or wait for hours")] = 1000
     """Requests beyond those that the pipelines run at once, which may wait for one; further ones are answered with 503 and Retry-After."""
     requests_per_minute_per_client: (
-        Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no client would get an answer, or none would ever be held back")] | None
+        Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no client would get an answer, or none would ever be limited")] | None
     ) = None
     """Of one API key, or of one address where no key is asked for; further ones are answered with 429 and Retry-After. Left out: no limit.
     Each coordinator counts for itself, and the balancer keeps a client at one of them."""

@@ -182,10 +182,11 @@ def explain(error: ErrorDetails, root: type[Section]) -> Problem:
 
 _FORMER: dict[SettingPath, tuple[str, str]] = {
     ("autoscaling", "waitingRequestsPerPipeline"): (
-        "is no longer a setting: it was compared with all requests, those that run too, so a GPU that answers a hundred at once in time "
-        "got company from the sixth on",
-        "take the line out, and the plan's own number is used; or autoscaling: {requestsPerPipeline: 100} with what you measured that one "
-        "pipeline answers in time, whether they run or wait",
+        "is no longer a setting: it was compared with all requests, including those already running, so a GPU that can answer a hundred "
+        "requests at once in time got a second pipeline at the sixth request",
+        "remove the line to use the plan's own number; or write autoscaling: {requestsPerPipeline: 100} with the number of requests, "
+        "running "
+        "or waiting, that you measured one pipeline to answer in time",
     ),
 }
 """Settings of earlier releases: consequence and fix."""
@@ -198,11 +199,11 @@ def _consequence_and_fix(error: ErrorDetails, path: SettingPath, parent: Spot, s
     if kind == "extra_forbidden" and path in _FORMER:
         return _FORMER[path]
     if kind == "extra_forbidden":
-        return "there is no such setting: it would change nothing", _instead(path, parent.type)
+        return "there is no such setting, so it would have no effect", _instead(path, parent.type)
     assert spot, f"a place that the models do not know: {error}"
     wanted = expected(spot)
     if kind == "missing":
-        return "is missing, and there is no default for it", wanted
+        return "is required and has no default", wanted
     if kind == "literal_error":
         near = closest(str(given), map(str, get_args(spot.type)))
         return "is not one of the choices", f"did you mean {near}? ({wanted})" if near else wanted
@@ -219,11 +220,11 @@ def _consequence_and_fix(error: ErrorDetails, path: SettingPath, parent: Spot, s
 
 def _wrong_type(given: Any, spot: Spot, wanted: str) -> tuple[str, str]:
     if given is None:
-        return "is empty, so it is unclear what is meant", f"{wanted}; or take the key out to get the default"
+        return "is empty, so it is unclear what is meant", f"{wanted}; or remove the key to get the default"
     noun = _NOUNS.get(get_origin(spot.type) or spot.type)
     if noun is None:
         noun = "a block of keys" if issubclass(spot.type, Section) else "text with a unit"
-    consequence = f"is {kind_text(given)} where {noun} belongs"
+    consequence = f"is {kind_text(given)} where {noun} is expected"
     if spot.type is str and isinstance(given, bool | int | float):
         return consequence, f"{json.dumps(json.dumps(given))}, in quotes"
     if isinstance(given, str) and spot.type in (int, float, bool) and re.fullmatch(r"true|false|[0-9.]{1,20}", given):

@@ -37,7 +37,7 @@ class Checked:
 
 
 def _unreadable(key: str) -> Problem:
-    return Problem(key=key, value="an encrypted value", consequence="only the engine can read it", fix="a copy of the file without secrets")
+    return Problem(key=key, value="an encrypted value", consequence="only Pulumi can decrypt it", fix="a copy of the file without secrets")
 
 
 def stack_file_path(stack: str) -> Path:

@@ -90,7 +90,7 @@ VmSize = Annotated[
 ]
 
 Location = Annotated[
-    str, Form(r"[a-z]+[a-z0-9]*", "is not how Azure's API names a region", 'a name from `az account list-locations`, such as "eastus"')
+    str, Form(r"[a-z]+[a-z0-9]*", "is not a region's name in Azure's API", 'a name from `az account list-locations`, such as "eastus"')
 ]
 
 Guid = Annotated[
@@ -138,7 +138,7 @@ EnvName = Annotated[
     str,
     Form(
         r"[A-Za-z_][A-Za-z0-9_]*",
-        "is not an environment variable's name: a shell could not read it",
+        "is not a valid name for an environment variable: a shell could not read it",
         "letters, digits and '_', not starting with a digit",
     ),
 ]
@@ -147,7 +147,7 @@ DnsName = Annotated[
     str,
     Form(
         r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?",
-        "is not a Kubernetes name, so there can be no such object",
+        "is not a valid Kubernetes name, so no such object can exist",
         "lower-case letters, digits, '-' and '.'",
     ),
 ]

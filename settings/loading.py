@@ -88,7 +88,7 @@ def _encrypted_variable(path: SettingPath) -> Problem:
     return Problem(
         key=key_text(path),
         value="an encrypted value",
-        consequence="would stand decrypted in the pod and in the cluster's store, readable to anyone who may look at pods",
+        consequence="would be stored as plain text in the pod's specification, where anyone who can view pods could read it",
         fix=workload.SECRET_FIX,
     )
 
@@ -114,9 +114,9 @@ def _too_large(raw: Mapping[str, str]) -> Problem | None:
     return Problem(
         key=key_text((largest,)),
         value=f"{sizes[largest]:,} bytes".replace(",", " "),
-        consequence=f"the settings are {sum(sizes.values()) // 1024} KiB; the engine hands them over in one environment variable, "
+        consequence=f"the settings are {sum(sizes.values()) // 1024} KiB; Pulumi hands them to the program in one environment variable, "
         "which Linux limits to 128 KiB",
-        fix=f"at most {MOST_BYTES // 1024} KiB in all; data belongs in a file of the image or in storage",
+        fix=f"at most {MOST_BYTES // 1024} KiB in all; put data into a file of the image or into storage",
     )
 
 
@@ -131,7 +131,10 @@ def _read(name: str, text: str) -> tuple[Any, Problem | None]:
         content = json.loads(text, object_pairs_hook=_without_duplicates)
     except _DuplicateKeyError as error:
         return None, Problem(
-            key=name, value="", consequence=f"gives {key_text((str(error),))} twice: only one of the two would count", fix="one of the two"
+            key=name,
+            value="",
+            consequence=f"contains {key_text((str(error),))} twice: only one of the two would take effect",
+            fix="keep one of the two settings",
         )
     except (ValueError, RecursionError):
         # The engine hands over a section without content as empty text.
@@ -142,7 +145,7 @@ def _read(name: str, text: str) -> tuple[Any, Problem | None]:
     return None, Problem(
         key=name,
         value=value_text((name,), content),
-        consequence=f"is {kind_text(content)} where a block of keys belongs",
+        consequence=f"is {kind_text(content)} where a block of keys is expected",
         fix=f"keys below it ({', '.join(known[:6])}{' ...' if len(known) > 6 else ''}), or no {name} at all to get the defaults",
     )
 
@@ -178,7 +181,10 @@ def _unreadable(name: str, content: dict[str, Any]) -> Problem | None:
     if not level:
         return None
     return Problem(
-        key=key_text(level[0][0][:4]), value="...", consequence=f"is nested more than {MOST_LEVELS} levels deep: no setting is", fix="less"
+        key=key_text(level[0][0][:4]),
+        value="...",
+        consequence=f"is nested more than {MOST_LEVELS} levels deep, which no setting is",
+        fix="fewer levels",
     )
 
 
@@ -205,7 +211,7 @@ def _unknown_section(name: str, text: str) -> Problem:
     else:
         fix = f"one of {', '.join(known)}"
     value = "{...}" if text.startswith(("{", "[")) else value_text((name,), text).strip('"')
-    return Problem(key=key_text((name,)), value=value, consequence="there is no such section: it would change nothing", fix=fix)
+    return Problem(key=key_text((name,)), value=value, consequence="there is no such section, so it would have no effect", fix=fix)
 
 
 def _validate(document: dict[str, Any], ciphertexts: list[SettingPath], problems: list[Problem]) -> tuple[StackSettings, set[str]]:

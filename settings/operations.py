@@ -127,6 +127,6 @@ class Targets(Section):
     tokens: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model writes that many tokens")] = 100
     throughput_rps: Annotated[float, Field(gt=0, le=1_000_000), Otherwise("the alert would never fire, or always")] = 100.0
     gpu_utilization: Annotated[Percent, Between("0%", "100%", "a GPU is busy between 0 and 100 % of the time")] = Percent("80%")
-    gpu_memory: Annotated[Percent, Between("1%", "100%", "a server needs some of its GPU's memory, and there is no more than all")] = (
+    gpu_memory: Annotated[Percent, Between("1%", "100%", "a server needs some of its GPU's memory and cannot use more than all of it")] = (
         Percent("90%")
     )

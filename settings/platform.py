@@ -56,15 +56,17 @@ class Azure(Section):
         str,
         Form(
             r"[a-z](?:[a-z0-9-]*[a-z0-9])?",
-            "cannot begin the names of Azure resources",
-            "lower-case letters, digits and '-', from a letter to a letter or digit",
+            "is not a valid start of an Azure resource's name",
+            "lower-case letters, digits and '-', starting with a letter and ending with a letter or digit",
         ),
     ] = "zig-ai"
     """First part of every Azure name; the stack's name is the second."""
     name_suffix: (
         Annotated[
             str,
-            Form(r"[a-z0-9]{3,8}", "cannot end a name that is unique in all of Azure", "3 to 8 lower-case letters and digits"),
+            Form(
+                r"[a-z0-9]{3,8}", "is not a valid end of a name that must be unique in all of Azure", "3 to 8 lower-case letters and digits"
+            ),
         ]
         | None
     ) = None
@@ -202,7 +204,7 @@ class Rollout(Section):
     """How long a pod may finish its requests before it is killed."""
     weights_retention: (
         Annotated[
-            Duration, Between("1d", "3650d", "pods of the version before may still read those weights, or nothing would ever be deleted")
+            Duration, Between("1d", "3650d", "pods of the previous version may still read those weights, or nothing would ever be deleted")
         ]
         | None
     ) = None

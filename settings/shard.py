@@ -8,7 +8,9 @@ from settings.base import Otherwise, Section
 from settings.formats import DnsName, EnvName, LabelKey, LabelValue
 from settings.quantities import Between, Cpu, Duration, KubernetesSize, problem_error
 
-Threads = Annotated[int, Field(ge=1, le=1024), Otherwise("no node has that many CPUs: the server would spend its time switching threads")]
+Threads = Annotated[
+    int, Field(ge=1, le=1024), Otherwise("no node has that many CPUs, so the server would spend its time switching between threads")
+]
 Gpus = Annotated[int, Field(ge=0, le=16), Otherwise("no Azure size has that many GPUs: the pod could never be placed")]
 
 
@@ -71,7 +73,7 @@ class ShardConfig(Section):
     gpu_memory_fraction: Annotated[
         float,
         Field(gt=0, le=1),
-        Otherwise("a server cannot use that share of its GPU's memory: it would stop with an out-of-memory error while it loads the model"),
+        Otherwise("with that share of its GPU's memory, a server runs out of memory while it loads the model"),
     ] = 0.95
     """Share of each GPU's memory the server may use."""
     allow_gpu_memory_growth: bool = True

@@ -44,7 +44,7 @@ def open_stack_file(path: Path, project: str) -> StackFile:
     try:
         text = path.read_bytes()[: _MOST_BYTES + 1].decode("utf-8-sig")
         if len(text) > _MOST_BYTES:
-            return _unreadable(path, "is more than 1 MiB: no stack file is", "a stack file")
+            return _unreadable(path, "is larger than 1 MiB, which no stack file is", "a stack file")
         tree = read(text)
     except FileNotFoundError:
         return _missing(path)
@@ -59,7 +59,7 @@ def open_stack_file(path: Path, project: str) -> StackFile:
 
 def _missing(path: Path) -> StackFile:
     there = sorted(found.name.removeprefix("Pulumi.").removesuffix(".yaml") for found in path.parent.glob("Pulumi.*.yaml"))
-    fix = f"one of the stacks there: {', '.join(there)}" if there else "pulumi stack init, or another --file"
+    fix = f"one of the existing stacks: {', '.join(there)}" if there else "pulumi stack init, or another --file"
     return _unreadable(path, "does not exist, so there is no such stack here", fix)
 
 
@@ -71,7 +71,7 @@ def _unreadable(path: Path, consequence: str, fix: str, line: int | None = None)
 def _sections(path: Path, tree: Tree, project: str) -> StackFile:
     root = {} if tree.value is None else tree.value
     if not isinstance(root, dict):
-        return _unreadable(path, "holds a list or text where keys belong", "config: with the sections below it")
+        return _unreadable(path, "contains a list or text where keys are expected", "config: with the sections below it")
     places = dict.fromkeys(duplicate.path for duplicate in tree.duplicates)
     problems = [_duplicate([one for one in tree.duplicates if one.path == place], project) for place in places]
     problems += [_unknown_top(key) for key in root if key not in ENGINE_KEYS]
@@ -82,7 +82,7 @@ def _sections(path: Path, tree: Tree, project: str) -> StackFile:
             Problem(
                 key="config",
                 value="",
-                consequence="holds a list or text where sections belong",
+                consequence="contains a list or text where sections are expected",
                 fix=f"{project}:shard: and others below it",
             )
         )
@@ -142,22 +142,22 @@ def _duplicate(of_one_key: list[Duplicate], project: str) -> Problem:
     return Problem(
         key=key,
         value=f"lines {', '.join(map(str, others))} and {last}",
-        consequence=f"stands {times} in the file: the engine refuses to read it",
-        fix=f"one {project}:{key} with what stands below {all_of_them}" if len(first.path) == 2 else f"one of the {the}",
+        consequence=f"occurs {times} in the file, so Pulumi refuses to read it",
+        fix=f"one {project}:{key} with the contents of {all_of_them}" if len(first.path) == 2 else f"keep one of the {the}",
     )
 
 
 def _unknown_top(key: str) -> Problem:
     if key in keys_of(StackSettings) or ":" in key:
         return Problem(
-            key=key_text((key,)), value="", consequence="stands beside config:, where the engine ignores it", fix="indent it below config:"
+            key=key_text((key,)), value="", consequence="is outside config:, where Pulumi ignores it", fix="indent it below config:"
         )
     near = closest(key, ENGINE_KEYS)
     return Problem(
         key=key_text((key,)),
         value="",
-        consequence="is no part of a stack file: it would change nothing",
-        fix=f"did you mean {near}?" if near else "take it out",
+        consequence="is not part of a stack file, so it would have no effect",
+        fix=f"did you mean {near}?" if near else "remove it",
     )
 
 
@@ -168,7 +168,7 @@ def _without_namespace(key: str, project: str) -> Problem:
     return Problem(
         key=key_text(("config", key)),
         value="",
-        consequence="has no project in front of it: the engine refuses to read the file",
+        consequence="lacks the project's name in front of it, so Pulumi refuses to read the file",
         fix=f"{project}:{section or name}:" if section else f"{project}: and one of {', '.join(known)}",
     )
 
@@ -181,7 +181,7 @@ def stray(key: str, project: str) -> Problem | None:
     return Problem(
         key=key,
         value="",
-        consequence=f"is of a project {namespace}: it would change nothing here",
+        consequence=f"belongs to another project, {namespace}, so it would have no effect here",
         fix=f"{project}:{name}:",
     )
 
@@ -190,6 +190,6 @@ def _date(place: tuple[int | str, ...], project: str) -> Problem:
     return Problem(
         key=_key(place, project),
         value="",
-        consequence="is a date to YAML, which the engine would rewrite with a time and a zone",
+        consequence="is a date in YAML, which Pulumi would rewrite with a time and a time zone",
         fix="put it in quotes",
     )

@@ -53,14 +53,14 @@ class WeightSource:
 def parse(text: str) -> WeightSource:
     """Raises `problem_error` for text that names no source, or one whose content may change under the same name."""
     if ".." in text.split("/"):
-        raise problem_error("leads out of the model by its `..`: there is no such file, and the fetch would stop", EXAMPLES)
+        raise problem_error("contains `..`, which leads out of the model: there is no such file, so the fetch would fail", EXAMPLES)
     if match := _HUB.fullmatch(text):
         version = match["version"]
         if version is None or not re.fullmatch(r"[0-9a-f]{40}", version):
             named = "names no commit" if version is None else f"names a branch or tag, {version}"
             raise problem_error(
-                f"{named}: the next fetch could bring other weights, and nothing would say which are served",
-                f"@ and the commit's 40 digits, which `git ls-remote https://huggingface.co/{match['model']}` prints",
+                f"{named}: the next fetch could bring other weights, and nothing would record which ones are served",
+                f"add @ and the commit's 40 hexadecimal digits, as printed by `git ls-remote https://huggingface.co/{match['model']}`",
             )
         return WeightSource(text=text, file=match["file"], many=match["file"] is None, repository=match["model"])
     if match := _BLOB.fullmatch(text):
@@ -71,11 +71,11 @@ def parse(text: str) -> WeightSource:
         if version is None or not re.fullmatch(r"sha256:[0-9a-f]{64}", version):
             named = f"names a tag, {match['tag'].removeprefix(':')}" if match["tag"] else "names no digest"
             raise problem_error(
-                f"{named}: the next fetch could bring other weights, and nothing would say which are served",
-                f"@sha256: and the digest, which `oras resolve {match['artifact']}{match['tag'] or ':TAG'}` prints",
+                f"{named}: the next fetch could bring other weights, and nothing would record which ones are served",
+                f"add @sha256: and the digest, as printed by `oras resolve {match['artifact']}{match['tag'] or ':TAG'}`",
             )
         return WeightSource(text=text, file=match["file"], many=False)
-    raise problem_error("is no place that weights can be fetched from", EXAMPLES)
+    raise problem_error("is not a source that weights can be fetched from", EXAMPLES)
 
 
 def _checked(text: str) -> str:

@@ -34,7 +34,7 @@ _DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:[Tt ].*)?")
 class YamlError(Exception):
     """Why a file cannot be read, in one line, and where."""
 
-    def __init__(self, text: str, line: int, fix: str = "mend that line; until then nothing in the file counts") -> None:
+    def __init__(self, text: str, line: int, fix: str = "correct that line; until then nothing in the file can be read") -> None:
         super().__init__(text)
         self.line = line
         self.fix = fix
@@ -102,7 +102,7 @@ def _is_date(text: str) -> bool:
 def read(text: str) -> Tree:
     """The file's one document. Raises YamlError."""
     if odd := _NOT_ALLOWED.search(text):
-        raise YamlError(f"holds a character that YAML does not allow: {odd[0]!a}", text.count("\n", 0, odd.start()) + 1)
+        raise YamlError(f"contains a character that YAML does not allow: {odd[0]!a}", text.count("\n", 0, odd.start()) + 1)
     reader = _Reader()
     try:
         for event in yaml.parse(text, Loader=getattr(yaml, "CLoader", yaml.Loader)):
@@ -116,16 +116,16 @@ def read(text: str) -> Tree:
 def _plainly(error: yaml.MarkedYAMLError, text: str, line: int) -> YamlError:
     here = [*text.splitlines(), ""][line - 1 : line][0]
     if "\t" in here[: len(here) - len(here.lstrip())] or "'\\t'" in str(error.problem):
-        return YamlError("is indented with a tab, which YAML does not allow", line, "spaces instead")
+        return YamlError("is indented with a tab, which YAML does not allow", line, "indent with spaces")
     if "nesting depth" in str(error.problem):
         return _too_deep(line)
     begun = error.context_mark.line + 1 if error.context and error.context_mark else line
-    where = f" (begun on line {begun})" if begun != line else ""
+    where = f" (started on line {begun})" if begun != line else ""
     return YamlError(f"is not YAML: {' '.join(filter(None, [error.context, error.problem]))}{where}", line)
 
 
 def _too_deep(line: int) -> YamlError:
-    return YamlError(f"is nested more than {MOST_LEVELS} levels deep: no setting is", line)
+    return YamlError(f"is nested more than {MOST_LEVELS} levels deep, which no setting is", line)
 
 
 def _both(first: Any, second: Any) -> Any:
@@ -148,7 +148,7 @@ class _Reader:
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                raise YamlError("starts a second document: the engine would ignore everything below", line)
+                raise YamlError("starts a second document: Pulumi would ignore everything below", line)
         elif isinstance(event, yaml.ScalarEvent):
             if not self._takes_key(event, line):
                 self._add(self._scalar(event), 1, line, event.anchor)
@@ -188,7 +188,7 @@ class _Reader:
 
     def _start(self, event: yaml.CollectionStartEvent, line: int) -> None:
         if self._open and isinstance(self._open[-1].value, dict) and self._open[-1].key is None:
-            raise YamlError("has a list or a block where the name of a key belongs", line)
+            raise YamlError("has a list or a block where a key's name is expected", line)
         if len(self._open) >= MOST_LEVELS:
             raise _too_deep(line)
         path = self._here()
@@ -206,7 +206,7 @@ class _Reader:
             self._anchors[anchor] = (value, size)
         self._values += size
         if self._values > MOST_VALUES * MOST_LEVELS or size > MOST_VALUES:
-            raise YamlError(f"holds more than {MOST_VALUES} values", line)
+            raise YamlError(f"contains more than {MOST_VALUES} values", line)
         if not self._open:
             self.tree.value = value
             return

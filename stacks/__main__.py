@@ -1,8 +1,12 @@
-"""A stack file without the engine, for people, editors, hooks and CI.
+"""`python -m stacks`: commands that read a stack file without starting Pulumi, for people, editors, hooks and CI.
 
-`check`: what `pulumi up` would refuse of it. `explain`: what becomes of each setting. `coverage`: docs/guide-coverage.md.
-`api-keys`: the Secret with its clients' keys.
-Exit status: 0 without problems, 1 with problems, 2 when it was called wrongly.
+- `check` lists what `pulumi up` would refuse.
+- `explain` says what becomes of each setting.
+- `coverage` prints docs/guide-coverage.md.
+- `api-keys` prints the Secret with the clients' keys.
+- `schema` prints the JSON schema of a stack file.
+
+Exit status: 0 without problems, 1 with problems, 2 for a wrong command line.
 """
 
 from __future__ import annotations
@@ -22,26 +26,28 @@ SCHEMA_PATH = files.ROOT / "stack.schema.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stacks", description="Look at a stack file without the engine.")
+    parser = argparse.ArgumentParser(prog="python -m stacks", description="Work with a stack file without starting Pulumi.")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="what `pulumi up` would refuse of a stack file")
-    check.add_argument("--stack", help="the stack's name: checks Pulumi.<stack>.yaml")
-    check.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
+    check = commands.add_parser("check", help="list what `pulumi up` would refuse in a stack file")
+    check.add_argument("--stack", help="name of the stack, whose file is Pulumi.<stack>.yaml")
+    check.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
     check.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    explain = commands.add_parser("explain", help="what becomes of each setting, where it is, and why")
-    explain.add_argument("key", nargs="?", help="as in the stack file: shard.config.workerThreads, or shard.config for all below it")
-    explain.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
-    explain.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
-    explain.add_argument("--json", action="store_true", help="print the rows as a JSON list")
-    coverage = commands.add_parser("coverage", help="what becomes of each setting of the guide, as a page")
-    coverage.add_argument("--write", action="store_true", help="write it to docs/guide-coverage.md instead of printing it")
-    keys = commands.add_parser("api-keys", help="the Secret with a key for each client, for kubectl apply --server-side -f -")
-    keys.add_argument("clients", nargs="*", type=_client, help="all that are to have one; the load test has one anyway")
-    keys.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
-    keys.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
-    keys.add_argument("--keep", action="store_true", help="read the Secret that is there, as JSON, and keep the keys of these clients")
-    schema = commands.add_parser("schema", help="the JSON schema of a stack file, for editors")
-    schema.add_argument("--write", action="store_true", help=f"write it to {SCHEMA_PATH.name} instead of printing it")
+    explain = commands.add_parser("explain", help="say what becomes of each setting, where it takes effect, and why")
+    explain.add_argument("key", nargs="?", help="a setting, such as shard.config.workerThreads, or a section, such as shard.config")
+    explain.add_argument("--stack", default="prod", help="name of the stack, whose file is Pulumi.<stack>.yaml (default: prod)")
+    explain.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
+    explain.add_argument("--json", action="store_true", help="print the settings as a JSON list")
+    coverage = commands.add_parser("coverage", help="print a page with what becomes of each setting of the guide")
+    coverage.add_argument("--write", action="store_true", help="write the page to docs/guide-coverage.md instead of printing it")
+    keys = commands.add_parser("api-keys", help="print the Secret with a key for each client, for `kubectl apply --server-side -f -`")
+    keys.add_argument("clients", nargs="*", type=_client, help="every client that is to have a key; the load test always has one")
+    keys.add_argument("--stack", default="prod", help="name of the stack, whose file is Pulumi.<stack>.yaml (default: prod)")
+    keys.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
+    keys.add_argument(
+        "--keep", action="store_true", help="read the existing Secret as JSON from standard input, and keep the keys of the named clients"
+    )
+    schema = commands.add_parser("schema", help="print the JSON schema of a stack file, for editors")
+    schema.add_argument("--write", action="store_true", help=f"write the schema to {SCHEMA_PATH.name} instead of printing it")
     options = parser.parse_args(arguments)
     if options.command == "schema":
         return _schema(write=options.write)
@@ -52,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "explain":
         return _explain(options.file or files.stack_file_path(options.stack), options.stack, options.key, as_json=options.json)
     if not (options.stack or options.file):
-        check.error("which stack? give --stack or --file")
+        check.error("name a stack with --stack, or a file with --file")
     path = options.file or files.stack_file_path(options.stack)
     return _check(path, options.stack or path.name.removeprefix("Pulumi.").removesuffix(".yaml"), as_json=options.json)
 
@@ -62,18 +68,18 @@ def _check(path: Path, stack: str, *, as_json: bool) -> int:
     file = checked.file
     problems = sorted([*checked.problems, *_planned(checked)], key=lambda problem: file.line_of(problem.key) or 0)
     if as_json:
-        found = [{**asdict(problem), "line": file.line_of(problem.key)} for problem in problems]
-        print(json.dumps({"file": str(path), "settings": file.values, "sections": len(file.sections), "problems": found}, indent=2))
+        listed = [{**asdict(problem), "line": file.line_of(problem.key)} for problem in problems]
+        print(json.dumps({"file": str(path), "settings": file.values, "sections": len(file.sections), "problems": listed}, indent=2))
     elif problems:
         print(_listing(file, problems), file=sys.stderr)
     else:
-        unchecked = f" (not checked, as only the engine can read it: {', '.join(checked.encrypted)})" if checked.encrypted else ""
+        unchecked = f" (not checked, because only Pulumi can decrypt it: {', '.join(checked.encrypted)})" if checked.encrypted else ""
         print(f"{path.name}: {file.values} settings in {len(file.sections)} sections, no problems{unchecked}")
     return 1 if problems else 0
 
 
 def _planned(checked: files.Checked) -> tuple[Problem, ...]:
-    """What the planner finds in settings that are right by themselves: unknown sizes and models, shards that fit no node."""
+    """Returns the problems that only the planner can find, such as unknown VM sizes and models, or shards that fit on no node."""
     from planner.rules.planning import plan, unknown_names
 
     if checked.settings is None:
@@ -86,7 +92,7 @@ def _planned(checked: files.Checked) -> tuple[Problem, ...]:
 
 
 def _listing(file: StackFile, problems: list[Problem]) -> str:
-    """Every problem with the line it stands on, as editors understand it."""
+    """Formats the problems as `file:line: problem`, the form that editors turn into links."""
 
     def located(problem: Problem) -> str:
         line = file.line_of(problem.key)
@@ -128,7 +134,7 @@ def _client(text: str) -> str:
     from stacks import api_keys
 
     if not re.fullmatch(api_keys.CLIENT, text):
-        raise argparse.ArgumentTypeError(f"{text} is no name for a client: lower-case letters, digits and '-', at most 63")
+        raise argparse.ArgumentTypeError(f"{text} is not a valid name for a client: use at most 63 lower-case letters, digits and '-'")
     return text
 
 
@@ -141,13 +147,15 @@ def _api_keys(path: Path, stack: str, clients: list[str], *, keep: bool) -> int:
         return 1
     asked = checked.settings.exposure.api_keys if checked.settings else None
     if asked is None:
-        print(f"{path.name} asks for no keys: set exposure.apiKeys.secretName", file=sys.stderr)
+        print(f"{path.name} requires no API keys: set exposure.apiKeys.secretName first", file=sys.stderr)
         return 1
     try:
         existing = api_keys.read(sys.stdin.read()) if keep else {}
     except ValueError:
         print("--keep reads a Secret as JSON: kubectl get secret ... -o json | python -m stacks api-keys --keep ...", file=sys.stderr)
         return 1
+    if removed := api_keys.removed(clients, existing):
+        print(f"not named, so their keys are removed: {', '.join(removed)}; to keep a key, name its client too", file=sys.stderr)
     print(json.dumps(api_keys.manifest(asked.secret_name, clients, existing)))
     return 0
 

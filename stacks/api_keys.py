@@ -1,7 +1,10 @@
-"""The Secret of a stack's API keys: new ones for the clients named, those of a Secret that is there for the others.
+"""Builds the Secret with a stack's API keys, for exactly the clients that are named and the load test.
 
-It holds each client's key under the client's name, so that it can be handed out, and the file that the coordinator reads. It is
-printed for `kubectl apply` and written nowhere.
+A named client that is in the existing Secret keeps its key, and any other named client gets a new one. A client that is not named
+loses its key: `removed` lists those, so that the command can warn about them.
+
+The Secret holds each client's key under the client's name, so that it can be handed out, and the file that the coordinator reads. It is
+printed for `kubectl apply` and stored nowhere else.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ from engines.envoy.access import API_KEYS_FILE, api_keys_file
 from infra.kubernetes import names
 
 CLIENT = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-"""A client's name: a key of a Secret, and a header's value."""
+"""What a client's name may be, as it becomes both a key of a Secret and the value of an HTTP header."""
 
 
 def manifest(secret: str, clients: Iterable[str], existing: Mapping[str, str]) -> dict[str, Any]:
-    """A Secret that lets in exactly these clients and the load test; `existing` has the keys of the one in the cluster, or none."""
-    wanted = dict.fromkeys((names.LOAD_TEST, *clients))
-    keys = {client: existing.get(client) or secrets.token_urlsafe(32) for client in wanted}
+    """Returns the Kubernetes Secret that lets in exactly these clients and the load test.
+
+    `existing` maps the clients of the Secret in the cluster to their keys; it is empty when there is no such Secret.
+    """
+    keys = {client: existing.get(client) or secrets.token_urlsafe(32) for client in (names.LOAD_TEST, *clients)}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -33,12 +38,17 @@ def manifest(secret: str, clients: Iterable[str], existing: Mapping[str, str]) -
     }
 
 
+def removed(clients: Iterable[str], existing: Mapping[str, str]) -> list[str]:
+    """Returns the clients of the existing Secret that `manifest` leaves out, sorted by name."""
+    return sorted(existing.keys() - {API_KEYS_FILE, names.LOAD_TEST, *clients})
+
+
 def read(text: str) -> Mapping[str, str]:
-    """The keys in what `kubectl get secret -o json` printed. Raises ValueError for anything else."""
-    found = json.loads(text)
-    if not isinstance(found, dict) or found.get("kind") != "Secret":
+    """Returns the entries of the Secret that `kubectl get secret -o json` printed. Raises ValueError for any other text."""
+    secret = json.loads(text)
+    if not isinstance(secret, dict) or secret.get("kind") != "Secret":
         raise ValueError("not a Secret")
-    data = found.get("data") or {}  # a Secret without keys has null there
+    data = secret.get("data") or {}  # null in a Secret without entries
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
         raise ValueError("not a Secret's data")
     return {name: base64.b64decode(value, validate=True).decode() for name, value in data.items()}

@@ -32,9 +32,9 @@ def broken_rules(
             yield Problem(
                 key=key_text(path),
                 value=HIDDEN,
-                consequence="looks like a credential: anyone who may read the file or the rendered configuration could read it",
-                fix="no credential in a setting; a shard gets one by env with valueFrom: {secretKeyRef: {name: my-secret, key: my-key}}, "
-                "and model.source by model.tokenSecret: {name: my-secret, key: my-key}",
+                consequence="looks like a credential: anyone who can read the stack file or the rendered configuration could read it",
+                fix="keep it in a Kubernetes Secret; a shard reads one by env with valueFrom: {secretKeyRef: {name: my-secret, key: "
+                "my-key}}, and model.source by model.tokenSecret: {name: my-secret, key: my-key}",
             )
 
 

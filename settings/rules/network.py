@@ -33,8 +33,8 @@ def network_ranges(settings: StackSettings) -> Iterator[Problem]:
             yield Problem(
                 key=key,
                 value=str(subnet),
-                consequence=f"is not inside {space[0]}, {space[1]}: Azure would refuse the subnet",
-                fix=f"a part of {space[1]}, or a wider address space",
+                consequence=f"is not inside {space[0]} ({space[1]}), so Azure would refuse the subnet",
+                fix=f"a range inside {space[1]}, or a wider address space",
             )
     blamed = set()
     for (first, a), (second, b) in [*combinations((nodes, endpoints, pods, services), 2), (space, pods), (space, services)]:
@@ -48,7 +48,7 @@ def network_ranges(settings: StackSettings) -> Iterator[Problem]:
                 yield Problem(
                     key=key,
                     value=str(cidr),
-                    consequence=f"holds {reserved}, which Azure uses itself",
+                    consequence=f"includes {reserved}, which Azure reserves for its own use",
                     fix='a private range such as "10.64.0.0/16"',
                 )
     if services[1].prefixlen < 12:
@@ -61,8 +61,8 @@ def _overlap(key: str, cidr: IPv4Network, other: str, taken: IPv4Network) -> Pro
     return Problem(
         key=key,
         value=str(cidr),
-        consequence=f"overlaps {other}, {taken}: packets to the addresses in both would go astray, and Azure would refuse it",
-        fix="a range of its own",
+        consequence=f"overlaps {other} ({taken}): packets to the shared addresses would be misrouted, and Azure would refuse the range",
+        fix="a range that overlaps no other",
     )
 
 
@@ -79,8 +79,9 @@ def nodes_have_addresses(settings: StackSettings) -> Iterator[Problem]:
             yield Problem(
                 key=f"{_NETWORK}.{key}",
                 value=cidr,
-                consequence=f"each node takes {why} of it: it has room for {max(room(network), 0)} nodes, and the pools may grow to {most}",
-                fix="a wider range, or fewer maxNodes",
+                consequence=f"each node takes {why} of it, so it has room for {max(room(network), 0)} nodes, but the pools may grow to "
+                f"{most}",
+                fix="a wider range, or a lower maxNodes",
             )
 
 
@@ -98,7 +99,7 @@ def exposure_is_limited(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key="coordinator.service.type",
             value="ClusterIP",
-            consequence="exposure.public is true, but such a Service has no address outside the cluster",
+            consequence="exposure.public is true, but a ClusterIP Service has no address outside the cluster",
             fix="LoadBalancer, or exposure.public: false",
         )
     name = "service.beta.kubernetes.io/azure-load-balancer-internal"
@@ -107,8 +108,8 @@ def exposure_is_limited(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key=f"coordinator.service.annotations.{name}",
             value=internal,
-            consequence=f"contradicts exposure.public, {str(exposure.public).lower()}",
-            fix="exposure.public alone decides: leave the annotation out",
+            consequence=f"contradicts exposure.public: {str(exposure.public).lower()}",
+            fix="remove the annotation: exposure.public alone decides",
         )
 
 
@@ -119,7 +120,7 @@ def keys_are_not_sent_in_the_open(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key="exposure.apiKeys.secretName",
             value=exposure.api_keys.secret_name,
-            consequence="exposure.public is true and there is no exposure.tls: every key would cross the internet as plain text",
+            consequence="exposure.public is true but exposure.tls is not set, so every key would cross the internet as plain text",
             fix="exposure.tls.secretName with a certificate, or public: false",
         )
 
@@ -133,7 +134,7 @@ def keys_have_a_secret_of_their_own(settings: StackSettings) -> Iterator[Problem
             value=keys.secret_name,
             consequence="is the Secret of exposure.tls too: whoever hands out a client's key could read the certificate's, and writing "
             "one would replace the other",
-            fix="a Secret of its own",
+            fix="a separate Secret",
         )
 
 
@@ -143,8 +144,9 @@ def private_cluster_has_no_public_ranges(settings: StackSettings) -> Iterator[Pr
         yield Problem(
             key="cluster.authorizedIpRanges",
             value=", ".join(settings.cluster.authorized_ip_ranges),
-            consequence="cluster.private is true: there is no public API server to open to them, and Azure refuses both",
-            fix="one of the two",
+            consequence="cluster.private is true, so there is no public API server that these ranges could reach, and Azure refuses the "
+            "combination",
+            fix="keep one of the two",
         )
 
 
@@ -155,8 +157,8 @@ def budget_reaches_somebody(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key="budget.alertEmails",
             value="[]",
-            consequence="a budget's alert needs somebody to go to: Azure would refuse it",
-            fix="at least one address, or one of alertRoles",
+            consequence="a budget must alert somebody, so Azure would refuse it",
+            fix="at least one address here, or one role in budget.alertRoles",
         )
 
 
@@ -191,8 +193,8 @@ def names_fit_azure(settings: StackSettings, stack: str) -> Iterator[Problem]:
         yield Problem(
             key="azure.namePrefix",
             value=settings.azure.name_prefix,
-            consequence=f"with the stack's name, {stack}, it makes {len(joined)} letters and digits: a storage account's name has "
-            f"{STORAGE_ACCOUNT_LIMIT}, of which {room} are left for the two",
+            consequence=f"together with the stack's name, {stack}, it has {len(joined)} letters and digits; a storage account's name is "
+            f"limited to {STORAGE_ACCOUNT_LIMIT}, which leaves {room} for the two",
             fix=f"a prefix of at most {max(room - len(joined) + len(settings.azure.name_prefix), 1)} characters, or a shorter stack name",
         )
 

@@ -29,7 +29,7 @@ def _above(key: str, low: int, high: int) -> Problem:
     return Problem(
         key=f"{key}.minNodes",
         value=str(low),
-        consequence=f"is above {key}.maxNodes, {high}: Azure would refuse the pool",
+        consequence=f"is above {key}.maxNodes ({high}), so Azure would refuse the pool",
         fix=f"at most {high}, or a higher maxNodes",
     )
 
@@ -39,7 +39,7 @@ def zones_are_unique(settings: StackSettings) -> Iterator[Problem]:
     for key, zones in (("gpuPool.zones", settings.gpu_pool.zones), ("cluster.zones", settings.cluster.zones)):
         if len(set(zones)) < len(zones):
             yield Problem(
-                key=key, value=", ".join(zones), consequence="names a zone twice: Azure would refuse the pool", fix="each zone once"
+                key=key, value=", ".join(zones), consequence="lists a zone twice, so Azure would refuse the pool", fix="each zone once"
             )
 
 
@@ -55,19 +55,19 @@ def _sysctl(name: str, value: int | str) -> tuple[str, str] | None:
     if name == sysctls.PORT_RANGE:
         if sysctls.port_range_is_allowed(str(value)):
             return None
-        return "is not a range of ports that AKS takes", 'two ports in quotes, from 1024-60999 to 32768-65535, such as "32768 60999"'
+        return "is not a range of ports that AKS accepts", 'two ports in quotes, from 1024-60999 to 32768-65535, such as "32768 60999"'
     if name in sysctls.ELSEWHERE:
-        return "AKS does not let a pool set it", f"{sysctls.ELSEWHERE[name]}, which the node agent sets"
+        return "AKS does not allow a node pool to set it", f"use {sysctls.ELSEWHERE[name]}, which the node agent applies"
     if name not in sysctls.RANGES and name not in sysctls.WITHOUT_RANGE:
         near = closest(name, [*sysctls.RANGES, *sysctls.WITHOUT_RANGE, sysctls.PORT_RANGE])
         return (
-            "AKS does not let a pool set it",
+            "AKS does not allow a node pool to set it",
             f"did you mean {near}?" if near else "one of the settings that AKS documents for linuxOSConfig",
         )
     if isinstance(value, str):
-        return "is text where a whole number belongs", "the number without quotes"
+        return "is text where a whole number is expected", "the number without quotes"
     low, high = sysctls.RANGES.get(name, (value, value))
-    return None if low <= value <= high else ("is out of the range that AKS takes", f"from {low} to {high}")
+    return None if low <= value <= high else ("is outside the range that AKS accepts", f"from {low} to {high}")
 
 
 RULES = (gpu_pool_bounds, system_pool_bounds, zones_are_unique, sysctls_are_allowed)

@@ -41,7 +41,7 @@ def _requests_within_limits(key: str, resources: Resources) -> Iterator[Problem]
             yield Problem(
                 key=f"{key}.requests.{name}",
                 value=asked,
-                consequence=f"is above {key}.limits.{name}, {most}: Kubernetes would refuse the pod",
+                consequence=f"is above {key}.limits.{name} ({most}), so Kubernetes would refuse the pod",
                 fix=f'at most "{most}", or a higher limit',
             )
     if requests.nvidia_gpu is not None and requests.nvidia_gpu != limits.nvidia_gpu:
@@ -49,7 +49,7 @@ def _requests_within_limits(key: str, resources: Resources) -> Iterator[Problem]
             key=f"{key}.requests.nvidia.com/gpu",
             value=str(requests.nvidia_gpu),
             consequence=f"{key}.limits.nvidia.com/gpu is {'missing' if limits.nvidia_gpu is None else limits.nvidia_gpu}: "
-            "GPUs cannot be shared out, so Kubernetes refuses a request that is not the limit",
+            "Kubernetes refuses a GPU request that differs from the limit",
             fix="the same number in requests and limits",
         )
 
@@ -64,8 +64,8 @@ def env_names_are_unique(settings: StackSettings) -> Iterator[Problem]:
             yield Problem(
                 key=f"shard.env.{name}",
                 value=f"at {' and '.join(found)}",
-                consequence="is given more than once: only the last would reach the server, and server-side apply refuses such a list",
-                fix="one of them",
+                consequence="is listed more than once: only the last would reach the server, and server-side apply refuses such a list",
+                fix="keep one of them",
             )
 
 
@@ -76,7 +76,7 @@ def env_holds_no_credentials(settings: StackSettings) -> Iterator[Problem]:
             yield Problem(
                 key=f"shard.env.{variable.name}",
                 value=HIDDEN,
-                consequence="looks like a credential: anyone who may read the file, the pod or the engine's state could read it",
+                consequence="looks like a credential: anyone who can read the stack file, the pod or Pulumi's state could read it",
                 fix=SECRET_FIX,
             )
 
@@ -88,7 +88,7 @@ def connection_pool_fits(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key="coordinator.config.connectionPoolSize",
             value=str(config.connection_pool_size),
-            consequence=f"is above coordinator.config.maxConnections, {config.max_connections}: the pool could never fill",
+            consequence=f"is above coordinator.config.maxConnections ({config.max_connections}), so the pool could never fill",
             fix=f"at most {config.max_connections}",
         )
 
@@ -100,9 +100,9 @@ def batches_fit_the_compiled_model(settings: StackSettings) -> Iterator[Problem]
         yield Problem(
             key="coordinator.config.dynamicBatching.maxBatchSize",
             value=str(batching.max_batch_size),
-            consequence=f"is above model.compilation.tensorrt.maxBatchSize, {compiled.max_batch_size}: "
-            "the compiled model would refuse the larger batches",
-            fix=f"at most {compiled.max_batch_size}, or a model compiled for more",
+            consequence=f"is above model.compilation.tensorrt.maxBatchSize ({compiled.max_batch_size}), "
+            "so the compiled model would refuse larger batches",
+            fix=f"at most {compiled.max_batch_size}, or a higher model.compilation.tensorrt.maxBatchSize",
         )
 
 
@@ -113,8 +113,8 @@ def first_cache_fits_the_coordinator(settings: StackSettings) -> Iterator[Proble
         yield Problem(
             key="caching.l1Cache.size",
             value=cache.size,
-            consequence=f"the coordinator holds it in its memory, of which coordinator.resources.limits.memory leaves it {memory}: "
-            "it would be killed before the cache is full",
+            consequence=f"the coordinator keeps this cache in its own memory, which coordinator.resources.limits.memory limits to "
+            f"{memory}, so it would be killed before the cache is full",
             fix="a smaller cache, or a higher limit",
         )
 
@@ -140,8 +140,8 @@ def metrics_are_unique(settings: StackSettings) -> Iterator[Problem]:
             yield Problem(
                 key="monitoring.metrics",
                 value=name,
-                consequence=f"is given {names.count(name)} times: it is unclear which interval is meant",
-                fix="one of them",
+                consequence=f"is listed {names.count(name)} times, so it is unclear which interval is meant",
+                fix="keep one of them",
             )
 
 
@@ -152,15 +152,15 @@ def pipelines_are_within_bounds(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key="autoscaling.minPipelines",
             value=str(scaling.min_pipelines),
-            consequence=f"is above autoscaling.maxPipelines, {scaling.max_pipelines}: the autoscaler would be refused",
+            consequence=f"is above autoscaling.maxPipelines ({scaling.max_pipelines}), so Kubernetes would refuse the autoscaler",
             fix=f"at most {scaling.max_pipelines}",
         )
     elif scaling.enabled and not scaling.min_pipelines <= pipelines <= scaling.max_pipelines:
         yield Problem(
             key="sharding.pipelines",
             value=str(pipelines),
-            consequence="the autoscaler would change it at once",
-            fix=f"from autoscaling.minPipelines to maxPipelines: {scaling.min_pipelines} to {scaling.max_pipelines}",
+            consequence="is outside the autoscaler's bounds, so the autoscaler would change it at once",
+            fix=f"a number from {scaling.min_pipelines} (autoscaling.minPipelines) to {scaling.max_pipelines} (autoscaling.maxPipelines)",
         )
 
 
@@ -170,8 +170,9 @@ def autoscaler_has_something_to_ask(settings: StackSettings) -> Iterator[Problem
         yield Problem(
             key="autoscaling.enabled",
             value="true",
-            consequence="the autoscaler asks this cluster's Prometheus, which monitoring.enabled: false leaves out: it would never scale",
-            fix="monitoring: {enabled: true}, or no autoscaling",
+            consequence="the autoscaler reads this cluster's Prometheus, which monitoring.enabled: false leaves out, so it would never "
+            "scale",
+            fix="monitoring: {enabled: true}, or autoscaling: {enabled: false}",
         )
 
 
@@ -181,7 +182,7 @@ def rollout_can_proceed(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             key="rollout.maxUnavailablePipelines",
             value="0",
-            consequence="with maxSurgePipelines 0 too, no pipeline may stop and none may be added: no new version could ever start",
+            consequence="maxSurgePipelines is 0 as well, so no pipeline may stop and none may be added: a new version could never start",
             fix="at least 1 for one of the two",
         )
 

@@ -127,7 +127,7 @@ def test_output_is_small_and_names_what_is_given(rows):
     assert len(json.dumps(output)) < 5_000
 
 
-def test_one_setting(capsys):
+def test_one_setting_is_shown_with_its_place_reason_and_finding(capsys):
     lines = explained(capsys, "shard.config.workerThreads").splitlines()
     assert lines[:3] == ["shard.config.workerThreads: adjusted", "  asked    24", "  given    4"]
     assert re.fullmatch(r"  where    /app/config/shard\.yaml:\d+ \(ConfigMap zig-ai/zig-ai-shard-config-\*\)", lines[3])
@@ -166,7 +166,7 @@ def test_the_table_fits_120_columns_and_a_pipe_has_no_colours(rows, capsys):
         ("nonsense", ""),
     ],
 )
-def test_unknown_key(key, instead, capsys):
+def test_an_unknown_key_is_refused_with_the_closest_one(key, instead, capsys):
     assert main(["explain", key]) == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"there is no setting {key}{instead}\n")

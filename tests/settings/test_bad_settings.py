@@ -1,4 +1,4 @@
-"""Every bad setting is told by its full key, its value, what would come of it, and what to write: bad_settings.yaml has the texts."""
+"""Every bad setting is reported with its full key, its value, the consequence and the fix; bad_settings.yaml has the texts."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def sections(config: str, directory: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("bad", TABLE, ids=lambda bad: bad["what"])
-def test_listing(bad, tmp_path):
+def test_a_bad_setting_is_reported_in_exactly_these_words(bad, tmp_path):
     with pytest.raises(SettingsError) as raised:
         load(sections(bad["config"], tmp_path), stack="prod")
     assert "\n\n".join(map(str, raised.value.problems)) == bad["says"]
@@ -74,13 +74,13 @@ def test_no_message_repeats_a_value_of_an_encrypted_section():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"config": {"ioThreads": 8, "ioThreads": 9}}', "shard\n    gives ioThreads twice: only one of the two would count"),
-        ('{"a":' * 40 + "1" + "}" * 40, "shard.a.a.a: ...\n    is nested more than 32 levels deep: no setting is"),
+        ('{"config": {"ioThreads": 8, "ioThreads": 9}}', "shard\n    contains ioThreads twice: only one of the two would take effect"),
+        ('{"a":' * 40 + "1" + "}" * 40, "shard.a.a.a: ...\n    is nested more than 32 levels deep, which no setting is"),
         ('{"a":' * 100_000, "shard: 700 002 bytes"),
         ("[" * 50_000, "shard: "),
         ('{"config": {"memoryAllocator": "\\ud800"}}', "shard.config.memoryAllocator\n    is not valid Unicode text"),
         ('{"config": {"ioThreads": ' + "9" * 5000 + "}}", "shard: "),
-        ("", "shard: null\n    is empty where a block of keys belongs"),
+        ("", "shard: null\n    is empty where a block of keys is expected"),
     ],
 )
 def test_hostile_text_of_a_section(text, says):

@@ -35,7 +35,7 @@ def survives(raw: dict[str, str]) -> None:
 @given(
     st.dictionaries(st.sampled_from(keys_of(StackSettings)) | st.text(max_size=8), st.text(max_size=30) | GARBAGE.map(as_text), max_size=4)
 )
-def test_garbage_sections(raw):
+def test_garbage_in_sections_becomes_problems_and_never_a_traceback(raw):
     if not check(raw).encrypted:
         survives(raw)
 
@@ -63,7 +63,7 @@ def test_garbage_anywhere_in_prod(place, garbage):
 
 @SLOW
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"config:\n  zig-ai-aks:shard: {text}".encode(errors="replace")))
-def test_garbage_file(tmp_path_factory, data):
+def test_a_file_of_garbage_becomes_problems_and_never_a_traceback(tmp_path_factory, data):
     file = tmp_path_factory.getbasetemp() / "Pulumi.garbage.yaml"
     file.write_bytes(data)
     read = open_stack_file(file, PROJECT)

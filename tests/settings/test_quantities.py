@@ -84,6 +84,6 @@ def test_value_in_base_units(quantity, amount):
         (Percent, "90"),
     ],
 )
-def test_refuses(kind, text):
+def test_text_that_is_no_quantity_is_refused(kind, text):
     with pytest.raises(ValidationError):
         TypeAdapter(kind).validate_python(text)

@@ -1,4 +1,4 @@
-"""The file around the sections: what the engine would refuse or ignore, told with the line."""
+"""What is wrong with the file around the sections: what Pulumi would refuse or ignore, each with its line."""
 
 import json
 
@@ -15,7 +15,7 @@ def opened(directory, text):
     return open_stack_file(file, PROJECT)
 
 
-def told(read):
+def problems_of(read):
     return [(problem.key, problem.value, problem.consequence, problem.fix) for problem in read.problems]
 
 
@@ -27,8 +27,8 @@ def told(read):
             (
                 "shard",
                 "lines 2 and 4",
-                "stands twice in the file: the engine refuses to read it",
-                "one zig-ai-aks:shard with what stands below both",
+                "occurs twice in the file, so Pulumi refuses to read it",
+                "one zig-ai-aks:shard with the contents of both",
             ),
         ),
         (
@@ -36,61 +36,61 @@ def told(read):
             (
                 "shard",
                 "lines 2, 3 and 4",
-                "stands 3 times in the file: the engine refuses to read it",
-                "one zig-ai-aks:shard with what stands below all of them",
+                "occurs 3 times in the file, so Pulumi refuses to read it",
+                "one zig-ai-aks:shard with the contents of all of them",
             ),
         ),
         (
             "config:\n  zig-ai-aks:shard:\n    config:\n      ioThreads: 8\n      ioThreads: 9\n",
-            ("shard.config.ioThreads", "lines 4 and 5", "stands twice in the file: the engine refuses to read it", "one of the two"),
+            ("shard.config.ioThreads", "lines 4 and 5", "occurs twice in the file, so Pulumi refuses to read it", "keep one of the two"),
         ),
         (
             "config:\n  shard: {}\n",
-            ("config.shard", "", "has no project in front of it: the engine refuses to read the file", "zig-ai-aks:shard:"),
+            ("config.shard", "", "lacks the project's name in front of it, so Pulumi refuses to read the file", "zig-ai-aks:shard:"),
         ),
         (
             "config:\n  zig_ai_aks:shard: {}\n  kubernetes:cluster: mine\n",
-            ("zig_ai_aks:shard", "", "is of a project zig_ai_aks: it would change nothing here", "zig-ai-aks:shard:"),
+            ("zig_ai_aks:shard", "", "belongs to another project, zig_ai_aks, so it would have no effect here", "zig-ai-aks:shard:"),
         ),
         (
             "zig-ai-aks:shard: {}\n",
-            ("zig-ai-aks:shard", "", "stands beside config:, where the engine ignores it", "indent it below config:"),
+            ("zig-ai-aks:shard", "", "is outside config:, where Pulumi ignores it", "indent it below config:"),
         ),
-        ("confg: {}\n", ("confg", "", "is no part of a stack file: it would change nothing", "did you mean config?")),
-        ("- config\n", ("Pulumi.prod.yaml", "", "holds a list or text where keys belong", "config: with the sections below it")),
-        ("config: []\n", ("config", "", "holds a list or text where sections belong", "zig-ai-aks:shard: and others below it")),
+        ("confg: {}\n", ("confg", "", "is not part of a stack file, so it would have no effect", "did you mean config?")),
+        ("- config\n", ("Pulumi.prod.yaml", "", "contains a list or text where keys are expected", "config: with the sections below it")),
+        ("config: []\n", ("config", "", "contains a list or text where sections are expected", "zig-ai-aks:shard: and others below it")),
         (
             "config:\n  zig-ai-aks:azure: {tags: {since: 2026-11-24}}\n",
-            ("azure.tags.since", "", "is a date to YAML, which the engine would rewrite with a time and a zone", "put it in quotes"),
+            ("azure.tags.since", "", "is a date in YAML, which Pulumi would rewrite with a time and a time zone", "put it in quotes"),
         ),
-        ("config:\n\tx: 1\n", ("Pulumi.prod.yaml:2", "", "is indented with a tab, which YAML does not allow", "spaces instead")),
+        ("config:\n\tx: 1\n", ("Pulumi.prod.yaml:2", "", "is indented with a tab, which YAML does not allow", "indent with spaces")),
     ],
 )
-def test_told(tmp_path, text, says):
-    assert told(opened(tmp_path, text)) == [says]
+def test_a_fault_of_the_file_itself_is_reported_in_these_words(tmp_path, text, says):
+    assert problems_of(opened(tmp_path, text)) == [says]
 
 
-def test_not_text(tmp_path):
+def test_a_file_that_is_not_utf8_is_a_problem(tmp_path):
     (tmp_path / "Pulumi.prod.yaml").write_bytes(b"config: \xff\xfe")
-    assert told(open_stack_file(tmp_path / "Pulumi.prod.yaml", PROJECT)) == [
+    assert problems_of(open_stack_file(tmp_path / "Pulumi.prod.yaml", PROJECT)) == [
         ("Pulumi.prod.yaml", "", "is not UTF-8 text (byte 8)", "the file saved as UTF-8")
     ]
 
 
-def test_too_large(tmp_path):
-    assert told(opened(tmp_path, "#" * (1024 * 1024 + 1)))[0][2] == "is more than 1 MiB: no stack file is"
+def test_a_file_above_one_mebibyte_is_a_problem(tmp_path):
+    assert problems_of(opened(tmp_path, "#" * (1024 * 1024 + 1)))[0][2] == "is larger than 1 MiB, which no stack file is"
 
 
-def test_missing(tmp_path):
+def test_a_missing_file_is_answered_with_the_existing_stacks(tmp_path):
     (tmp_path / "Pulumi.prod.yaml").touch()
     (tmp_path / "Pulumi.eu.west.yaml").touch()
-    assert told(open_stack_file(tmp_path / "Pulumi.dev.yaml", PROJECT)) == [
-        ("Pulumi.dev.yaml", "", "does not exist, so there is no such stack here", "one of the stacks there: eu.west, prod")
+    assert problems_of(open_stack_file(tmp_path / "Pulumi.dev.yaml", PROJECT)) == [
+        ("Pulumi.dev.yaml", "", "does not exist, so there is no such stack here", "one of the existing stacks: eu.west, prod")
     ]
 
 
-def test_a_directory(tmp_path):
-    assert told(open_stack_file(tmp_path, PROJECT))[0][2].startswith("cannot be read:")
+def test_a_directory_in_place_of_the_file_is_a_problem(tmp_path):
+    assert problems_of(open_stack_file(tmp_path, PROJECT))[0][2].startswith("cannot be read:")
 
 
 def test_what_the_engine_keeps_beside_the_sections(tmp_path):

@@ -42,7 +42,7 @@ from settings.yaml_tree import YamlError, read, scalar
         ("10.0.0.0/8", "10.0.0.0/8"),
     ],
 )
-def test_scalar(text, value):
+def test_a_plain_scalar_has_the_value_that_gos_yaml_gives_it(text, value):
     read_back = scalar(text)
     assert read_back == value
     assert type(read_back) is type(value)
@@ -62,7 +62,7 @@ def test_anchors_and_merges():
     assert read(text).value == {"base": {"a": 1, "b": 2}, "other": {"a": 1, "b": 3}, "again": {"a": 1, "b": 2}}
 
 
-def test_lines():
+def test_each_key_and_list_item_has_its_line():
     tree = read("a:\n  b: 1\n  c:\n    - x\n    - y: 2\n")
     assert tree.lines == {(): 1, ("a",): 1, ("a", "b"): 2, ("a", "c"): 3, ("a", "c", 0): 4, ("a", "c", 1): 5, ("a", "c", 1, "y"): 5}
 
@@ -81,18 +81,18 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.
     ("text", "says", "line"),
     [
         ("a:\n\tb: 1\n", "is indented with a tab, which YAML does not allow", 2),
-        ("a: [1\nb: 2\n", "is not YAML: while parsing a flow sequence did not find expected ',' or ']' (begun on line 1)", 2),
-        ("a: 'x\n", "is not YAML: while scanning a quoted scalar found unexpected end of stream (begun on line 1)", 2),
+        ("a: [1\nb: 2\n", "is not YAML: while parsing a flow sequence did not find expected ',' or ']' (started on line 1)", 2),
+        ("a: 'x\n", "is not YAML: while scanning a quoted scalar found unexpected end of stream (started on line 1)", 2),
         ("a: 1\n b: 2\n", "is not YAML: mapping values are not allowed in this context", 2),
         ("a: *b\n", "refers to &b, which is not defined above", 1),
-        ("a: 1\n---\nb: 2\n", "starts a second document: the engine would ignore everything below", 2),
-        ("? [a, b]\n: 1\n", "has a list or a block where the name of a key belongs", 1),
-        ("a: " + "[" * 50_000, "is nested more than 64 levels deep: no setting is", 1),
-        ("a: \x00", "holds a character that YAML does not allow: '\\x00'", 1),
-        (LAUGHS, "holds more than 20000 values", 5),
+        ("a: 1\n---\nb: 2\n", "starts a second document: Pulumi would ignore everything below", 2),
+        ("? [a, b]\n: 1\n", "has a list or a block where a key's name is expected", 1),
+        ("a: " + "[" * 50_000, "is nested more than 64 levels deep, which no setting is", 1),
+        ("a: \x00", "contains a character that YAML does not allow: '\\x00'", 1),
+        (LAUGHS, "contains more than 20000 values", 5),
     ],
 )
-def test_unreadable(text, says, line):
+def test_what_pulumi_would_not_read_is_an_error_with_its_line(text, says, line):
     with pytest.raises(YamlError) as raised:
         read(text)
     assert (str(raised.value), raised.value.line) == (says, line)

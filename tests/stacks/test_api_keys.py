@@ -1,4 +1,4 @@
-"""`python -m stacks api-keys`: a Secret for kubectl, whose file the coordinator reads; keys go nowhere else."""
+"""`python -m stacks api-keys` prints a Secret for kubectl, whose file the coordinator reads; the keys go nowhere else."""
 
 import base64
 import io
@@ -19,15 +19,15 @@ CONFIG = """config:
 
 @pytest.fixture
 def made(tmp_path, capsys, monkeypatch):
-    """Makes a Secret for these clients; from the one that is there, if there is one."""
+    """Returns a function that runs the command for these clients, with an existing Secret if one is given."""
     file = tmp_path / "Pulumi.prod.yaml"
     file.write_text(CONFIG)
 
-    def make(*clients, existing=None):
+    def make(*clients, existing=None, warning=""):
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(existing)))
         assert main(["api-keys", "--file", str(file), *(["--keep"] if existing else []), *clients]) == 0
         printed = capsys.readouterr()
-        assert printed.err == ""
+        assert printed.err == warning
         return json.loads(printed.out)
 
     return make
@@ -38,9 +38,9 @@ def content(secret):
 
 
 def keys(secret):
-    """Of the coordinator's file, by client."""
+    """Returns the keys in the coordinator's file, by client."""
     [resource] = json.loads(content(secret)[API_KEYS_FILE])["resources"]
-    return {one["client"]: one["key"] for one in resource["typed_config"]["credentials"]}
+    return {credential["client"]: credential["key"] for credential in resource["typed_config"]["credentials"]}
 
 
 def test_a_key_for_each_client_and_the_load_test(made):
@@ -52,12 +52,14 @@ def test_a_key_for_each_client_and_the_load_test(made):
 
 
 def test_a_client_keeps_its_key_or_loses_it(made):
-    """To change one: leave the client out, then name it again."""
+    """To change a client's key, leave the client out once and then name it again. A key is never removed without a warning."""
     first = made("alice", "bob")
-    second = made("alice", "carol", existing=first)
+    second = made(
+        "alice", "carol", existing=first, warning="not named, so their keys are removed: bob; to keep a key, name its client too\n"
+    )
     assert keys(second).keys() == {"alice", "carol", "load-test"} == content(second).keys() - {API_KEYS_FILE}
     assert [keys(second)[name] == keys(first)[name] for name in ("alice", "load-test")] == [True, True]
-    assert keys(made("alice"))["alice"] != keys(first)["alice"], "without the Secret that is there all keys are new"
+    assert keys(made("alice"))["alice"] != keys(first)["alice"], "without the existing Secret all keys are new"
 
 
 @pytest.mark.parametrize("data", [None, {}])
@@ -73,7 +75,7 @@ NO_SECRET = [
 
 
 @pytest.mark.parametrize("given", ["", "not JSON", *NO_SECRET])
-def test_what_is_no_secret_is_one_line(given, tmp_path, capsys, monkeypatch):
+def test_input_that_is_no_secret_is_refused_in_one_line(given, tmp_path, capsys, monkeypatch):
     (tmp_path / "Pulumi.prod.yaml").write_text(CONFIG)
     monkeypatch.setattr("sys.stdin", io.StringIO(given))
     assert main(["api-keys", "--file", str(tmp_path / "Pulumi.prod.yaml"), "--keep", "alice"]) == 1
@@ -81,15 +83,15 @@ def test_what_is_no_secret_is_one_line(given, tmp_path, capsys, monkeypatch):
     assert printed.out == "" and printed.err.startswith("--keep reads a Secret as JSON: kubectl get secret")
 
 
-def test_a_stack_that_asks_for_no_keys_is_told_how(tmp_path, capsys):
+def test_a_stack_that_requires_no_keys_is_refused_with_the_setting(tmp_path, capsys):
     (tmp_path / "Pulumi.prod.yaml").write_text("config: {}\n")
     assert main(["api-keys", "--file", str(tmp_path / "Pulumi.prod.yaml"), "alice"]) == 1
-    assert capsys.readouterr().err == "Pulumi.prod.yaml asks for no keys: set exposure.apiKeys.secretName\n"
+    assert capsys.readouterr().err == "Pulumi.prod.yaml requires no API keys: set exposure.apiKeys.secretName first\n"
 
 
 @pytest.mark.parametrize("name", ["Alice", "a b", "-a", "", "api-keys.json", "x" * 64])
-def test_a_name_that_is_none_is_a_wrong_call(name, capsys):
+def test_an_invalid_client_name_is_a_wrong_call(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["api-keys", "--stack", "dev", "--", name])
     assert ended.value.code == 2
-    assert "is no name for a client" in capsys.readouterr().err
+    assert "is not a valid name for a client" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def test_a_block_of_the_guide_alone_has_no_problems(block, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("bad", TABLE, ids=lambda bad: bad["what"])
-def test_bad_setting(bad, tmp_path, capsys):
+def test_check_prints_the_words_of_each_bad_setting(bad, tmp_path, capsys):
     file = write(tmp_path, "config:\n" + "".join(f"  zig-ai-aks:{line}\n" for line in bad["config"].splitlines()))
 
     assert main(["check", "--file", str(file)]) == 1
@@ -67,7 +67,7 @@ def test_section_twice(tmp_path, capsys):
     file = write(tmp_path, "config:\n  zig-ai-aks:shard:\n    config:\n      ioThreads: 0\n  zig-ai-aks:shard:\n    env: []\n")
     assert main(["check", "--file", str(file)]) == 1
     printed = capsys.readouterr().err
-    assert "shard: lines 2 and 5\n    stands twice in the file" in printed
+    assert "shard: lines 2 and 5\n    occurs twice in the file" in printed
     assert "shard.config.ioThreads: 0" in printed
 
 
@@ -81,7 +81,7 @@ def test_missing_stack_file(capsys):
     assert main(["check", "--stack", "pro"]) == 1
     printed = capsys.readouterr().err
     assert "Pulumi.pro.yaml\n    does not exist" in printed
-    assert re.search(r"fix: one of the stacks there: .*dev.*, prod", printed)
+    assert re.search(r"fix: one of the existing stacks: .*dev.*, prod", printed)
 
 
 def test_qualified_stack_name(capsys):
@@ -91,17 +91,17 @@ def test_qualified_stack_name(capsys):
 def test_encrypted_value_is_said_to_be_unchecked(tmp_path, capsys):
     file = write(tmp_path, "encryptionsalt: v1:x\nconfig:\n  zig-ai-aks:budget:\n    alertEmails:\n      - secure: AAABAKvbN9\n")
     assert main(["check", "--file", str(file)]) == 0
-    assert capsys.readouterr().out.endswith("no problems (not checked, as only the engine can read it: budget.alertEmails[0])\n")
+    assert capsys.readouterr().out.endswith("no problems (not checked, because only Pulumi can decrypt it: budget.alertEmails[0])\n")
 
 
 @pytest.mark.parametrize("command", [planner.main, main], ids=["plan", "explain"])
 def test_who_needs_an_encrypted_value_says_which(command, tmp_path, capsys):
     file = write(tmp_path, "encryptionsalt: v1:x\nconfig:\n  zig-ai-aks:budget:\n    alertEmails:\n      - secure: AAABAKvbN9\n")
     assert command(["explain" if command is main else "plan", "--file", str(file)]) == 1
-    assert "budget.alertEmails[0]: an encrypted value\n    only the engine can read it" in capsys.readouterr().err
+    assert "budget.alertEmails[0]: an encrypted value\n    only Pulumi can decrypt it" in capsys.readouterr().err
 
 
-def test_json(tmp_path, capsys):
+def test_json_gives_each_problem_with_its_line(tmp_path, capsys):
     file = write(tmp_path, "config:\n  zig-ai-aks:exposure:\n    public: true\n")
     assert main(["check", "--file", str(file), "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
@@ -112,7 +112,7 @@ def test_json(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments", [[], ["check"], ["chek"], ["check", "--stack"], ["check", "--frobnicate"]])
-def test_called_wrongly(arguments, capsys):
+def test_a_wrong_call_ends_with_status_2_and_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as raised:
         main(arguments)
     assert raised.value.code == 2

@@ -27,7 +27,7 @@ def test_grant_is_named_by_what_it_grants(recorder, site):
     assert len({uuid.UUID(name) for name in names}) == 3
 
 
-def test_grant(recorder, site):
+def test_a_grant_names_the_role_and_a_service_principal(recorder, site):
     grant(site, role=roles.BLOB_DATA_READER)
     inputs = recorder.one(GRANT).inputs
     assert inputs["principalType"] == "ServicePrincipal"

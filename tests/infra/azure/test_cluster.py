@@ -29,7 +29,7 @@ def inputs(recorder, site, network):
     return recorder.one(CLUSTER).inputs
 
 
-def test_network(inputs):
+def test_pods_get_overlay_addresses_through_cilium(inputs):
     assert inputs["networkProfile"] == {
         "networkPlugin": "azure",
         "networkPluginMode": "overlay",
@@ -54,7 +54,7 @@ def test_pods_get_azure_identities(inputs):
     assert inputs["securityProfile"]["workloadIdentity"] == {"enabled": True}
 
 
-def test_add_ons(inputs):
+def test_the_add_ons_that_the_workload_needs_are_enabled(inputs):
     assert inputs["addonProfiles"]["azureKeyvaultSecretsProvider"] == {
         "enabled": True,
         "config": {"enableSecretRotation": "true", "rotationPollInterval": "2m"},
@@ -93,7 +93,7 @@ def test_a_private_cluster_has_no_ranges(recorder, site, network):
     ("tier", "cost_analysis", "support"),
     [("Free", False, "KubernetesOfficial"), ("Standard", True, "KubernetesOfficial"), ("Premium", True, "AKSLongTermSupport")],
 )
-def test_tier(recorder, site, network, tier, cost_analysis, support):
+def test_the_tier_decides_cost_analysis_and_the_support_plan(recorder, site, network, tier, cost_analysis, support):
     deploy(site, network, Settings(tier=tier))
     inputs = recorder.one(CLUSTER).inputs
     assert inputs["sku"] == {"name": "Base", "tier": tier}
@@ -101,7 +101,7 @@ def test_tier(recorder, site, network, tier, cost_analysis, support):
     assert inputs["supportPlan"] == support
 
 
-def test_system_pool(recorder, site, network):
+def test_the_system_pool_scales_without_zones_or_taints(recorder, site, network):
     deploy(site, network, Settings(system_pool=SystemPool(vm_size="Standard_D8ds_v5", min_nodes=2, max_nodes=5), zones=()))
     (pool,) = recorder.one(CLUSTER).inputs["agentPoolProfiles"]
     assert (pool["name"], pool["mode"], pool["vmSize"]) == ("system", "System", "Standard_D8ds_v5")
@@ -135,13 +135,13 @@ def test_autoscaler_may_empty_gpu_nodes(recorder, site, network):
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_managed_prometheus(recorder, site, network, wanted):
+def test_managed_prometheus_is_on_only_when_asked_for(recorder, site, network, wanted):
     deploy(site, network, managed_prometheus=wanted)
     assert recorder.one(CLUSTER).inputs["azureMonitorProfile"] == {"metrics": {"enabled": wanted}}
 
 
 @pytest.mark.parametrize("protect", [True, False])
-def test_options(recorder, site, network, protect):
+def test_the_cluster_is_protected_as_asked_and_leaves_its_node_count_to_the_autoscaler(recorder, site, network, protect):
     deploy(site, network, protect=protect)
     options = recorder.options_of(CLUSTER)
     assert options.parent == "cluster"

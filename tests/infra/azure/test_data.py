@@ -74,7 +74,7 @@ def test_storage_firewall_takes_no_tiny_ranges():
 
 
 @pytest.mark.parametrize(("zone_redundant", "sku"), [(True, "Standard_ZRS"), (False, "Standard_LRS")])
-def test_weights_redundancy(recorder, weights, zone_redundant, sku):
+def test_weights_are_zone_redundant_where_the_region_has_zones(recorder, weights, zone_redundant, sku):
     weights(zone_redundant=zone_redundant)
     assert recorder.one(ACCOUNT).inputs["sku"] == {"name": sku}
 
@@ -101,7 +101,7 @@ def test_shards_read_and_administrators_write_one_container(recorder, weights):
 
 
 @pytest.mark.parametrize("protect", [True, False])
-def test_protection(recorder, weights, redis, protect):
+def test_weights_and_redis_are_protected_only_when_asked_for(recorder, weights, redis, protect):
     weights(protect=protect)
     redis(protect=protect)
     assert {recorder.options_of(kind).protect for kind in (ACCOUNT, CONTAINER, REDIS, DATABASE)} == {protect}
@@ -148,7 +148,7 @@ def test_redis_changes_come_one_after_the_other(recorder, redis):
     ("which", "group", "zone"),
     [("weights", "blob", "privatelink.blob.core.windows.net"), ("redis", "redisEnterprise", "privatelink.redis.azure.net")],
 )
-def test_private_addresses(recorder, request, which, group, zone):
+def test_weights_and_redis_get_a_private_endpoint_with_its_dns_zone(recorder, request, which, group, zone):
     request.getfixturevalue(which)()
     endpoint = recorder.one(ENDPOINT).inputs
     (connection,) = endpoint["privateLinkServiceConnections"]

@@ -42,7 +42,7 @@ def deploy(recorder, args):
     return deployed
 
 
-def test_machine(deploy):
+def test_the_machine_is_linux_with_azures_gpu_driver_and_an_ephemeral_disk(deploy):
     pool = deploy()
     assert (pool["vmSize"], pool["osType"], pool["osSKU"], pool["mode"]) == ("Standard_NC24s_v3", "Linux", "Ubuntu", "User")
     assert pool["gpuProfile"] == {"driver": "Install"}
@@ -83,7 +83,7 @@ def test_os_disk_is_local_where_it_fits(temp_disk_gib, expected):
     assert os_disk_type(gpu_size(temp_disk_gib=temp_disk_gib), 128, for_weights=False) == expected
 
 
-def test_no_zones(deploy):
+def test_a_plan_without_zones_leaves_the_property_out(deploy):
     assert "availabilityZones" not in deploy(plan=pool_plan(zones=()))
 
 
@@ -107,7 +107,7 @@ def test_drain_timeout_has_azures_limit(deploy):
     assert deploy(rollout=Rollout(model_load_timeout=Duration("24h")))["upgradeSettings"]["drainTimeoutInMinutes"] == 1440
 
 
-def test_spot(deploy):
+def test_spot_nodes_are_tainted_and_deleted_on_eviction(deploy):
     pool = deploy(settings=GpuPool(spot=True))
     assert (pool["scaleSetPriority"], pool["scaleSetEvictionPolicy"], pool["spotMaxPrice"]) == ("Spot", "Delete", -1.0)
     assert "kubernetes.azure.com/scalesetpriority=spot:NoSchedule" in pool["nodeTaints"]
@@ -115,7 +115,7 @@ def test_spot(deploy):
     assert "upgradeSettings" not in pool
 
 
-def test_options(recorder, deploy):
+def test_a_pool_is_replaced_before_the_old_one_is_deleted(recorder, deploy):
     deploy()
     options = recorder.options_of(POOL)
     assert options.parent == "parent"

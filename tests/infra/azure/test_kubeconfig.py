@@ -38,5 +38,5 @@ def test_other_kubeconfigs_come_back_unchanged():
     assert kubeconfig.with_azure_cli_login(text) == text
 
 
-def test_decoded():
+def test_decode_returns_the_text_that_azure_encoded():
     assert kubeconfig.decode(base64.b64encode(FROM_AKS.encode()).decode()) == FROM_AKS

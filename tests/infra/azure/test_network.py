@@ -21,7 +21,7 @@ def deploy(site, zones=("1", "2", "3")):
     )
 
 
-def test_subnets(recorder, site):
+def test_nodes_leave_through_nat_and_endpoints_not_at_all(recorder, site):
     deploy(site)
     nodes, endpoints = (recorder.one(SUBNET, f"network-{which}").inputs for which in ("nodes", "private-endpoints"))
     assert nodes["addressPrefix"] == "10.64.0.0/22"

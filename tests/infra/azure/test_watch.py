@@ -60,7 +60,7 @@ def test_budget_starts_on_the_first_of_the_month_and_never_again(recorder, input
     assert recorder.options_of(BUDGET).ignore_changes == ["timePeriod"]
 
 
-def test_budget_alerts(inputs):
+def test_a_budget_alerts_at_each_threshold_and_for_the_forecast(inputs):
     assert (inputs["amount"], inputs["timeGrain"], inputs["category"]) == (5000.0, "Monthly", "Cost")
     alerts = inputs["notifications"]
     assert {(a["thresholdType"], a["threshold"]) for a in alerts.values()} == {

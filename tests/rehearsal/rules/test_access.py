@@ -8,7 +8,7 @@ from tests.rehearsal.azure_client import refused
 GUID = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 
 
-def test_role_assignments(landscape):
+def test_a_role_assignment_needs_a_guid_a_principal_a_role_a_scope_and_no_twin(landscape):
     make, subscription = landscape.azure.create, landscape.azure.provider.subscription
     identity = make("managedidentity:UserAssignedIdentity", resourceGroupName="rg", resourceName="identity").outputs
     role = f"/subscriptions/{subscription.subscription_id}/providers/Microsoft.Authorization/roleDefinitions/{GUID}"
@@ -41,7 +41,7 @@ def test_role_assignments(landscape):
     refused("The role assignment already exists.", make, "authorization:RoleAssignment", **good, roleAssignmentName=name.replace("1", "2"))
 
 
-def test_federated_credentials(landscape):
+def test_a_federated_credential_needs_an_https_issuer_and_a_service_account(landscape):
     landscape.azure.create("managedidentity:UserAssignedIdentity", resourceGroupName="rg", resourceName="identity")
     issuer = landscape.make_cluster(oidcIssuerProfile={"enabled": True}).outputs["oidcIssuerProfile"]["issuerURL"]
     base = {
@@ -79,7 +79,7 @@ def test_federated_credentials(landscape):
         ({"notifications": {"n": {"enabled": True, "operator": "GreaterThan", "threshold": 90, "contactEmails": []}}}, "needs contactEmails"),
     ],
 )  # fmt: skip
-def test_budgets(landscape, more, words):
+def test_refused_budgets(landscape, more, words):
     base = {
         "scope": landscape.group.id,
         "budgetName": "budget",

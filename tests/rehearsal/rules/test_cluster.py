@@ -27,7 +27,7 @@ from tests.rehearsal.azure_client import refused
         ({"apiServerAccessProfile": {"authorizedIPRanges": ["1.2.3.4/32"], "enablePrivateCluster": True}}, "not supported for a private cluster"),
     ],
 )  # fmt: skip
-def test_clusters(landscape, more, words):
+def test_refused_cluster_properties(landscape, more, words):
     refused(words, landscape.make_cluster, **more)
 
 
@@ -55,7 +55,7 @@ def test_static_credentials_of_a_cluster_without_local_accounts(landscape):
         ("aksManagedNodeOSUpgradeSchedule", {"durationHours": 4, "startTime": "2 am", "schedule": {"daily": {"intervalDays": 1}}}, "is not HH:MM"),
     ],
 )  # fmt: skip
-def test_maintenance_windows(landscape, name, window, words):
+def test_refused_maintenance_windows(landscape, name, window, words):
     landscape.make_cluster()
     refused(
         words, landscape.azure.create, "containerservice:MaintenanceConfiguration",

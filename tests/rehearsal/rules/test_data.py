@@ -5,7 +5,7 @@ from tests.rehearsal.azure_client import refused
 GUID = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 
 
-def test_redis(landscape):
+def test_managed_redis_takes_current_skus_and_port_10000_alone(landscape):
     make = landscape.azure.create
     cluster = {"resourceGroupName": "rg", "clusterName": "redis", "publicNetworkAccess": "Disabled"}
     refused(

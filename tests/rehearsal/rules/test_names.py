@@ -3,7 +3,7 @@
 from tests.rehearsal.azure_client import refused
 
 
-def test_names(azure):
+def test_names_that_azure_refuses_or_that_are_taken(azure):
     azure.create("resources:ResourceGroup", resourceGroupName="rg", location="eastus")
     refused(
         "Resource name my-registry is invalid.",

@@ -3,7 +3,7 @@
 from tests.rehearsal.azure_client import refused
 
 
-def test_subnets(landscape):
+def test_a_subnet_lies_inside_the_network_and_overlaps_no_other(landscape):
     refused('Code="NetcfgSubnetRangeOutsideVnet"', landscape.make_subnet, "far", "10.11.0.0/24")
     refused('Code="NetcfgSubnetRangesOverlap"', landscape.make_subnet, "twice", "10.10.2.0/24")
     refused("is not formatted correctly", landscape.make_subnet, "odd", "10.10.4.1/24")
@@ -18,7 +18,7 @@ def test_what_is_in_use_cannot_be_deleted(landscape):
     refused('Code="PublicIPAddressCannotBeDeleted"', azure.delete, "network:PublicIPAddress", landscape.address.id)
 
 
-def test_addresses(landscape):
+def test_a_public_address_is_standard_and_static(landscape):
     make = landscape.azure.create
     address = {"resourceGroupName": "rg", "publicIpAddressName": "other"}
     refused("retired on 2025-09-30", make, "network:PublicIPAddress", **address)
@@ -49,7 +49,7 @@ def test_a_private_endpoint_reaches_something_that_exists_by_a_group_it_has(land
     make("network:PrivateEndpoint", **endpoint, privateLinkServiceConnections=right)
 
 
-def test_private_zones(landscape):
+def test_a_private_zone_has_two_labels_and_is_kept_while_links_exist(landscape):
     make = landscape.azure.create
     refused(
         "A private DNS zone has 2 to 34 labels",

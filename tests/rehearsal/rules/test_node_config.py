@@ -16,6 +16,6 @@ from tests.rehearsal.azure_client import refused
         ({"linuxOSConfig": {"transparentHugePageEnabled": "sometimes"}}, "Allowed: always, madvise, never."),
     ],
 )  # fmt: skip
-def test_node_settings(landscape, more, words):
+def test_refused_kubelet_and_kernel_settings(landscape, more, words):
     landscape.make_cluster()
     refused(words, landscape.make_pool, **more)

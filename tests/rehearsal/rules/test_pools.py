@@ -8,7 +8,7 @@ from tests.rehearsal.conftest import Landscape
 
 
 @pytest.mark.parametrize("name", ["GPU", "gpu-1", "1gpu", "averylongname1"])
-def test_pool_names(landscape, name):
+def test_refused_pool_names(landscape, name):
     landscape.make_cluster()
     refused("must start with a lowercase letter, have max length of 12, and only have characters a-z0-9", landscape.make_pool, name)
 
@@ -49,7 +49,7 @@ def test_a_pool_can_grow_to_its_quota_and_no_further(subscribe):
     )
 
 
-def test_regional_quota(subscribe):
+def test_the_regional_quota_counts_all_families(subscribe):
     landscape = Landscape(subscribe("tight-quota"))
     landscape.make_cluster(landscape.system_pool(count=4))
     landscape.make_pool("one", count=2)
@@ -92,7 +92,7 @@ def test_a_zone_that_the_region_lacks(landscape):
         ({"mode": "User"}, "There has to be at least one system agent pool."),
     ],
 )
-def test_system_pools(landscape, more, words):
+def test_refused_system_pools(landscape, more, words):
     name = "sys" if more.get("osType") == "Windows" else "system"
     refused(words, landscape.make_cluster, landscape.system_pool(name=name, **more))
 
@@ -112,7 +112,7 @@ def test_system_pools(landscape, more, words):
         ({"gpuInstanceProfile": "MIG1g"}, "does not support MIG"),
     ],
 )  # fmt: skip
-def test_pool_settings(landscape, more, words):
+def test_refused_pool_properties(landscape, more, words):
     landscape.make_cluster()
     refused(words, landscape.make_pool, **more)
 
