@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines over two logarithmic axes, bars, stacked bars. Colours are CSS classes of page.css, for light and dark."""
+"""Charts as inline SVG: lines on two logarithmic axes, bars and stacked bars. Colours are CSS classes of html.css, for light and dark."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Mark:
     y: float
     words: str
     shown: bool
-    """Whether the words stand beside it; a pointer finds them in any case."""
+    """Whether the words are drawn beside the mark; hovering over it shows them in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class Line:
 class Bar:
     name: str
     parts: tuple[tuple[float, str, str], ...]
-    """Value, CSS class, what it is."""
+    """Each part's value, CSS class and description."""
     text: str
-    """What stands at its end."""
+    """The label at the end of the bar."""
 
 
 def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
@@ -51,13 +51,13 @@ def _svg(height: float, title: str, parts: Iterable[str]) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of each power of ten inside the bounds."""
+    """Returns 1, 2 and 5 times each power of ten inside the bounds."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     return [step * 10.0**power for power in range(first, last + 1) for step in (1, 2, 5) if low <= step * 10.0**power <= high]
 
 
 def lines(title: str, series: Sequence[Line], *, x_name: str, y_name: str, at_least_x: float, at_most_y: float) -> str:
-    """Both axes logarithmic; the corner right of `at_least_x` and below `at_most_y` is where the targets are met."""
+    """Draws lines on two logarithmic axes; the area right of `at_least_x` and below `at_most_y` is where the targets are met."""
     height = 420
     xs = [x for line in series for x, _ in line.points] + [at_least_x]
     ys = [y for line in series for _, y in line.points] + [at_most_y]
@@ -89,14 +89,14 @@ def lines(title: str, series: Sequence[Line], *, x_name: str, y_name: str, at_le
         for mark in line.marks:
             x, y = x_of(mark.x), y_of(mark.y)
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="mark {line.style}"><title>{escape(mark.words)}</title></circle>')
-            # Below it: no line falls to the right.
+            # The words go below the mark, because no line falls to the right.
             parts += [_text(x + 10, y + 19, mark.words, "value")] * mark.shown
     parts.append(_text(right - 8, y_of(at_most_y) - 8, "targets met below", "target-name", "end"))
     return _svg(height, title, parts)
 
 
 def bars(title: str, rows: Sequence[Bar], *, most: float | None = None) -> str:
-    """One row a bar, its parts end to end; `most` is the full width, left out: the longest bar's."""
+    """Draws one bar per row, its parts end to end. `most` is the value of the full width, by default that of the longest bar."""
     full = most or max(sum(value for value, _, _ in bar.parts) for bar in rows)
     room = _WIDTH - _LABELS - _VALUES
     parts = []

@@ -1,4 +1,4 @@
-"""An assessment as one HTML page that needs nothing else: no script, no font, no picture from elsewhere."""
+"""The plan as one self-contained HTML page, without scripts, fonts or pictures from elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STEPS = 28
 
 
 def page(assessment: Assessment, stack: str) -> str:
-    """The whole document."""
+    """Returns the whole document."""
     title = f"{stack}: {assessment.shape.name} {sentences.tally(assessment)}"
     sections = [
         f"<h1>{escape(title)}</h1>",
@@ -40,8 +40,9 @@ def page(assessment: Assessment, stack: str) -> str:
         _layouts(assessment),
         _switch(assessment),
         _rejected(assessment),
-        "<footer>Prices: planner/catalogue/data/prices.csv. Estimates: docs/performance-model.md, with their error. GPU nodes only: "
-        "Redis, the system pool, storage and traffic come on top.</footer>",
+        "<footer>Prices: planner/catalogue/data/prices.csv. Estimates: docs/performance-model.md, with their errors. Costs are those of "
+        "the "
+        "GPU nodes: Redis, the system pool, storage and traffic are not included.</footer>",
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
     body = "\n".join(sections)
@@ -55,37 +56,39 @@ def _answer(assessment: Assessment) -> str:
 def _cards(assessment: Assessment) -> str:
     cards = "".join(
         f'<div class="card"><b>{escape(verdict.key.removeprefix("targets."))}</b>'
-        f'<div class="outcome {verdict.outcome.split()[-1]}">{verdict.outcome}</div><p class="faint">wanted {escape(verdict.asked)}</p>'
+        f'<div class="outcome {verdict.outcome.split()[-1]}">{verdict.outcome}</div><p class="faint">target: {escape(verdict.asked)}</p>'
         f"<p>{escape(verdict.predicted)}</p></div>"
         for verdict in assessment.verdicts
     )
-    return f"<h2>The layout as it is</h2><p class='faint'>{escape(sentences.as_it_is(assessment))}</p><div class='cards'>{cards}</div>"
+    return f"<h2>The current layout</h2><p class='faint'>{escape(sentences.current_layout(assessment))}</p><div class='cards'>{cards}</div>"
 
 
 def _series(assessment: Assessment) -> list[tuple[str, str, Pipeline, int]]:
-    """Name, CSS class, one pipeline and how many there are, of the layout as it is and of the alternatives."""
-    made, load = assessment.plan, assessment.found.load
+    """Returns the name, CSS class, one pipeline and the number of pipelines of the current layout and of each alternative."""
+    plan, load = assessment.plan, assessment.found.load
     entries = []
-    if made is not None and assessment.prediction is not None:
-        one = pipeline(made.settings, made.size, made.gpu, assessment.shape, load)
-        entries.append((f"as it is: {made.nodes} x {made.size.name}", "series-0", one, made.pipelines))
+    if plan is not None and assessment.prediction is not None:
+        one_pipeline = pipeline(plan.settings, plan.size, plan.gpu, assessment.shape, load)
+        entries.append((f"current: {plan.nodes} x {plan.size.name}", "series-0", one_pipeline, plan.pipelines))
     others = (choice for choice in assessment.alternatives if yaml_switch.changes(assessment.asked, choice))
     for number, choice in enumerate(others, start=1):
-        one = pipeline(choice.settings, choice.size, choice.gpu, choice.shape, load)
-        entries.append((sentences.short(choice), f"series-{number}", one, choice.pipelines))
+        one_pipeline = pipeline(choice.settings, choice.size, choice.gpu, choice.shape, load)
+        entries.append((sentences.short(choice), f"series-{number}", one_pipeline, choice.pipelines))
     return entries
 
 
 def _frontier(assessment: Assessment) -> str:
     load, drawn, entries = assessment.found.load, [], _series(assessment)
-    for name, style, one, pipelines in entries:
+    for name, style, one_pipeline, pipelines in entries:
         most = max(2 * load.users / pipelines, 2.0)
-        # From a little above one: a request alone is estimated from other measurements, which makes a step.
+        # The curve starts a little above one request, because a request alone is estimated from other measurements, which shows as a step.
         steps = [most ** (index / _STEPS) for index in range(1, _STEPS + 1)]
         for bound, dashed in (("value", False), ("high", True)):
-            points = tuple((pipelines * one.requests_s(each, bound), getattr(one.at(each).latency, bound)) for each in steps)
-            each = load.users / pipelines
-            here = (pipelines * one.requests_s(each), one.at(each).latency.value)
+            points = tuple(
+                (pipelines * one_pipeline.requests_s(users, bound), getattr(one_pipeline.at(users).latency, bound)) for users in steps
+            )
+            users = load.users / pipelines
+            here = (pipelines * one_pipeline.requests_s(users), one_pipeline.at(users).latency.value)
             words = f"{load.users} in flight: {here[0]:.3g} requests/s, {here[1]:.3g} s"
             marks = () if dashed else (charts.Mark(x=here[0], y=here[1], words=words, shown=style == "series-0"),)
             drawn.append(charts.Line(name=name, style=style, points=points, dashed=dashed, marks=marks))
@@ -96,15 +99,15 @@ def _frontier(assessment: Assessment) -> str:
         at_least_x=load.requests_s, at_most_y=load.latency_s,
     )  # fmt: skip
     return (
-        "<h2>Latency against throughput</h2><p class='faint'>From one request a pipeline to twice the users in flight. Dashed: the "
-        f"slow end of the estimate's range. Dots: {load.users:,} requests in flight; more take a line to the right.</p>"
+        "<h2>Latency against throughput</h2><p class='faint'>Each line runs from one request per pipeline to twice the users in flight. "
+        f"Dashed lines are the slow end of the estimate's range. Dots mark {load.users:,} requests in flight.</p>"
         + charts.legend((style, name) for name, style, _, _ in entries)
         + f"<div class='wide'>{chart}</div>"
     )
 
 
 def _cheapest_by_size(assessment: Assessment) -> list[Choice]:
-    """For each size the cheapest with as many bits as asked, and the cheapest of all where that has fewer."""
+    """Returns, for each size, the cheapest layout with at least the bits asked for, and the cheapest of all if it has fewer bits."""
     best = assessment.found.best(len(assessment.found.choices), bits(assessment.asked))
     fewer = assessment.found.best(len(assessment.found.choices), 0)
     known = {(choice.size.name, choice.region) for choice in best}
@@ -132,7 +135,7 @@ def _costs(assessment: Assessment) -> str:
     ]
     return (
         "<h2>Cost per million output tokens</h2><p class='faint'>The cheapest layout of each size that meets the targets, at the rate that "
-        "keeps the latency target at the slow end of the range. Grey: fewer bits than asked for, so other answers.</p>"
+        "keeps the latency target at the slow end of the range. Grey bars use fewer bits than asked for, which changes the answers.</p>"
         f"<div class='wide'>{charts.bars('Cost per million output tokens', rows)}</div>"
     )
 
@@ -144,7 +147,7 @@ def _bits_of(choice: Choice) -> int:
 def _memory(assessment: Assessment) -> str:
     entries: list[tuple[str, StackSettings, GpuSize, hardware.Gpu]] = []
     if assessment.plan is not None:
-        entries.append((f"as it is: {assessment.plan.size.gpu}", assessment.plan.settings, assessment.plan.size, assessment.plan.gpu))
+        entries.append((f"current: {assessment.plan.size.gpu}", assessment.plan.settings, assessment.plan.size, assessment.plan.gpu))
     entries += [(f"{choice.gpu.name}, {choice.precision}", choice.settings, choice.size, choice.gpu) for choice in assessment.alternatives]
     rows = []
     for name, settings, _, gpu in entries:
@@ -157,7 +160,7 @@ def _memory(assessment: Assessment) -> str:
     if not rows:
         return ""
     return (
-        "<h2>Memory of a GPU</h2><p class='faint'>Of the pipeline stage with the least room.</p>"
+        "<h2>Memory of a GPU</h2><p class='faint'>The pipeline stage with the least room decides.</p>"
         + charts.legend((f"part-{key}", part) for key, part in _PARTS.items())
         + f"<div class='wide'>{charts.bars('Memory of a GPU', rows)}</div>"
     )
@@ -172,7 +175,7 @@ def _what_if(cases: Sequence[WhatIf]) -> str:
             continue
         change = f"{case.choice.usd_per_hour / base.usd_per_hour - 1:+.0%}" if base else ""
         rows.append([case.what, sentences.short(case.choice), f"{case.choice.usd_per_hour:,.2f}", change.replace("+0%", "")])
-    return "<h2>What if</h2>" + _table(["if", "the cheapest layout then", "USD/hour", "change"], rows, numbers=(2, 3))
+    return "<h2>What if</h2>" + _table(["if", "cheapest layout", "USD/hour", "change"], rows, numbers=(2, 3))
 
 
 def _layouts(assessment: Assessment) -> str:
@@ -191,15 +194,15 @@ def _layouts(assessment: Assessment) -> str:
 def _switch(assessment: Assessment) -> str:
     blocks = [
         f"<p>{escape(sentences.summary(choice))}<br><span class='faint'>{escape(sentences.quota(choice))}</span></p>"
-        f"<pre>{escape(yaml_switch.lines(assessment.asked, choice) or 'as it is')}</pre>"
+        f"<pre>{escape(yaml_switch.lines(assessment.asked, choice) or '# the current layout: nothing to change')}</pre>"
         for choice in assessment.alternatives
     ]
-    return "<h2>Lines that switch to them</h2>" + "".join(blocks) if blocks else ""
+    return "<h2>How to switch</h2>" + "".join(blocks) if blocks else ""
 
 
 def _rejected(assessment: Assessment) -> str:
     rows = [[f"{count:,}", reason] for reason, count in assessment.found.rejected.most_common()]
-    return "<h2>Why the rest do not</h2>" + _table(["layouts", "because"], rows, numbers=(0,))
+    return "<h2>Why the other layouts do not meet the targets</h2>" + _table(["layouts", "because"], rows, numbers=(0,))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""An assessment as programs read it."""
+"""The JSON output of `recommend`, and the parts of it that `plan --json` and the stack's outputs share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports import yaml_switch
 
 
 def as_json(assessment: Assessment, stack: str) -> dict[str, Any]:
-    """What `recommend --json` prints; money in USD, times in seconds unless the name says otherwise."""
+    """Returns what `recommend --json` prints, with costs in USD and times in seconds unless a name says otherwise."""
     return {
         "stack": stack,
         "engine": assessment.asked.engine,
@@ -27,7 +27,7 @@ def as_json(assessment: Assessment, stack: str) -> dict[str, Any]:
 
 
 def deployed(assessment: Assessment) -> dict[str, Any]:
-    """Whether the stack as it is meets its targets, and what was predicted; `problem` says why something is missing."""
+    """Returns the verdicts and the prediction for the current layout; `problem` says why something is missing."""
     return {
         "meets": assessment.meets,
         "problem": assessment.problem,
@@ -37,25 +37,27 @@ def deployed(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def predicted(one: Prediction) -> dict[str, Any]:
+def predicted(prediction: Prediction) -> dict[str, Any]:
+    """Returns a prediction with latency in s, TTFT and TPOT in ms, and GPU shares from 0 to 1."""
     return {
-        "in_flight": one.load.users,
-        "input_tokens": one.load.input_tokens,
-        "output_tokens": one.load.output_tokens,
-        "latency_s": _rounded(one.times.latency),
-        "ttft_ms": _rounded(one.times.first_token, 1e3),
-        "tpot_ms": _rounded(one.times.per_token, 1e3),
-        "requests_s": _rounded(one.requests_s),
-        "floor_s": round(one.floor_s, 4),
-        "gpu_busy": _rounded(one.busy),
-        "gpu_memory": round(one.memory_share, 4),
-        "memory_bandwidth": round(one.bandwidth_share, 4),
-        "extrapolated": one.extrapolated,
+        "in_flight": prediction.load.users,
+        "input_tokens": prediction.load.input_tokens,
+        "output_tokens": prediction.load.output_tokens,
+        "latency_s": _rounded(prediction.times.latency),
+        "ttft_ms": _rounded(prediction.times.first_token, 1e3),
+        "tpot_ms": _rounded(prediction.times.per_token, 1e3),
+        "requests_s": _rounded(prediction.requests_s),
+        "floor_s": round(prediction.floor_s, 4),
+        "gpu_busy": _rounded(prediction.busy),
+        "gpu_memory": round(prediction.memory_share, 4),
+        "memory_bandwidth": round(prediction.bandwidth_share, 4),
+        "extrapolated": prediction.extrapolated,
     }
 
 
 def layout(assessment: Assessment, choice: Choice, stack: str) -> dict[str, Any]:
-    one = choice.predict()
+    """Returns one layout with its quota, cost, prediction, verdicts and the lines that switch to it."""
+    prediction = choice.predict()
     return {
         "vm_size": choice.size.name,
         "gpu": choice.gpu.name,
@@ -70,18 +72,18 @@ def layout(assessment: Assessment, choice: Choice, stack: str) -> dict[str, Any]
         "nodes": choice.nodes,
         "quota": {"family": choice.quota_family, "vcpus": choice.quota_vcpus},
         "usd_per_hour": round(choice.usd_per_hour, 3),
-        "usd_per_million_tokens": _cost(choice, one),
-        "prediction": predicted(one),
-        "verdicts": list(map(asdict, verdicts(choice.settings, one))),
+        "usd_per_million_tokens": _cost(choice, prediction),
+        "prediction": predicted(prediction),
+        "verdicts": list(map(asdict, verdicts(choice.settings, prediction))),
         "yaml": yaml_switch.lines(assessment.asked, choice),
         "command": yaml_switch.command(assessment.asked, choice, stack),
     }
 
 
-def _cost(choice: Choice, one: Prediction) -> float | None:
-    cost = one.usd_per_million_tokens(choice.usd_per_hour)
+def _cost(choice: Choice, prediction: Prediction) -> float | None:
+    cost = prediction.usd_per_million_tokens(choice.usd_per_hour)
     return None if cost is None else round(cost, 2)
 
 
-def _rounded(one: Range, factor: float = 1.0) -> dict[str, float]:
-    return {name: float(f"{getattr(one, name) * factor:.4g}") for name in ("value", "low", "high")}
+def _rounded(estimate: Range, factor: float = 1.0) -> dict[str, float]:
+    return {name: float(f"{getattr(estimate, name) * factor:.4g}") for name in ("value", "low", "high")}

@@ -1,4 +1,4 @@
-"""A plan as people read it, and as programs do."""
+"""The output of `make plan`: text for people, and one JSON object for programs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from settings.wording import count
 
 BAR_CELLS = 64
 _INDENT = 11
-# Told apart by their shape, so that they still are without colour.
+# Each part has a character of its own, so that the bar can be read without colours.
 _PARTS = (("weights", "█", "blue"), ("kv", "▓", "green"), ("activations", "▒", "yellow"), ("reserve", "░", "red"), ("free", "·", "white"))
 _STYLES = {"adjusted": "yellow", "not supported": "red", "translated": "cyan", "noted": "white"}
 
 
 def as_json(assessment: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
-    """The plan as one JSON object; memory in GiB, huge pages in MiB, money in USD an hour (null without a price)."""
-    wanted = plan.pod.set_aside
+    """Returns the plan as one JSON object, with memory in GiB, huge pages in MiB and costs in USD per hour (null without a price)."""
+    requests = plan.pod.set_aside
     ranges = [shard.layer_range for shard in plan.shards]
     return {
         "nodes": plan.nodes,
@@ -45,8 +45,8 @@ def as_json(assessment: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
                 "name": pod.name,
                 "node": pod.node,
                 "gpus": plan.pod.gpus,
-                "cpu": Cpu(wanted.get("cpu", "0")).cores,
-                "memory_gib": ByteSize(wanted.get("memory", "0")).gib,
+                "cpu": Cpu(requests.get("cpu", "0")).cores,
+                "memory_gib": ByteSize(requests.get("memory", "0")).gib,
                 "hugepages_mib": plan.pod.huge_pages_mib,
                 "layers": ranges[pod.stage],
                 "pending_because": pod.pending_because,
@@ -68,7 +68,7 @@ def _memory(memory: GpuMemory) -> dict[str, float]:
 
 
 def show(assessment: Assessment, plan: Plan, stack: str, console: Console) -> None:
-    """Layout, memory of a GPU, targets, what would meet them, findings."""
+    """Prints the layout, the memory of a GPU, the targets, the layouts that would meet them, and the findings."""
     console.print(_headline(plan), highlight=False)
     console.print(Group("", _nodes(plan), ""))
     console.print(_bar(plan), highlight=False)
@@ -93,19 +93,18 @@ def _headline(plan: Plan) -> str:
 
 def _nodes(plan: Plan) -> Table:
     table = Table("node", "zone", "GPUs", "CPUs", "memory", "huge pages", "shards", box=None, pad_edge=False, header_style="bold")
-    wanted = plan.pod.set_aside
-    cpus, gib = Cpu(wanted.get("cpu", "0")).cores, ByteSize(wanted.get("memory", "0")).gib
+    requests = plan.pod.set_aside
+    cpus, gib = Cpu(requests.get("cpu", "0")).cores, ByteSize(requests.get("memory", "0")).gib
     for node, zone in enumerate(node_zones(plan.gpu_pools)):
-        there = [pod for pod in plan.pods if pod.node == node]
-        taken = len(there)
+        pods = [pod for pod in plan.pods if pod.node == node]
         table.add_row(
             str(node),
             zone or "-",
-            f"{taken * plan.pod.gpus} of {plan.size.gpus}",
-            f"{taken * cpus:g} of {plan.size.vcpus}",
-            f"{taken * gib:g} of {plan.size.ram_gib:g} GiB",
-            f"{taken * plan.pod.huge_pages_mib} of {2 * plan.settings.node_tuning.huge_pages_2mi} MiB",
-            " ".join(pod.name.removeprefix("zig-ai-shard-") for pod in there),
+            f"{len(pods) * plan.pod.gpus} of {plan.size.gpus}",
+            f"{len(pods) * cpus:g} of {plan.size.vcpus}",
+            f"{len(pods) * gib:g} of {plan.size.ram_gib:g} GiB",
+            f"{len(pods) * plan.pod.huge_pages_mib} of {2 * plan.settings.node_tuning.huge_pages_2mi} MiB",
+            " ".join(pod.name.removeprefix("zig-ai-shard-") for pod in pods),
         )
     for pod in plan.pods:
         if pod.node is None:
@@ -133,44 +132,44 @@ def _at_once(plan: Plan) -> str:
     longest = f"{plan.request_tokens:,} tokens, prompt and answer"
     if traits(plan.settings.engine, plan.gpu).slot_tokens is not None:
         return f"{count(plan.requests_at_once, 'request')} at once of up to {longest}"
-    return f"{count(plan.memory.tokens // plan.request_tokens, 'request')} at once of the full {longest}, more of shorter ones"
+    return f"{count(plan.memory.tokens // plan.request_tokens, 'request')} at once of the full {longest}, or more that are shorter"
 
 
 def _weights(plan: Plan) -> str:
-    """The way of the weights to the pods, and the time of each part."""
+    """Describes how the weights reach the pods, with the time that each step takes."""
     weights = plan.weights
     lines = [f"\nweights, {weights.gib:.2f} GiB"]
     if weights.source:
-        lines.append(f"  fetched once from {weights.source} to {weights.folder} in the weight storage, each byte checked")
+        lines.append(f"  fetched once from {weights.source} to {weights.folder} in the weight storage, with every byte verified")
         retention = plan.settings.rollout.weights_retention
-        how_long = f"for {retention} more" if retention else "until someone deletes them: rollout.weightsRetention"
-        lines.append(f"  those of an earlier source stay {how_long}")
+        how_long = f"for {retention}" if retention else "until somebody deletes them (see rollout.weightsRetention)"
+        lines.append(f"  weights of an earlier source are kept {how_long}")
     else:
         lines.append(
-            f"  whoever has them puts them to {weights.folder}/{weights.file or ''} in the weight storage: there is no model.source"
+            f"  not fetched, because model.source is not set: upload them to {weights.folder}/{weights.file or ''} in the weight storage"
         )
     if weights.on_node:
         lines.append(f"  copied once to each node's own disk: {weights.copy_s:.0f} s at {weights.storage_mb_s:.0f} MB/s")
     place = "the node's disk" if weights.on_node else "the weight storage"
     timeout = plan.settings.rollout.model_load_timeout
     lines.append(
-        f"  read from {place} at each start: {weights.load_s:.0f} s at {weights.load_mb_s:.0f} MB/s for a node; {timeout} are allowed"
+        f"  read from {place} at each start: {weights.load_s:.0f} s at {weights.load_mb_s:.0f} MB/s per node; the limit is {timeout}"
     )
     return "\n".join(lines)
 
 
 def _show_findings(findings: tuple[Finding, ...], console: Console) -> None:
-    """By outcome, each with its reason on the next lines: reads well in any width."""
+    """Prints the findings by outcome, each with its reason on the lines below, so that they can be read at any width."""
     for outcome, style in _STYLES.items():
-        found = [finding for finding in findings if finding.outcome == outcome]
-        if not found:
+        matching = [finding for finding in findings if finding.outcome == outcome]
+        if not matching:
             continue
-        console.print(f"\n[bold]{outcome} ({len(found)})[/]", highlight=False)
-        for finding in sorted(found, key=lambda one: (one.severity == "info", one.code)):
+        console.print(f"\n[bold]{outcome} ({len(matching)})[/]", highlight=False)
+        for finding in sorted(matching, key=lambda finding: (finding.severity == "info", finding.code)):
             given = "" if finding.given == finding.asked else f" -> {finding.given}"
             head = Text.assemble((f"{finding.code:<{_INDENT - 1}} ", style), f"{finding.key}: {finding.asked}{given}")
             if console.is_terminal:
                 console.print(head, Padding(finding.because, (0, 0, 0, _INDENT)), highlight=False, markup=False)
             else:
-                # One line each, whatever its length, for grep and for logs.
+                # Without a terminal each reason stays on one line, for grep and for logs.
                 console.print(head, Text(" " * _INDENT + finding.because), sep="\n", soft_wrap=True)

@@ -10,9 +10,10 @@ from pydantic import Field
 from settings.base import Otherwise, Section
 from settings.formats import CallerCidr, Cidr, DnsName, Email, Form, Guid, ImageReference, Location, VmSize, WholeNumberOrText, Zone
 from settings.quantities import Between, Duration, KubernetesSize
+from settings.sharding import MOST_PIPELINES, Pipelines
 
 Nodes = Annotated[int, Field(ge=1, le=1000), Otherwise("an AKS node pool holds from 1 to 1000 nodes")]
-Pipelines = Annotated[int, Field(ge=1, le=256), Otherwise("each pipeline is a whole copy of the model on its own GPUs")]
+PipelinesInRollout = Annotated[int, Field(ge=0, le=MOST_PIPELINES), Otherwise(f"there are no more than {MOST_PIPELINES} pipelines")]
 
 
 class Images(Section):
@@ -193,8 +194,8 @@ class Autoscaling(Section):
 class Rollout(Section):
     """How a new version replaces the old one."""
 
-    max_unavailable_pipelines: Annotated[int, Field(ge=0, le=256), Otherwise("there are no more than 256 pipelines")] = 1
-    max_surge_pipelines: Annotated[int, Field(ge=0, le=256), Otherwise("there are no more than 256 pipelines")] = 0
+    max_unavailable_pipelines: PipelinesInRollout = 1
+    max_surge_pipelines: PipelinesInRollout = 0
     model_load_timeout: Annotated[
         Duration,
         Between("30s", "24h", "a shard would be killed before its weights are read, or a stuck one would wait for more than a day"),

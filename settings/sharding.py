@@ -7,6 +7,11 @@ from pydantic import Field
 from settings.base import Otherwise, Section
 from settings.formats import LabelKey, LabelValue
 
+MOST_PIPELINES = 256
+"""The most pipelines that a stack can have."""
+
+Pipelines = Annotated[int, Field(ge=1, le=MOST_PIPELINES), Otherwise("each pipeline is a whole copy of the model on its own GPUs")]
+
 
 class AffinityRule(Section):
     key: LabelKey
@@ -25,5 +30,5 @@ class Sharding(Section):
     """Layers that neighbouring shards both hold."""
     load_balancing: Literal["dynamic", "static"] = "dynamic"
     affinity_rules: tuple[AffinityRule, ...] = ()
-    pipelines: Annotated[int, Field(ge=1, le=256), Otherwise("each pipeline is a whole copy of the model on its own GPUs")] = 1
+    pipelines: Pipelines = 1
     """How many whole copies of the sharded model serve side by side."""

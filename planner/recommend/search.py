@@ -26,9 +26,8 @@ from planner.rules import memory as memory_rules
 from planner.rules.node import share
 from planner.rules.rule import Situation, advised
 from settings import StackSettings
+from settings.sharding import MOST_PIPELINES
 
-MOST_PIPELINES = 256
-"""As `sharding.pipelines` takes."""
 _MOST_BATCH = 1024
 """Where the engine has no bound of its own: vLLM's largest default (`max_num_seqs`)."""
 _TOO_LARGE = "the model does not fit the GPUs' memory"
