@@ -1,1 +1,1 @@
-"""Everything that people or programs read: the plan, the recommendation, the account of the settings, and what a preview says."""
+"""What people and programs read: the plan, the recommendation, what becomes of each setting, and the preview."""

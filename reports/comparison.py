@@ -1,4 +1,4 @@
-"""What was measured beside what is estimated for it: `python -m planner compare --measured FILE`, and the stack's output."""
+"""Compares measurements with their estimates, for `python -m planner compare` and for the stack output `measured`."""
 
 from __future__ import annotations
 
@@ -24,49 +24,49 @@ _Figure = Annotated[float, Field(gt=0)]
 
 
 class Unreadable(Exception):
-    """A file that has no measurements; the text says why."""
+    """The file cannot be read as measurements; the text says why."""
 
 
 class Entry(BaseModel):
-    """One measurement of a closed loop. Further keys are for people."""
+    """One measurement of a closed loop. Keys that are not listed here are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     arm: str = ""
-    """What to call it."""
+    """The name of the entry."""
     model: str
-    """As in planner/catalogue/data/models.csv."""
+    """A model of planner/catalogue/data/models.csv."""
     gpu: str
-    """As in planner/catalogue/data/gpus.csv."""
+    """A GPU of planner/catalogue/data/gpus.csv."""
     gpus: _Count = 1
     tp: _Count | None = None
-    """GPUs that share each layer; left out: all of them, or one where the engine splits layers over GPUs."""
+    """The GPUs that share each layer. By default all of them, or one if the engine splits the layers over the GPUs."""
     pp: _Count | None = None
     precision: str
     kv_precision: Literal["fp16", "fp8"] = "fp16"
     engine: str
-    """As `estimate --engine`."""
+    """An engine as `estimate --engine` takes it."""
     engine_version: str | None = None
     isl: _Tokens
     osl: _Tokens
     concurrency: Annotated[float, Field(ge=1, le=MOST_CONCURRENCY)]
     slots: _Count | None = None
-    """Requests that run at once, over all replicas; left out: all of them."""
+    """The requests that run at once, over all replicas. By default all that are in flight."""
     ttft_ms: _Figure | None = None
     tpot_ms: _Figure | None = None
     latency_s: _Figure | None = None
-    """Of a whole request, like the two above the mean or the median."""
+    """The time of a whole request. Like the two fields above it is the mean or the median."""
     throughput_tok_s: _Figure | None = None
-    """Output tokens."""
+    """Output tokens per second."""
     requests_s: _Figure | None = None
     utilisation: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the time in which some kernel ran, by the GPU's own counter."""
+    """The share of time in which a kernel ran, from 0 to 1, by the GPU's own counter."""
 
 
 _SPLITS_LAYERS = {each.performs_like for each in map(traits, NAMES) if each.whole_pipeline_in_a_pod}
 QUANTITIES = ("ttft_ms", "tpot_ms", "latency_s", "throughput_tok_s", "requests_s", "utilisation")
 SHARE = "utilisation"
-"""Its errors are in points, not in percent of the measured figure."""
+"""The quantity whose errors are in percentage points instead of percent of the measured figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +77,12 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        """Estimated over measured."""
+        """The estimate divided by the measurement."""
         return self.estimated.value / self.measured
 
     @property
     def error_percent(self) -> float:
-        """Of the measured figure; points of a share."""
+        """The error in percent of the measurement, or in percentage points for a share."""
         return 100 * abs(self.estimated.value - self.measured if self.quantity == SHARE else self.ratio - 1)
 
     @property
@@ -97,31 +97,31 @@ class Compared:
     pairs: tuple[Pair, ...] = ()
     extrapolated: bool = False
     error: str = ""
-    """Why there is nothing to compare; empty otherwise."""
+    """Why there is nothing to compare; empty when there is."""
 
 
 def path_of(stack: str) -> Path:
-    """Where a stack's own measurements are kept, if there are any."""
+    """Returns the path of the file with a stack's own measurements, which need not exist."""
     return ROOT / f"measured.{stack}.json"
 
 
 def compare(path: Path) -> tuple[Compared, ...]:
-    """Each entry of the file with its estimate, or with what is wrong with it. Raises Unreadable where the file has no entries."""
+    """Compares each entry of the file with its estimate, or says what is wrong with it. Raises Unreadable if the file has no entries."""
     try:
         document = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable(f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}") from None
     except ValueError as error:
-        raise Unreadable(f"{path}: is no JSON: {error}") from None
+        raise Unreadable(f"{path} is not JSON: {error}") from None
     rows = document.get("rows") if isinstance(document, dict) else document
     if not isinstance(rows, list) or not rows:
-        raise Unreadable(f"{path}: holds no list of measurements, nor one under `rows`")
+        raise Unreadable(f"{path} contains no list of measurements, neither at its top nor under `rows`")
     return tuple(_compared(number, row) for number, row in enumerate(rows, start=1))
 
 
 def _compared(number: int, row: Any) -> Compared:
     if not isinstance(row, dict):
-        wrong = f"is no object with keys such as model, gpu and tpot_ms: {json.dumps(row)[:60]}"
+        wrong = f"is not an object with keys such as model, gpu and tpot_ms: {json.dumps(row)[:60]}"
         return Compared(name=f"row {number}", entry=None, error=wrong)
     name = str(row.get("arm") or f"row {number}")
     if row.get("error"):
@@ -130,7 +130,7 @@ def _compared(number: int, row: Any) -> Compared:
         entry = Entry.model_validate(row)
         return _estimated(name, entry)
     except ValidationError as invalid:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in invalid.errors())
+        wrong = "; ".join(f"{'.'.join(map(str, detail['loc'])) or 'it'}: {detail['msg']}" for detail in invalid.errors())
         return Compared(name=name, entry=None, error=wrong)
     except Impossible as error:
         return Compared(name=name, entry=None, error="; ".join(str(error).splitlines()))
@@ -151,21 +151,21 @@ def _estimated(name: str, entry: Entry) -> Compared:
         latency_s=1.0, requests_s=1.0,
     )  # fmt: skip
     most = max(1, round((entry.slots or entry.concurrency) / replicas))
-    one = Pipeline(loop=ClosedLoop(estimate_question.question(ask)), load=load, most=most, takes_turns=entry.engine in _SPLITS_LAYERS)
-    each = entry.concurrency / replicas
-    times = one.at(each)
+    pipeline = Pipeline(loop=ClosedLoop(estimate_question.question(ask)), load=load, most=most, takes_turns=entry.engine in _SPLITS_LAYERS)
+    in_flight = entry.concurrency / replicas
+    times = pipeline.at(in_flight)
     whole, users = times.request, entry.concurrency
     requests = Range(value=users / whole.value, low=users / whole.high, high=users / whole.low)
-    found = {
+    estimates = {
         "ttft_ms": _times(times.first_token, 1e3),
         "tpot_ms": _times(times.per_token, 1e3),
         "latency_s": times.request,
         "requests_s": requests,
         "throughput_tok_s": _times(requests, entry.osl),
-        SHARE: one.busy(each),
+        SHARE: pipeline.busy(in_flight),
     }
-    pairs = tuple(Pair(quantity=quantity, measured=value, estimated=found[quantity]) for quantity, value in measured.items())
-    return Compared(name=name, entry=entry, pairs=pairs, extrapolated=one.extrapolated)
+    pairs = tuple(Pair(quantity=quantity, measured=value, estimated=estimates[quantity]) for quantity, value in measured.items())
+    return Compared(name=name, entry=entry, pairs=pairs, extrapolated=pipeline.extrapolated)
 
 
 def _tensor(entry: Entry) -> int:
@@ -180,37 +180,37 @@ def _stages(entry: Entry) -> int:
     return max(1, entry.gpus // (entry.tp or 1)) if entry.engine in _SPLITS_LAYERS else 1
 
 
-def _times(one: Range, factor: float) -> Range:
-    return Range(value=one.value * factor, low=one.low * factor, high=one.high * factor)
+def _times(estimate: Range, factor: float) -> Range:
+    return Range(value=estimate.value * factor, low=estimate.low * factor, high=estimate.high * factor)
 
 
 def as_json(compared: tuple[Compared, ...]) -> dict[str, Any]:
-    """Each entry's figures, then how well the estimates did by quantity."""
+    """Returns the figures of each entry, and how far the estimates were off by quantity."""
     return {"rows": list(map(_row, compared)), "quantities": summary(compared)}
 
 
-def _row(one: Compared) -> dict[str, Any]:
-    if one.error:
-        return {"name": one.name, "error": one.error}
+def _row(compared: Compared) -> dict[str, Any]:
+    if compared.error:
+        return {"name": compared.name, "error": compared.error}
     figures = {
         pair.quantity: {"measured": pair.measured, "ratio": round(pair.ratio, 3), "inside": pair.inside}
         | {bound: float(f"{getattr(pair.estimated, bound):.4g}") for bound in ("value", "low", "high")}
-        for pair in one.pairs
+        for pair in compared.pairs
     }
-    return {"name": one.name, "extrapolated": one.extrapolated} | figures
+    return {"name": compared.name, "extrapolated": compared.extrapolated} | figures
 
 
 def summary(compared: tuple[Compared, ...]) -> dict[str, dict[str, float]]:
-    """By quantity: entries, median and mean error in percent of the measured value (a share's in points), share inside the range."""
-    found: dict[str, dict[str, float]] = {}
+    """Returns, for each quantity, the rows, the median and mean error (as `Pair.error_percent`) and the share of rows inside the range."""
+    by_quantity: dict[str, dict[str, float]] = {}
     for quantity in QUANTITIES:
-        pairs = [pair for one in compared for pair in one.pairs if pair.quantity == quantity]
+        pairs = [pair for entry in compared for pair in entry.pairs if pair.quantity == quantity]
         if pairs:
             errors = [pair.error_percent for pair in pairs]
-            found[quantity] = {
+            by_quantity[quantity] = {
                 "rows": len(pairs),
                 "median_error_percent": round(statistics.median(errors), 1),
                 "mean_error_percent": round(statistics.mean(errors), 1),
                 "inside": round(sum(pair.inside for pair in pairs) / len(pairs), 3),
             }
-    return found
+    return by_quantity

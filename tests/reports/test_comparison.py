@@ -117,11 +117,11 @@ def test_a_wrong_entry_is_one_line_and_the_rest_is_compared(change, says, writte
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "is no JSON"),
-        ("{}", "holds no list of measurements"),
-        ("[]", "holds no list"),
-        ('{"rows": {}}', "holds no list"),
-        ("3", "holds no list"),
+        ("", "is not JSON"),
+        ("{}", "contains no list of measurements"),
+        ("[]", "contains no list"),
+        ('{"rows": {}}', "contains no list"),
+        ("3", "contains no list"),
     ],
 )
 def test_a_file_without_measurements_is_one_sentence(text, says, written, capsys):
@@ -135,8 +135,8 @@ def test_a_file_without_measurements_is_one_sentence(text, says, written, capsys
 
 def test_an_entry_that_is_no_object_is_one_line(written):
     assert [one.error for one in compare(written([PUBLISHED, None, "a"]))][1:] == [
-        "is no object with keys such as model, gpu and tpot_ms: null",
-        'is no object with keys such as model, gpu and tpot_ms: "a"',
+        "is not an object with keys such as model, gpu and tpot_ms: null",
+        'is not an object with keys such as model, gpu and tpot_ms: "a"',
     ]
 
 

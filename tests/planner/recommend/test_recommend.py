@@ -239,10 +239,19 @@ def test_a_target_inside_the_range_is_in_doubt_and_one_beyond_it_is_missed():
 @pytest.mark.parametrize(
     ("targets", "says"),
     [
-        ({"latency": "100ms"}, r"needs at least 0\.\d+ s to read the weights 100 times, and the target is 0.1 s; choose a targets.latency of more than"),
+        (
+            {"latency": "100ms"},
+            r"needs at least 0\.\d+ s to read the weights 100 times, and the target is 0.1 s; choose a targets.latency of more than",
+        ),
         ({"latency": "250ms"}, "for one request alone"),
-        ({"throughputRps": 1_000_000}, r"256 pipelines, the most that a stack can have, serve [\d,]+ requests/s within 2 s, and the target is 1,000,000"),
-        ({"gpuUtilization": "100%"}, r"the busiest runs kernels 9\d% of the time, and the target is 100%; choose a lower targets.gpuUtilization"),
+        (
+            {"throughputRps": 1_000_000},
+            r"256 pipelines, the most that a stack can have, serve [\d,]+ requests/s within 2 s, and the target is 1,000,000",
+        ),
+        (
+            {"gpuUtilization": "100%"},
+            r"the busiest runs kernels 9\d% of the time, and the target is 100%; choose a lower targets.gpuUtilization",
+        ),
         ({"gpuMemory": "1%"}, "fits on no VM size of the region; choose a smaller model, fewer bits, a targets.gpuMemory above 1%"),
         ({"tokens": 5000}, "a request of 10 \\+ 5,000 tokens exceeds the 4,096 that llama-2-70b holds; a shorter loadTest.prompt"),
     ],
