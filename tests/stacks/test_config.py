@@ -52,7 +52,7 @@ def test_names_that_the_catalogue_does_not_know_are_in_the_same_listing(engine):
 
 def test_checks_names_with_the_stacks_name(engine):
     engine({"zig-ai-aks:azure": '{"namePrefix": "a-very-long-name-of-ours"}'})
-    with pytest.raises(SettingsError, match="with the stack's name, test, it makes"):
+    with pytest.raises(SettingsError, match="with the stack's name, test, it has"):
         config.from_program()
 
 

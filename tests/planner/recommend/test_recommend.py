@@ -305,7 +305,7 @@ def test_a_pod_whose_gpus_take_turns_leaves_all_but_one_idle():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--region", "eastsu"], "--region: eastsu\n    the price list does not have it\n    fix: did you mean eastus?"),
+        (["--region", "eastsu"], "--region: eastsu\n    is not a region of the price list\n    fix: did you mean eastus?"),
         (["--region", "moon"], "one of eastus"),
         (["--stack", "pro"], "does not exist"),
     ],
