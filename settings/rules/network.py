@@ -132,7 +132,8 @@ def keys_have_a_secret_of_their_own(settings: StackSettings) -> Iterator[Problem
         yield Problem(
             key="exposure.apiKeys.secretName",
             value=keys.secret_name,
-            consequence="is also the Secret of exposure.tls: whoever hands out API keys could read the certificate's private key, and writing "
+            consequence="is also the Secret of exposure.tls: whoever hands out API keys could read the certificate's private key, and "
+            "writing "
             "either would overwrite the other",
             fix="a separate Secret",
         )
