@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.envoy import access, pipeline_cluster, readiness, stats
+from engines.envoy import access, pipeline_cluster, readiness, refusals, stats
 from engines.envoy.access import Guard
 from engines.envoy.fields import COORDINATOR, EXTENSIONS, HCM, address, http_filter, lua, seconds
 from engines.envoy.pipeline_cluster import Pipelines
@@ -32,12 +32,6 @@ _FRONT = {
     "path_with_escaped_slashes_action": "REJECT_REQUEST",
 }
 """What Envoy's documentation asks of a proxy whose clients nobody knows: configuration/best_practices/edge."""
-_REFUSAL = {
-    "json_format": {"error": {"message": "%LOCAL_REPLY_BODY%", "type": "%RESPONSE_CODE_DETAILS%", "code": "%RESPONSE_CODE%"}},
-    "content_type": "application/json",
-}
-"""What Envoy itself answers, in the form that OpenAI's clients read."""
-
 
 _BODY_CHECK = Path(__file__).with_name("body.lua").read_text()
 """Reads the request once, as a whole; the filter before it, which bounds the size, has buffered it in any case."""
@@ -148,7 +142,7 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
         # The answer that closes a connection says so: no request is on its way to a closed one.
         "http1_safe_max_connection_duration": True,
         # A client that sends its request a byte at a time holds nothing for long; an answer may stream for as long as it takes.
-        "request_headers_timeout": seconds(min(10, args.request_s)),
+        "request_headers_timeout": seconds(_headers_s(args)),
         "request_timeout": seconds(args.request_s),
         "stream_idle_timeout": "0s",
         **_FRONT,
@@ -161,8 +155,14 @@ def _connection_manager(args: ProxyArgs) -> dict[str, Any]:
             lua(_BODY_CHECK),
             http_filter("router", "router.v3.Router", {}),
         ],
-        "local_reply_config": {"mappers": [*_refusals(), _healthy()], "body_format": _REFUSAL},
+        "local_reply_config": refusals.local_replies(
+            headers_s=_headers_s(args), request_s=args.request_s, request_bytes=args.max_request_bytes
+        ),
     }
+
+
+def _headers_s(args: ProxyArgs) -> float:
+    return min(10, args.request_s)
 
 
 def _service(args: ProxyArgs) -> dict[str, Any]:
@@ -172,46 +172,6 @@ def _service(args: ProxyArgs) -> dict[str, Any]:
 def _connection_limits(args: ProxyArgs) -> dict[str, Any]:
     limits = {"idle_timeout": seconds(args.keep_alive_s)}
     return limits if args.connection_s is None else limits | {"max_connection_duration": seconds(args.connection_s)}
-
-
-def _mapped(flag: str, status: int, message: str, **headers: str) -> dict[str, Any]:
-    """What is answered where Envoy itself ends a request, by its response flag."""
-    return {
-        "filter": {"response_flag_filter": {"flags": [flag]}},
-        "status_code": status,
-        "body": {"inline_string": message},
-        "headers_to_add": [
-            {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"} for name, value in headers.items()
-        ],
-    }
-
-
-_ONCE = {"x-should-retry": "false"}
-"""Read by OpenAI's clients, which would otherwise send the request twice more: openai/openai-python src/openai/_base_client.py."""
-
-
-def _refusals() -> list[dict[str, Any]]:
-    full = "As many requests wait as the pipelines can answer soon. Please try again in a moment."
-    died = (
-        "The pipeline that had this request ended before it answered. The request was not sent to another one, since it may be what ended "
-        "it. The service is still there for other requests."
-    )
-    silent = "The pipeline that had this request sent nothing for too long, so it was given up. A streamed answer is silent for less time."
-    return [
-        _mapped("UO", 503, full, **{"Retry-After": "1"}),
-        _mapped("UC", 502, died, **_ONCE),
-        _mapped("UT", 504, silent, **_ONCE),
-        _mapped("NR", 404, "There is no such path here."),
-    ]
-
-
-def _healthy() -> dict[str, Any]:
-    """The one answer of Envoy's own that is no refusal: the health filter's."""
-    ok = {"op": "EQ", "value": {"default_value": 200, "runtime_key": "zig_ai.healthy"}}
-    return {
-        "filter": {"status_code_filter": {"comparison": ok}},
-        "body_format_override": {"json_format": {"status": "healthy"}, "content_type": "application/json"},
-    }
 
 
 def _health_filter(args: ProxyArgs) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import http.client
 import json
+import re
 import threading
 import time
 
@@ -77,8 +78,9 @@ def test_without_a_healthy_pipeline_it_says_so(two, tmp_path):
         for pipeline in two:
             pipeline.kill()
         wait_for(lambda: proxy.health == 503, 10)
-        assert json.loads(proxy.request("GET", "/api/v1/health")[2])["error"]["code"] == 503
-        assert proxy.infer()[0] == 503
+        for refused in (proxy.request("GET", "/api/v1/health"), proxy.infer()):
+            message = json.loads(refused[2])["error"]["message"]
+            assert refused[0] == 503 and re.match("No pipeline is ready|No connection to a pipeline could be opened", message)
 
 
 def test_requests_wait_in_line_and_are_refused_beyond_it(tmp_path):
