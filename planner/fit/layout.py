@@ -17,6 +17,10 @@ class Layout:
     gpu_pools: tuple[GpuPoolPlan, ...]
     pods: tuple[PlacedPod, ...]
     pipeline_in_one_zone: bool
+    most_pipelines: int
+    """That the pools have nodes for when their autoscalers have added all that they may; no more than the stack asks for."""
+    wanted_nodes: int
+    """That the most pipelines which the stack asks for need."""
 
     @property
     def nodes(self) -> int:
@@ -47,6 +51,8 @@ def layout(settings: StackSettings, size: GpuSize) -> Layout | list[Problem]:
         gpu_pools=pools,
         pods=_placed(settings, pools, per_node, placement.short_of(pod, room)),
         pipeline_in_one_zone=keeps_pipelines_together(settings),
+        most_pipelines=next((count for count in range(_wanted(settings), 0, -1) if _fit(count, settings, pools, per_node)), 0),
+        wanted_nodes=sum(nodes_of(_wanted(settings), settings, per_node, len(pools))),
     )
 
 
@@ -95,15 +101,9 @@ def _offer(room: placement.Allocatable, resource: str) -> str:
 def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple[GpuPoolPlan, ...], list[Problem]]:
     """One pool, or one for each zone that holds whole pipelines; then the bounds that settings give are shared out."""
     pool, pipelines, stages = settings.gpu_pool, settings.sharding.pipelines, settings.sharding.shards_count
-    most_pipelines = settings.autoscaling.max_pipelines if settings.autoscaling.enabled else pipelines
-    if keeps_pipelines_together(settings):
-        zones = [(zone,) for zone in sorted(pool.zones)[:pipelines]]
-        needed = nodes_by_zone(pipelines, stages, per_node, len(zones))
-        most = nodes_by_zone(most_pipelines, stages, per_node, len(zones))
-    else:
-        zones = [tuple(pool.zones)]
-        needed = [placement.fewest_nodes(pipelines * stages, pool.zones, per_node, zone_spread(settings))]
-        most = [placement.fewest_nodes(most_pipelines * stages, pool.zones, per_node, zone_spread(settings))]
+    zones = [(zone,) for zone in sorted(pool.zones)[:pipelines]] if keeps_pipelines_together(settings) else [tuple(pool.zones)]
+    needed = nodes_of(pipelines, settings, per_node, len(zones))
+    most = nodes_of(_wanted(settings), settings, per_node, len(zones))
     problems = []
     if pool.max_nodes is not None and pool.max_nodes < sum(needed):
         gpus_there, gpus_needed = pool.max_nodes * size.gpus, pipelines * stages * placement.shard_pod(settings, 0).gpus
@@ -113,7 +113,7 @@ def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple
     lowest = needed if pool.min_nodes is None else shares(pool.min_nodes, len(zones))
     # More than the pods need where settings keep that many.
     needed = [max(count, low) for count, low in zip(needed, lowest, strict=True)]
-    highest = _spread_out(most if pool.max_nodes is None else needed, pool.max_nodes)
+    highest = most if pool.max_nodes is None else _spread_out(needed, most, pool.max_nodes)
     highest = [max(count, high) for count, high in zip(needed, highest, strict=True)]
     return (
         tuple(
@@ -124,15 +124,36 @@ def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple
     )
 
 
+def nodes_of(pipelines: int, settings: StackSettings, per_node: int, pools: int) -> list[int]:
+    """Nodes of each pool that so many pipelines need; several pools are a zone each."""
+    stages = settings.sharding.shards_count
+    if keeps_pipelines_together(settings):
+        return nodes_by_zone(pipelines, stages, per_node, pools)
+    return [placement.fewest_nodes(pipelines * stages, settings.gpu_pool.zones, per_node, zone_spread(settings))]
+
+
+def _wanted(settings: StackSettings) -> int:
+    """The most pipelines that there may be, whatever the pools hold."""
+    return settings.autoscaling.max_pipelines if settings.autoscaling.enabled else settings.sharding.pipelines
+
+
+def _fit(pipelines: int, settings: StackSettings, pools: tuple[GpuPoolPlan, ...], per_node: int) -> bool:
+    needed = nodes_of(pipelines, settings, per_node, len(pools))
+    return all(nodes <= pool.max_nodes for nodes, pool in zip(needed, pools, strict=True))
+
+
 def nodes_by_zone(pipelines: int, stages: int, per_node: int, zones: int) -> list[int]:
     """Nodes of each zone when pipelines are dealt to them and each stays in one."""
     return [placement.nodes_for(count * stages, per_node) for count in shares(pipelines, zones)]
 
 
-def _spread_out(nodes: list[int], total: int | None) -> list[int]:
-    """The pools' greatest sizes: what is above the need is shared out evenly."""
-    more = 0 if total is None else max(0, total - sum(nodes))
-    return [count + extra for count, extra in zip(nodes, shares(more, len(nodes)), strict=True)]
+def _spread_out(needed: list[int], most: list[int], total: int) -> list[int]:
+    """The pools' greatest sizes: what is above the need goes where the most pipelines lack most, and evenly once they lack nothing."""
+    sizes = list(needed)
+    for _ in range(total - sum(needed)):
+        pool = max(range(len(sizes)), key=lambda index: (max(0, most[index] - sizes[index]), -sizes[index]))
+        sizes[pool] += 1
+    return sizes
 
 
 def _too_few(settings: StackSettings, size: GpuSize, nodes: int, gpus: int) -> Problem:

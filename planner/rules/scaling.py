@@ -77,6 +77,7 @@ def findings(asked: StackSettings, settings: StackSettings, size: GpuSize, made:
     elif threshold < found.keeps:
         yield _finding("SCALE-004", "warning", KEY, written, threshold, f"{within}; {_in_vain(settings, size, made, found)}")
     yield from _nodes_that_stay(settings, size, made)
+    yield from _nodes_that_never_come(settings, size, made)
 
 
 def _in_vain(settings: StackSettings, size: GpuSize, made: Layout, found: Scaling) -> str:
@@ -108,6 +109,20 @@ def _nodes_that_stay(settings: StackSettings, size: GpuSize, made: Layout) -> It
             f"To let them go: gpuPool: {{minNodes: {need}}}"
         )
         yield _finding("SCALE-005", "warning", "autoscaling.minPipelines", least, least, because)
+
+
+def _nodes_that_never_come(settings: StackSettings, size: GpuSize, made: Layout) -> Iterator[Finding]:
+    """Pipelines that the autoscaler may add, on nodes that the pools may not have."""
+    most, room = settings.autoscaling.max_pipelines, made.most_pipelines
+    if room >= most:
+        return
+    there, need = sum(pool.max_nodes for pool in made.gpu_pools), made.wanted_nodes
+    because = (
+        f"autoscaling.maxPipelines: {most} need {count(need, 'node')} of {size.name}, and there may be {there}, which hold "
+        f"{count(room, 'pipeline')}: the pods of the others stay Pending for as long as the load asks for them. To run them: gpuPool: "
+        f"{{maxNodes: {need}}}, or to ask for no more than fit: autoscaling: {{maxPipelines: {room}}}"
+    )
+    yield _finding("SCALE-006", "warning", "gpuPool.maxNodes", settings.gpu_pool.max_nodes, there, because)
 
 
 def _finding(code: str, severity: str, key: str, asked: int | None, given: int, because: str) -> Finding:

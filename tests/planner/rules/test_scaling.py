@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -12,18 +13,33 @@ from planner.fit.serving import pipeline
 from planner.recommend.assessment import assess
 from reports import plan_text
 from tests.planner.rules.cases import check, code_of
-from tests.planner.stacks import settings, vllm
+from tests.planner.stacks import settings
 
 LLAMA_8B = {"name": "llama-3-8b", "quantization": {"precision": "fp8"}}
 BATCH = {"config": {"dynamicBatching": {"maxBatchSize": 64}}}
 KEY = "autoscaling.requestsPerPipeline"
 
 
-def h100(size="Standard_NC40ads_H100_v5", pipelines=1, **autoscaling):
-    """llama-3-8b in FP8, a pipeline on one H100."""
+def h100(size="Standard_NC40ads_H100_v5", pipelines=1, nodes=None, **autoscaling):
+    """llama-3-8b in FP8, a pipeline on one H100; `nodes`: what else is said of the pool."""
     one = {"resources": {side: {"nvidia.com/gpu": 1, "cpu": "20", "memory": "128Gi"} for side in ("requests", "limits")}}
     sharding = {"shardsCount": 1, "pipelines": pipelines}
-    return vllm(size, model=LLAMA_8B, shard=one, sharding=sharding, coordinator=BATCH, autoscaling={"enabled": True} | autoscaling)
+    pool, scaling = {"vmSize": size} | (nodes or {}), {"enabled": True} | autoscaling
+    return settings(engine="vllm", gpuPool=pool, model=LLAMA_8B, shard=one, sharding=sharding, coordinator=BATCH, autoscaling=scaling)
+
+
+@pytest.mark.parametrize("zones", [[], ["1", "2", "3"]], ids=["no zones", "three zones"])
+@pytest.mark.parametrize(("pipelines", "most", "there"), [(1, 4, 2), (4, 5, 4), (3, 7, 4), (2, 3, 2)])
+def test_what_a_finding_about_too_few_nodes_says_to_do_ends_it(zones, pipelines, most, there):
+    """Kubernetes would keep the pods that have no node Pending for ever, and nothing said so."""
+
+    def said(nodes, pipelines_at_most):
+        asked = h100(pipelines=pipelines, nodes={"zones": zones, "maxNodes": nodes}, maxPipelines=pipelines_at_most)
+        return [one.because for one in plan(asked).findings if one.code == "SCALE-006"]
+
+    [because] = said(there, most)
+    more, fewer = (int(re.search(rf"{key}: (\d+)\}}", because)[1]) for key in ("maxNodes", "maxPipelines"))
+    assert not said(more, most) and not said(there, fewer) and said(more - 1, most)
 
 
 KEPT = plan(h100()).scaling.keeps
@@ -67,6 +83,15 @@ CASES = [
         "1 -> 1",
         "3 nodes stay however few pipelines there are: 1 of 3 would need 1 and save 13.96 USD an hour",
         {"gpuPool": {"vmSize": "Standard_NC40ads_H100_v5", "minNodes": 1}},
+    ),
+    (
+        "SCALE-006",
+        h100(nodes={"maxNodes": 2}, maxPipelines=6),
+        "gpuPool.maxNodes",
+        "2 -> 2",
+        "maxPipelines: 6 need 6 nodes of Standard_NC40ads_H100_v5, and there may be 2, which hold 2 pipelines: the pods of the others stay "
+        "Pending for as long as the load asks for them. To run them: gpuPool: {maxNodes: 6}",
+        {"gpuPool": {"vmSize": "Standard_NC40ads_H100_v5", "maxNodes": 6}},
     ),
 ]
 
