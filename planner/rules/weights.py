@@ -62,6 +62,23 @@ def node_copy(at: Situation) -> Iterator[Advice]:
         )
 
 
+def stated_size(at: Situation) -> Iterator[Advice]:
+    """A claim must name a size, and nothing holds blob storage to it. Nothing is changed: a claim that is bound keeps its size, and
+    another one would wait until no pod uses it."""
+    stated, needed_gib = at.settings.azure.weights_size, weights.stored_gib(at.settings, at.shape)
+    if stated.gib < needed_gib:
+        yield Advice(
+            code="WEIGHTS-007",
+            outcome="noted",
+            severity="info",
+            path=("azure", "weightsSize"),
+            because=f"the weights are {needed_gib:.1f} GiB. Blob storage holds them all the same, but Kubernetes counts and shows the "
+            f"volume as smaller than it is. Before the first `up`: azure: {{weightsSize: {math.ceil(needed_gib)}Gi}}, or more to keep "
+            "several models",
+            source="infra/kubernetes/weights.py",
+        )
+
+
 def load_timeout(at: Situation) -> Iterator[Advice]:
     load_s, timeout = weights.load_s(at.settings, at.size, at.shape), at.settings.rollout.model_load_timeout
     place = "the node's disk" if weights.copied_to_nodes(at.settings) else "the weight storage"
@@ -94,4 +111,4 @@ def model_of_the_source(at: Situation) -> Iterator[Advice]:
     )
 
 
-RULES = (node_copy, load_timeout, model_of_the_source)
+RULES = (node_copy, stated_size, load_timeout, model_of_the_source)

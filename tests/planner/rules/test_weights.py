@@ -45,6 +45,14 @@ CASES = [
         {"caching": {"l2Cache": {"size": "70Gi"}}},
     ),
     (
+        "WEIGHTS-007",
+        llama_cpp(azure={"weightsSize": "64Gi"}),
+        "azure.weightsSize",
+        "64Gi -> 64Gi",
+        "the weights are 68.3 GiB. Blob storage holds them all the same",
+        {"azure": {"weightsSize": "69Gi"}},
+    ),
+    (
         "WEIGHTS-004",
         fetched(rollout={"modelLoadTimeout": "5m"}),
         "rollout.modelLoadTimeout",
