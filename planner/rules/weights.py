@@ -75,7 +75,7 @@ def stated_size(at: Situation) -> Iterator[Advice]:
             because=f"the weights are {needed_gib:.1f} GiB. Blob storage holds them all the same, but Kubernetes counts and shows the "
             f"volume as smaller than it is. Before the first `up`: azure: {{weightsSize: {math.ceil(needed_gib)}Gi}}, or more to keep "
             "several models",
-            source="infra/kubernetes/weights.py",
+            source="infra/kubernetes/weights/volume.py",
         )
 
 
