@@ -1,6 +1,6 @@
-"""`python -m serve`: a stack's service on this machine until Ctrl-C.
+"""`python -m serve`: runs a stack's service on this machine until Ctrl-C.
 
-Exit status: 0 when it was ended, 1 when it could not serve, 2 when it was called wrongly.
+Exit status: 0 after Ctrl-C or SIGTERM, 1 if it could not serve, 2 for a wrong command line.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ from toolchain.cache import Cache
 
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 REQUEST = {"prompt": "The future of artificial intelligence is", "max_tokens": 100, "temperature": 0.7}
-"""The guide's."""
+"""The request of the guide's load test."""
 
 
 class _Ended(Exception):
-    """Someone asked for the end."""
+    """A signal asked the service to end."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m local", description="A stack's service on this machine.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="run the pods' own commands as processes, until Ctrl-C")
-    serve.add_argument("--stack", default="dev", help="the stack's name: reads Pulumi.<stack>.yaml (default: dev)")
-    serve.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
-    serve.add_argument("--pipelines", type=_count, default=2, help="how many llama-servers behind the coordinator (default: 2)")
-    serve.add_argument("--port", type=_port, default=8080, help="where clients ask (default: 8080)")
-    serve.add_argument("--model", type=Path, help=f"a GGUF file (default: the toolchain's {MODEL})")
-    serve.add_argument("--secrets", type=Path, help="a folder with one for each Secret that the stack names, and its keys as files")
-    serve.add_argument("--folder", type=Path, help="for logs and configuration (default: .local/STACK)")
+    parser = argparse.ArgumentParser(
+        prog="python -m serve", description="Run a stack's service on this machine: the pods' own commands as processes, until Ctrl-C."
+    )
+    parser.add_argument("--stack", default="dev", help="name of the stack, whose file is Pulumi.<stack>.yaml (default: dev)")
+    parser.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
+    parser.add_argument("--pipelines", type=_count, default=2, help="number of llama-servers behind the coordinator (default: 2)")
+    parser.add_argument("--port", type=_port, default=8080, help="port of the service (default: 8080)")
+    parser.add_argument("--model", type=Path, help=f"a GGUF file (default: {MODEL} from the toolchain)")
+    parser.add_argument(
+        "--secrets", type=Path, help="a folder that has, for each Secret that the stack names, a folder with the Secret's keys as files"
+    )
+    parser.add_argument("--folder", type=Path, help="folder for logs and configuration (default: .local/STACK)")
     options = parser.parse_args(arguments)
     _on_signals(_end)
     try:
         _serve(options)
     except _Ended:
-        print("ended; no process is left", flush=True)
+        print("stopped; no process is left running", flush=True)
     except (ServeError, SettingsError) as problem:
         print(problem if isinstance(problem, SettingsError) else f"serve: {problem}", file=sys.stderr)
         return 1
@@ -69,7 +71,7 @@ def _within(text: str, least: int, most: int) -> int:
 
 
 def _end(*_: object) -> None:
-    _on_signals(signal.SIG_IGN)  # once is enough: what follows must not be cut short
+    _on_signals(signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     raise _Ended
 
 
@@ -84,17 +86,17 @@ def _serve(options: argparse.Namespace) -> None:
     model = options.model or Cache.of_user().share / "models" / MODEL
     with _alone(folder):
         end_left_behind(folder, _say)
-        made = service(rendered, model=model, port=options.port, folder=folder, secrets=options.secrets)
+        running = service(rendered, model=model, port=options.port, folder=folder, secrets=options.secrets)
         try:
-            _introduce(rendered, made, model)
-            made.start(_say)
-            _invite(rendered, made)
+            _introduce(rendered, running, model)
+            running.start(_say)
+            _invite(rendered, running)
             while True:
                 time.sleep(0.5)
-                made.mend(_say)
+                running.mend(_say)
         finally:
             _on_signals(signal.SIG_IGN)
-            made.end()
+            running.end()
 
 
 def _say(text: str) -> None:
@@ -103,40 +105,38 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One service a folder; the kernel frees it when the process dies."""
+    """Lets one service use a folder at a time. The kernel releases the lock when the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ServeError(f"another one is serving from {folder}: end it, or give this one --folder") from None
+            raise ServeError(f"another service is running from {folder}: stop it, or choose another folder with --folder") from None
         yield
 
 
-def _introduce(rendered: Rendered, made: Service, model: Path) -> None:
-    asked = (
-        "" if rendered.engine_asked == ENGINE else f", in place of {rendered.engine_asked}, which needs a GPU or images of the user's own"
-    )
+def _introduce(rendered: Rendered, running: Service, model: Path) -> None:
+    asked = "" if rendered.engine_asked == ENGINE else f", in place of {rendered.engine_asked}, which needs a GPU or your own images"
     _say(f"Serving {rendered.stack} with engine {ENGINE}{asked}; {model.name} in place of {rendered.model}")
-    _say("Otherwise than in the pods:")
-    for each in made.substitutions:
-        change = f"{each.what} {each.pod} -> {each.here}" if each.pod else f"{each.what} {each.here}"
-        _say(f"  {change}  ({each.because})")
-    _say(f"Starting; logs in {made.folder / 'logs'}")
+    _say("Differences from the pods:")
+    for difference in running.substitutions:
+        change = f"{difference.pod} -> {difference.here}" if difference.pod else difference.here
+        _say(f"  {difference.what} {change}  ({difference.because})")
+    _say(f"Starting; logs in {running.folder / 'logs'}")
 
 
-def _invite(rendered: Rendered, made: Service) -> None:
-    _say(f"\n{made.url}  Ctrl-C ends it")
-    for name, address in made.metrics.items():
+def _invite(rendered: Rendered, running: Service) -> None:
+    _say(f"\n{running.url}  (Ctrl-C stops the service)")
+    for name, address in running.metrics.items():
         _say(f"  metrics of {name}: http://{address}{rendered.workload.metrics_path}")
-    if made.observer:
-        _say(f"  Prometheus' API: http://{HOST}:{made.observer.probe_port}/api/v1/query?query=up")
+    if running.observer:
+        _say(f"  Prometheus' API: http://{HOST}:{running.observer.probe_port}/api/v1/query?query=up")
     _say("")
     body = json.dumps(REQUEST)
-    # A certificate is for the service's own name.
-    secure = " -k" if made.scheme == "https" else ""
+    # The certificate is for the service's own name, not for this address.
+    secure = " -k" if running.scheme == "https" else ""
     key = ' -H "Authorization: Bearer $API_KEY"' if rendered.api_keys else ""
-    _say(f"curl -s{secure} {made.url}{rendered.workload.inference_path} -H 'Content-Type: application/json'{key} -d '{body}'\n")
+    _say(f"curl -s{secure} {running.url}{rendered.workload.inference_path} -H 'Content-Type: application/json'{key} -d '{body}'\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What stops a service, for people."""
+"""The error that stops a service."""
 
 
 class ServeError(Exception):
-    """Its text is one line that says what is wrong and what to do."""
+    """The service cannot run; the text says in one line what is wrong and what to do."""

@@ -1,4 +1,4 @@
-"""One process of a service, which may be started several times."""
+"""One process of a service, which can be started several times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serve.errors import ServeError
 from serve.substitutions import HOST, Command
 
 STOPPING_SECONDS = 2.0
-"""From SIGTERM to SIGKILL: what a pod's grace leaves after `pre_stop_seconds`, or less."""
+"""The time from SIGTERM to SIGKILL; at most what a pod's grace period leaves after `pre_stop_seconds`."""
 READY_SECONDS = 120.0
 
 Say = Callable[[str], None]
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class Member:
-    """How it is started, and where it says that it is ready."""
+    """A process: how it is started, and the probe that says when it is ready."""
 
     name: str
     command: Command
@@ -38,7 +38,7 @@ class Member:
     process: subprocess.Popen | None = None
     started: float = 0.0
     leaving: bool = False
-    """About to end, and so in no DNS any more."""
+    """Whether it is about to stop, so that the DNS no longer names it."""
 
     @property
     def running(self) -> bool:
@@ -47,7 +47,7 @@ class Member:
     def start(self) -> None:
         with self.log.open("a") as log:
             self.started = time.monotonic()
-            # A session of its own: Ctrl-C in a terminal must reach the service first, which ends them in order.
+            # Each process gets a session of its own, so that Ctrl-C reaches only the service, which stops them in order.
             self.process = subprocess.Popen(
                 self.command.arguments, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -56,17 +56,17 @@ class Member:
         return _get(self.host, self.probe_port, self.probe_path) == 200
 
     def wait_until_ready(self, say: Say) -> None:
-        """Raises ServeError when the process ends, or is not ready in time."""
-        told = self.started
+        """Waits for the probe. Raises ServeError if the process ends or is not ready within `READY_SECONDS`."""
+        reported = self.started
         while not self.ready():
             if not self.running:
                 raise ServeError(f"{self.name}, {self.doing}, ended with {self.status}: {self.complaint}; log: {self.log}")
             now = time.monotonic()
             if now - self.started > READY_SECONDS:
                 raise ServeError(f"{self.name} was not ready within {READY_SECONDS:.0f} s; log: {self.log}")
-            if now - told >= 5:
-                told = now
-                say(f"  {self.name}: not ready yet, {now - self.started:.0f} s")
+            if now - reported >= 5:
+                reported = now
+                say(f"  {self.name}: not ready after {now - self.started:.0f} s")
             time.sleep(0.05)
         say(f"  {self.name}: ready after {time.monotonic() - self.started:.1f} s")
 
@@ -75,7 +75,7 @@ class Member:
             self.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL."""
+        """Stops the process with SIGTERM, and with SIGKILL after `STOPPING_SECONDS`."""
         if self.process is None:
             return
         self.ask_to_stop()
@@ -87,18 +87,18 @@ class Member:
 
     @property
     def status(self) -> str:
-        """How it ended."""
+        """How the process ended: `status 1` or `signal SIGKILL`."""
         code = None if self.process is None else self.process.poll()
         return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"status {code}"
 
     @property
     def complaint(self) -> str:
-        """What the program itself said first, or last when nothing in its log is an error."""
+        """The first error in the program's log, or its last line if no line is an error."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        found = next(filter(None, map(_COMPLAINT.search, lines)), None)
-        if found:
-            return " ".join(next(filter(None, found.groups())).split())
-        return lines[-1] if lines else "it said nothing"
+        error = next(filter(None, map(_COMPLAINT.search, lines)), None)
+        if error:
+            return " ".join(next(filter(None, error.groups())).split())
+        return lines[-1] if lines else "its log is empty"
 
 
 _COMPLAINT = re.compile(r"^\S+ E (?P<llama>.+)|\[(?:error|critical)\]\[?[^ ]* *(?P<envoy>.+)|error: (?P<argument>.+)")

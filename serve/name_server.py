@@ -1,6 +1,6 @@
-"""The cluster's DNS, as far as a coordinator asks it: one headless Service's name, and the addresses of its pods.
+"""A DNS server that answers for one headless Service, as the cluster's DNS does for the coordinator.
 
-It answers as CoreDNS does, record for record, from a table that the service keeps. RFC 1035, sections 4.1 and 3.2.
+Its answers have the same records as CoreDNS's, from a table that the service keeps (RFC 1035, sections 4.1 and 3.2).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 TTL_SECONDS = 30
-"""Of the records; kubernetes/website content/en/docs/tasks/administer-cluster/dns-custom-nameservers.md, `ttl 30`."""
+"""The records' lifetime; kubernetes/website content/en/docs/tasks/administer-cluster/dns-custom-nameservers.md, `ttl 30`."""
 
 _HEADER = struct.Struct(">6H")
 _ANSWERED, _NO_SUCH_NAME = 0x8580, 0x8583
@@ -20,10 +20,10 @@ _NAME_OF_QUESTION = 0xC00C
 
 
 class NameServer:
-    """Answers over UDP on a port of its own, from `start` to `close`."""
+    """A DNS server on a UDP port of its own, which answers from `start` to `close`."""
 
     def __init__(self, host: str, name: str, addresses: Callable[[], Iterable[str]]) -> None:
-        """`addresses`: those of `name`, asked for at each question."""
+        """`addresses` returns the addresses of `name`; it is called for each query."""
         self._name = name
         self._addresses = addresses
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -38,7 +38,7 @@ class NameServer:
         self._thread.start()
 
     def close(self) -> None:
-        # Wakes the thread up, which a close alone does not.
+        # An empty datagram wakes the thread up; closing the socket does not.
         if self._thread.is_alive():
             self._socket.sendto(b"", self._socket.getsockname())
             self._thread.join()
@@ -54,15 +54,15 @@ class NameServer:
     def _answer(self, question: bytes) -> bytes:
         name, end = _name(question)
         (kind,) = struct.unpack_from(">H", question, end)
-        found = list(self._addresses()) if name == self._name else []
-        records = [_record(address) for address in found] if kind == _A else []
-        flags = _ANSWERED if found else _NO_SUCH_NAME
+        addresses = list(self._addresses()) if name == self._name else []
+        records = [_record(address) for address in addresses] if kind == _A else []
+        flags = _ANSWERED if addresses else _NO_SUCH_NAME
         (number,) = struct.unpack_from(">H", question)
         return _HEADER.pack(number, flags, 1, len(records), 0, 0) + question[_HEADER.size : end + 4] + b"".join(records)
 
 
 def _name(question: bytes) -> tuple[str, int]:
-    """The name asked for, and where it ends."""
+    """Returns the name in a query, and the offset of its end."""
     labels, at = [], _HEADER.size
     while length := question[at]:
         labels.append(question[at + 1 : at + 1 + length].decode())

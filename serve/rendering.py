@@ -1,4 +1,4 @@
-"""What the pods of a stack would run, rendered as for the cluster."""
+"""Renders what the pods of a stack run, as for the cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from planner import plan as make_plan
 from settings import files
 
 ENGINE = "llama_cpp"
-"""The engine whose server runs without a GPU."""
+"""The engine that is served here, because its server runs without a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +22,22 @@ class Rendered:
     stack: str
     engine_asked: str
     model: str
-    """The stack's own; a machine of this size gets a smaller one."""
+    """The stack's own model; a smaller one is served in its place."""
     workload: Workload
     pipelines: int
     api_keys: bool
-    """Clients need one."""
+    """Whether clients need an API key."""
     rules: str
-    """Prometheus', as in the cluster."""
+    """Prometheus' rules, as in the cluster."""
     leaders: str
-    """DNS name whose addresses are the pipelines' leaders, as the coordinator's configuration has it."""
+    """The DNS name of the pipelines' leaders in the coordinator's configuration."""
 
 
 def render(file: Path, stack: str, pipelines: int, engine: str = ENGINE) -> Rendered:
-    """The stack's workload with that many pipelines of `engine`. Raises SettingsError."""
+    """Renders the stack's workload with this number of pipelines of `engine`. Raises SettingsError."""
     asked = settings = files.from_file(file, stack).require()
     if settings.engine != engine:
-        # What was written for another engine is adjusted to this one rather than refused.
+        # Settings written for another engine are adjusted to this one instead of refused.
         sizing = settings.sizing.model_copy(update={"mode": "fitted"})
         settings = settings.model_copy(update={"engine": engine, "sizing": sizing})
     plan = make_plan(settings)

@@ -1,4 +1,4 @@
-"""One service: its processes started, watched, replaced and ended."""
+"""One service: starts, watches, replaces and stops its processes."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ from serve.substitutions import (
 )
 
 MARK = "ZIG_AI_SERVE"
-"""Each process of a service has this variable, with the service's folder."""
+"""An environment variable that each process of a service has; its value is the service's folder."""
 STEADY_SECONDS = 5.0
-"""A process that ends sooner after its start is not started again."""
+"""A process that ends within this time of its start is not started again."""
 CONFIG_FOLDER = "config"
 OBSERVER_PROGRAM = "prometheus"
 
 
 @dataclass(kw_only=True)
 class Service:
-    """Pipelines and their coordinator on this machine."""
+    """The pipelines and their coordinator on this machine."""
 
     folder: Path
     scheme: str
     port: int
     pipelines: list[Member]
     name_server: NameServer
-    """Knows the pipelines that run and stay, as the cluster's DNS does."""
+    """Names the pipelines that run and are not about to stop, as the cluster's DNS does."""
     coordinator: Member
     observer: Member | None
-    """Prometheus, where it is installed."""
+    """Prometheus, if it is installed."""
     files: dict[str, str]
     metrics: dict[str, str]
-    """Member's name -> address and port whose `/metrics` is its own."""
+    """Maps a member's name to the address and port of its metrics."""
     substitutions: tuple[Substitution, ...] = field(default=())
 
     @property
@@ -67,7 +67,7 @@ class Service:
         return [*self.pipelines, self.coordinator, *([self.observer] if self.observer else [])]
 
     def start(self, say: Say) -> None:
-        """Returns when requests are answered. Raises ServeError; `end` is to be called in any case."""
+        """Starts all processes, and returns when requests are answered. Raises ServeError; call `end` in any case."""
         config = self.folder / CONFIG_FOLDER
         config.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
@@ -87,7 +87,7 @@ class Service:
             member.wait_until_ready(say)
 
     def replace(self, pipeline: int, say: Say = lambda _: None) -> None:
-        """As a rolling change does with its pod: out of the DNS, serve on, stop, start again. Returns when it is ready."""
+        """Replaces a pipeline as a rolling update does: out of the DNS, serve on, stop, start again. Returns when it is ready."""
         member = self.pipelines[pipeline]
         member.leaving = True
         time.sleep(member.pre_stop_seconds)
@@ -97,7 +97,7 @@ class Service:
         member.leaving = False
 
     def mend(self, say: Say) -> None:
-        """Start again what ended, as the kubelet would. Raises ServeError when that does not help."""
+        """Starts processes that ended again, as the kubelet would. Raises ServeError for one that ended soon after its start."""
         for member in self.members:
             if member.running:
                 continue
@@ -108,7 +108,7 @@ class Service:
             member.start()
 
     def end(self) -> None:
-        """Nothing is left running, whatever state it was in."""
+        """Stops every process, whatever state it is in."""
         for member in self.members:
             member.ask_to_stop()
         for member in self.members:
@@ -118,13 +118,13 @@ class Service:
 
 
 def end_left_behind(folder: Path, say: Say) -> None:
-    """What a run in this folder left that was killed itself: it holds the port that the next one is to have."""
+    """Stops the processes of an earlier run in this folder that was killed: they still hold its port."""
     if left := processes.end(folder.resolve(), MARK):
-        say(f"ended {len(left)} processes that an earlier run left behind")
+        say(f"stopped {len(left)} processes that an earlier run left behind")
 
 
 def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets: Path | None = None) -> Service:
-    """The service of one rendered stack, not started; `secrets` has a folder for each Secret of the stack. Raises ServeError."""
+    """Builds the service of a rendered stack without starting it; `secrets` has a folder for each Secret. Raises ServeError."""
     _check(model, port)
     folder = folder.resolve()
     coordinator = rendered.workload.coordinator
@@ -132,9 +132,11 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets
     [shared] = _ports(1, *addresses)
     free = _ports(len(coordinator.ports) + 2)
     [serving] = rendered.workload.serving_ports
-    ports = {each.number: port if each == serving else free.pop() for each in coordinator.ports} | {ADMIN_PORT: free.pop()}
+    ports = {listener.number: port if listener == serving else free.pop() for listener in coordinator.ports} | {ADMIN_PORT: free.pop()}
     pipelines = _pipelines(rendered.workload.shard, addresses, shared, model, folder)
-    names = NameServer(HOST, rendered.leaders, lambda: [one.host for one in pipelines if one.running and not one.leaving])
+    names = NameServer(
+        HOST, rendered.leaders, lambda: [pipeline.host for pipeline in pipelines if pipeline.running and not pipeline.leaving]
+    )
     around = Around(folder=folder / CONFIG_FOLDER, ports=ports, names={rendered.leaders: shared}, name_server=names.port, secrets=secrets)
     command, files = coordinator_command(coordinator, around)
     proxy = Member(
@@ -146,7 +148,7 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets
         probe_path=coordinator.readiness.path,
     )
     metrics = {proxy.name: f"{HOST}:{ports[coordinator.port(coordinator.metrics_port)]}"}
-    metrics |= {one.name: f"{one.host}:{one.probe_port}" for one in pipelines}
+    metrics |= {pipeline.name: f"{pipeline.host}:{pipeline.probe_port}" for pipeline in pipelines}
     observer, scraping = _prometheus(free.pop(), metrics, rendered, folder)
     return Service(
         folder=folder,
@@ -158,22 +160,26 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets
         observer=observer,
         files=files | scraping,
         metrics=metrics,
-        substitutions=tuple(each for one in (pipelines[0], proxy, observer) if one for each in one.command.substitutions),
+        substitutions=tuple(
+            difference for member in (pipelines[0], proxy, observer) if member for difference in member.command.substitutions
+        ),
     )
 
 
 def _check(model: Path, port: int) -> None:
     if not model.is_file():
-        raise ServeError(f"no model file {model}")
+        raise ServeError(f"the model file {model} does not exist")
     for program in (SHARD_PROGRAM, COORDINATOR_PROGRAM):
         if shutil.which(program) is None:
-            raise ServeError(f"{program} is not on PATH: run this with `make serve`, or `make toolchain` first")
+            raise ServeError(f"{program} is not on PATH: use `make serve`, or run `make toolchain` first")
     if not _is_free(port):
-        raise ServeError(f"port {port} is in use: end what listens there, or give another one with --port (make serve PORT=...)")
+        raise ServeError(
+            f"port {port} is in use: stop the program that listens there, or choose another port with --port (make serve PORT=...)"
+        )
 
 
 def _pipelines(shard: Server, addresses: list[str], port: int, model: Path, folder: Path) -> list[Member]:
-    """One on each address; one DNS name has many addresses, and all of them the same port."""
+    """Returns a pipeline for each address. All share one port, because one DNS name stands for all of their addresses."""
     threads = max(1, (os.cpu_count() or 1) // len(addresses))
     commands = [shard_command(shard, Here(model=model, host=address, port=port, threads=threads)) for address in addresses]
     return [
@@ -193,7 +199,7 @@ def _pipelines(shard: Server, addresses: list[str], port: int, model: Path, fold
 
 
 def _prometheus(port: int, targets: Mapping[str, str], rendered: Rendered, folder: Path) -> tuple[Member | None, dict[str, str]]:
-    """It scrapes each member, and has the cluster's rules; its files."""
+    """Returns Prometheus, which scrapes each member and has the cluster's rules, and its files. It is None if it is not installed."""
     if shutil.which(OBSERVER_PROGRAM) is None:
         return None, {}
     jobs = [
@@ -210,7 +216,9 @@ def _prometheus(port: int, targets: Mapping[str, str], rendered: Rendered, folde
         ),
         environment={},
         substitutions=(
-            Substitution(what="scraped by Prometheus", pod="what Kubernetes finds", here="each process", because="no cluster to ask"),
+            Substitution(
+                what="scraped by Prometheus", pod="what Kubernetes finds", here="each process", because="there is no cluster to ask"
+            ),
         ),
     )
     member = Member(
@@ -230,7 +238,7 @@ def _environment(command: Command, folder: Path) -> dict[str, str]:
 
 
 def _ports(count: int, *addresses: str) -> list[int]:
-    """Each free on all of the addresses. Raises ServeError."""
+    """Returns ports that are free on all of the addresses. Raises ServeError."""
     try:
         return free_ports(count, *addresses)
     except OSError as error:

@@ -93,7 +93,7 @@ def test_two_runs_do_not_share_a_folder(shared):
     process = command(folder, "--port", str(free_port()))
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 1
-    assert said == f"serve: another one is serving from {folder}: end it, or give this one --folder\n"
+    assert said == f"serve: another service is running from {folder}: stop it, or choose another folder with --folder\n"
     assert len(processes.marked(folder, MARK)) == 4, "the first one was not touched"
 
 
@@ -113,7 +113,7 @@ def test_the_end_is_clean(tmp_path, number):
         process.send_signal(number)
         rest = process.communicate(timeout=20)[0]
         assert process.returncode == 0
-        assert rest.splitlines()[-1] == "ended; no process is left"
+        assert rest.splitlines()[-1] == "stopped; no process is left running"
         assert processes.marked(tmp_path, MARK) == {}
 
 
@@ -121,7 +121,7 @@ def test_an_end_while_it_starts_is_clean_too(tmp_path):
     with started(tmp_path) as process:
         wait_for(lambda: processes.marked(tmp_path, MARK), 20)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20)[0].splitlines()[-1] == "ended; no process is left"
+        assert process.communicate(timeout=20)[0].splitlines()[-1] == "stopped; no process is left running"
         assert process.returncode == 0
         assert processes.marked(tmp_path, MARK) == {}
 
@@ -135,7 +135,7 @@ def test_what_a_killed_run_left_is_ended_by_the_next(tmp_path):
         left = processes.marked(tmp_path, MARK)
         assert len(left) == 4
         with serving(tmp_path, port) as (_, said):
-            assert "ended 4 processes that an earlier run left behind" in said
+            assert "stopped 4 processes that an earlier run left behind" in said
             assert not set(left) & set(processes.marked(tmp_path, MARK))
 
 
@@ -145,11 +145,14 @@ def test_a_port_in_use_is_one_line(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         said = refused(tmp_path, "--port", str(port))
-    assert said == f"serve: port {port} is in use: end what listens there, or give another one with --port (make serve PORT=...)"
+    assert (
+        said
+        == f"serve: port {port} is in use: stop the program that listens there, or choose another port with --port (make serve PORT=...)"
+    )
 
 
 def test_a_missing_model_is_one_line(tmp_path):
-    assert refused(tmp_path, "--model", "/nowhere/model.gguf") == "serve: no model file /nowhere/model.gguf"
+    assert refused(tmp_path, "--model", "/nowhere/model.gguf") == "serve: the model file /nowhere/model.gguf does not exist"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_a_bad_model_file_is_one_line_with_the_server_s_words(tmp_path, content,
 
 
 def test_a_program_that_is_not_there_is_one_line(tmp_path):
-    assert refused(tmp_path, PATH="/nowhere").startswith("serve: llama-server is not on PATH: run this with `make serve`")
+    assert refused(tmp_path, PATH="/nowhere").startswith("serve: llama-server is not on PATH: use `make serve`")
 
 
 def test_a_stack_that_the_planner_refuses_is_told_in_its_words(tmp_path):

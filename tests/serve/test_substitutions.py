@@ -79,10 +79,10 @@ def test_every_address_of_the_proxy_is_on_this_machine(tmp_path):
     assert told == {"a": [address("127.0.0.1", 5000)], "b": {"c": address("leaders.svc", 4000), "d": asks}, "keep": "0.0.0.0"}
 
 
-def test_an_address_that_is_nowhere_here_stops_it(tmp_path):
+def test_an_address_that_does_not_exist_here_is_refused(tmp_path):
     """Else the local proxy would call somebody's network."""
     content = yaml.safe_dump([address("redis.example", 10000)])
-    with pytest.raises(ServeError, match=r"nowhere on this machine: redis\.example:10000"):
+    with pytest.raises(ServeError, match=r"does not exist on this machine: redis\.example:10000"):
         coordinator_command(server(content=content), around(tmp_path))
 
 
@@ -94,14 +94,16 @@ def around(folder, names=None, secrets=None):
 def test_a_secret_is_a_folder_that_is_given(tmp_path):
     mounted = {"tls": MountedSecret(secret="front-door", folder="/app/secrets/tls", keys=("tls.crt", "tls.key"))}
     asked = dataclasses.replace(server(content=yaml.safe_dump({"file": "/app/secrets/tls/tls.crt"})), secrets=mounted)
-    with pytest.raises(ServeError, match=r"a process has no Secret: give --secrets FOLDER, with tls.crt, tls.key in FOLDER/front-door"):
+    with pytest.raises(
+        ServeError, match=r"there are no Secrets on this machine: give --secrets FOLDER, with tls.crt, tls.key in FOLDER/front-door"
+    ):
         coordinator_command(asked, around(tmp_path))
     (tmp_path / "front-door").mkdir()
     (tmp_path / "front-door" / "tls.crt").touch()
     with pytest.raises(ServeError, match=r"front-door has no tls.key"):
         coordinator_command(asked, around(tmp_path, secrets=tmp_path))
     (tmp_path / "front-door" / "tls.key").touch()
-    with pytest.raises(ServeError, match=r"front-door/tls.crt is not what the coordinator reads there"):
+    with pytest.raises(ServeError, match=r"front-door/tls.crt is not a file that the coordinator can read"):
         coordinator_command(asked, around(tmp_path, secrets=tmp_path))
     signed(authority(tmp_path), tmp_path / "front-door", serial=1)
     made, files = coordinator_command(asked, around(tmp_path, secrets=tmp_path))
@@ -114,5 +116,5 @@ def test_a_file_of_keys_that_is_no_json_stops_it(tmp_path):
     mounted = {"keys": MountedSecret(secret="our-keys", folder="/app/secrets/keys", keys=("api-keys.json",))}
     (tmp_path / "our-keys").mkdir()
     (tmp_path / "our-keys" / "api-keys.json").write_text("{")
-    with pytest.raises(ServeError, match=r"our-keys/api-keys.json is not what the coordinator reads there"):
+    with pytest.raises(ServeError, match=r"our-keys/api-keys.json is not a file that the coordinator can read"):
         coordinator_command(dataclasses.replace(server(content="{}"), secrets=mounted), around(tmp_path, secrets=tmp_path))
