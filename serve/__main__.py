@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--secrets", type=Path, help="a folder that has, for each Secret that the stack names, a folder with the Secret's keys as files"
     )
-    parser.add_argument("--folder", type=Path, help="folder for logs and configuration (default: .local/STACK)")
+    parser.add_argument("--folder", type=Path, help="folder for logs and configuration (default: .serve/STACK)")
     options = parser.parse_args(arguments)
     _on_signals(_end)
     try:
@@ -82,7 +82,7 @@ def _on_signals(handler: Callable[..., None] | signal.Handlers) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     rendered = render(options.file or files.stack_file_path(options.stack), options.stack, options.pipelines)
-    folder = options.folder or files.ROOT / ".local" / options.stack
+    folder = options.folder or files.ROOT / ".serve" / options.stack
     model = options.model or Cache.of_user().share / "models" / MODEL
     with _alone(folder):
         end_left_behind(folder, _say)
