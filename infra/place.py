@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,26 +10,6 @@ from settings.flatten import text_of
 
 AS_GIVEN = "as given"
 """What a place holds when that is the setting's own value."""
-
-
-def path_text(*parts: int | str) -> str:
-    """`spec.containers[0].resources.limits["nvidia.com/gpu"]`; keys that are no plain words are quoted.
-
-    In brackets also: the name of a list's item, `env[GC_THREADS]`, in which `*` stands for any letters; and a flag, `args[--threads]`,
-    for what follows it, or for the flag itself when it stands alone.
-    """
-    return below("", *parts).removeprefix(".")
-
-
-def below(path: str, *parts: int | str) -> str:
-    """A printed path with more parts."""
-    return path + "".join(map(_part_text, parts))
-
-
-def _part_text(part: int | str) -> str:
-    if isinstance(part, int):
-        return f"[{part}]"
-    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f'["{part}"]'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +29,6 @@ class Place:
     """What is honoured instead, for `translated`."""
     because: str = ""
     source: str = ""
-
-    def __str__(self) -> str:
-        owner = f"{self.kind} {self.name}".strip()
-        if self.file:
-            return f"{self.file} ({owner})"
-        if self.holds is None:
-            return f"no {self.path} in {owner}" if self.path else f"no {owner}"
-        return f"{owner}: {self.path}"
 
 
 @dataclass(frozen=True)

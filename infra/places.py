@@ -8,28 +8,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engines.workload import Workload
 from infra import naming
 from infra.azure import places as azure
+from infra.kubernetes import engine_places
 from infra.kubernetes import places as kubernetes
-from infra.place import AS_GIVEN, PLAN, Lines, Place
+from infra.place import PLAN, Lines
+from infra.place import Place as Line
+from infra.reading import read
+from infra.registration import Registration
 from planner.fit.plan import Plan
+from settings.account import Effect, Place
 from settings.flatten import leaves
 from settings.model import Shape
 
 
-def places(plan: Plan, workload: Workload, stack: str) -> dict[str, tuple[Place, ...]]:
-    """Key to places, those first that most is known of. Keys of settings that the stack does not have are left out, but for those that
-    the plan says something about: what it put there where nothing was set.
+def effects(registration: Registration) -> dict[str, tuple[Effect, ...]]:
+    """Key to effects with what is at their places, those first that most is known of. Keys of settings that the stack does not have are
+    left out, but for those that the plan says something about: what it put there where nothing was set.
     """
-    given = leaves(plan.settings)
-    known = {*given, *(finding.key for finding in plan.findings)}
-    lines = (*kubernetes.lines(plan, workload), *azure.lines(plan, naming.names_of(plan.settings.azure, stack)), *_plan(plan))
-    found: dict[str, list[Place]] = {}
-    for key, place in (*lines, *kubernetes.told(workload)):
-        if key in known:
-            found.setdefault(key, []).append(replace(place, holds=given[key]) if place.holds == AS_GIVEN else place)
-    return {key: tuple(sorted(there, key=lambda place: _KNOWN.index(place.outcome))) for key, there in found.items()}
+    plan, workload = registration.plan, registration.workload
+    known = {*leaves(plan.settings), *(finding.key for finding in plan.findings)}
+    lines = (*kubernetes.lines(plan, workload), *azure.lines(plan, naming.names_of(plan.settings.azure, registration.stack)), *_plan(plan))
+    found: dict[str, list[Effect]] = {}
+    for effect in (*(_effect(key, place) for key, place in lines), *engine_places.effects(workload)):
+        if effect.key in known:
+            found.setdefault(effect.key, []).append(replace(effect, place=read(effect.place, registration.find)))
+    return {key: tuple(sorted(there, key=lambda effect: _KNOWN.index(effect.outcome))) for key, there in found.items()}
+
+
+def _effect(key: str, line: Line) -> Effect:
+    place = Place(kind=line.kind, name=line.name, path=line.path, file=line.file)
+    return Effect(key=key, place=place, outcome=line.outcome, given=line.given, because=line.because, source=line.source)
 
 
 _KNOWN = ("not supported", "translated", "in force", "passed through")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from infra.registration import registration
 from planner import plan
-from reports.outcomes import Row, outcomes, rendered, tally
+from reports.outcomes import Row, outcomes, tally
 from settings import files
 from settings.flatten import written
 
@@ -41,8 +42,7 @@ def page(by_hand: str) -> str:
     checked = files.from_file(files.stack_file_path("prod"), "prod")
     assert checked.settings, checked.problems
     in_file = written(checked.settings)
-    planned = plan(checked.settings)
-    every = outcomes(checked.settings, planned, rendered(planned, "prod"), "prod")
+    every = outcomes(checked.settings, registration(plan(checked.settings), "prod"))
     rows = [row for row in every if row.key in in_file and _section(row) in GUIDE]
     rows.sort(key=lambda row: checked.file.line_of(row.key) or 0)
     parts = [_INTRODUCTION, f"{len(rows)} settings: {tally(tuple(rows))}.\n"]

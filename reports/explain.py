@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from reports.outcomes import ORDER, Outcome, Row, tally
+from reports.outcomes import ORDER, Row, tally
+from settings.account import Outcome
 from settings.error_messages import closest
 
 WIDTH = 120
@@ -80,7 +81,7 @@ def _place(row: Row, width: int) -> str:
         return ""
     place = row.places[0]
     if place.file or place.holds is None:
-        return _cut(place.file or str(place), width)
+        return _cut(place.file if place.file and place.holds is not None else str(place), width)
     text = str(place)
     if len(text) <= width:
         return text

@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from engines import ENGINES
-from engines.workload import Workload
-from infra import naming
-from infra.endpoints import endpoints
-from infra.place import Place
-from infra.places import places
-from planner.fit.plan import Finding, Plan
+from infra.places import effects
+from infra.reading import same
+from infra.registration import Registration
+from planner.fit.plan import Finding
 from planner.rules.rule import NOT_SET
 from settings import StackSettings
+from settings.account import Effect, Outcome, Place
 from settings.flatten import leaves
 
-Outcome = Literal["in force", "passed through", "translated", "adjusted", "not supported", "unused", "error"]
 ORDER: tuple[Outcome, ...] = ("error", "not supported", "adjusted", "translated", "unused", "passed through", "in force")
 """Those first that a reader must know of. A setting with several outcomes has the first of them."""
 
@@ -55,23 +51,16 @@ class Row:
         return "; ".join(map(self.place_text, self.places))
 
     def place_text(self, place: Place) -> str:
-        return str(place) if place.holds in (None, self.given) else f"{place} = {place.holds}"
+        return str(place) if not place.holds or same(place.holds, self.given) else f"{place} = {place.holds}"
 
     def as_json(self) -> dict[str, str]:
         names = ("key", "asked", "outcome", "given", "where", "because", "source")
         return {name: getattr(self, name) for name in names}
 
 
-def rendered(plan: Plan, stack: str) -> Workload:
-    """What a stack's servers are told, without deploying anything."""
-    names = naming.names_of(plan.settings.azure, stack)
-    redis = names.redis_host if plan.redis_sku else None
-    return ENGINES[plan.settings.engine].render(plan.settings, plan, endpoints(plan, registry=names.registry_host, redis=redis))
-
-
-def outcomes(asked: StackSettings, plan: Plan, workload: Workload, stack: str) -> tuple[Row, ...]:
+def outcomes(asked: StackSettings, registration: Registration) -> tuple[Row, ...]:
     """The rows, in the order of the settings; those that only the plan has, such as a limit that was added, come last."""
-    there = places(plan, workload, stack)
+    plan, there = registration.plan, effects(registration)
     written, given = leaves(asked), leaves(plan.settings)
     found: dict[str, list[Finding]] = {}
     for finding in plan.findings:
@@ -82,11 +71,11 @@ def outcomes(asked: StackSettings, plan: Plan, workload: Workload, stack: str) -
     )
 
 
-def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, ...], there: tuple[Place, ...], idle: str | None) -> Row:
+def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, ...], there: tuple[Effect, ...], idle: str | None) -> Row:
     """`idle`: why nothing reads the setting."""
-    said = [*found, *(place for place in there if place.because)]
+    said = [*found, *(effect for effect in there if effect.because)]
     strongest = min(found, key=lambda finding: _rank(finding.outcome), default=None)
-    decides = strongest if strongest and strongest.outcome != "noted" else next((p for p in there if p.outcome == "translated"), None)
+    decides = strongest if strongest and strongest.outcome != "noted" else next((one for one in there if one.outcome == "translated"), None)
     outcome: Outcome = "error"
     if key not in given and asked == NOT_SET and not decides and not idle:
         # A finding about a setting that was left out, in a stack that is deployed as it was written.
@@ -103,8 +92,8 @@ def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, .
         key=key,
         asked=asked,
         outcome=outcome,
-        given=decides.given if decides else given.get(key, NOT_SET),
-        places=there,
+        given=_given(decides) if decides else given.get(key, NOT_SET),
+        places=tuple(effect.place for effect in there),
         because="; ".join(_reasons((reason, *(one.because for one in said)))),
         source="; ".join(dict.fromkeys(one.source for one in said if one.source)),
         codes=tuple(dict.fromkeys(finding.code for finding in found)),
@@ -121,7 +110,12 @@ def _reasons(texts: Iterable[str]) -> list[str]:
     return said
 
 
-def _outcome_of(one: Finding | Place) -> Outcome:
+def _given(decides: Finding | Effect) -> str:
+    """What is honoured: what the statement says, or else what is at its place."""
+    return decides.given or (decides.place.holds or "" if isinstance(decides, Effect) else "")
+
+
+def _outcome_of(one: Finding | Effect) -> Outcome:
     assert one.outcome != "noted"
     return one.outcome
 

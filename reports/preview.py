@@ -6,7 +6,8 @@ from typing import Any
 
 from planner.recommend.assessment import Assessment
 from reports import sentences
-from reports.outcomes import Outcome, Row, counts, tally
+from reports.outcomes import Row, counts, tally
+from settings.account import Outcome
 
 _CHANGED: tuple[Outcome, ...] = ("error", "not supported", "adjusted")
 

@@ -40,7 +40,19 @@ class Place:
     """`namespace/name` in Kubernetes, the resource's name in Azure. `*` matches a generated hash or a number; where several resources
     match, their sum (counts) or union (zones) is the value."""
     path: str = ""
-    """As `path_text` writes it. It may go on inside a YAML or JSON file that is the value of a ConfigMap's key."""
+    """As `path_text` writes it. It may go on inside a YAML or JSON file that is the value of a ConfigMap's key. Empty for the whole."""
+    file: str = ""
+    """The file in which a program reads it, when that says more than the path; with the line, once the place was read."""
+    holds: str | None = ""
+    """Once the place was read: the value there, None when there is nothing. Empty for a whole resource or section, and before."""
+
+    def __str__(self) -> str:
+        owner = f"{self.kind} {self.name}".strip()
+        if self.file and self.holds is not None:
+            return f"{self.file} ({owner})"
+        if self.holds is None:
+            return f"no {self.path} in {owner}" if self.path else f"no {owner}"
+        return f"{owner}: {self.path}" if self.path else owner
 
 
 @dataclass(frozen=True, kw_only=True)

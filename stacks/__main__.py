@@ -104,18 +104,20 @@ def _listing(file: StackFile, problems: list[Problem]) -> str:
 
 def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
     from planner import plan
-    from reports.outcomes import outcomes, rendered
 
     stack = stack.rsplit("/", 1)[-1]
     try:
         asked = files.from_file(path, stack).require()
-        made = plan(asked)
-        rows = outcomes(asked, made, rendered(made, stack), stack)
+        planned = plan(asked)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
+    # Pulumi's SDKs: two seconds that a stack file with a mistake need not wait.
+    from infra.registration import registration
     from reports import explain
+    from reports.outcomes import outcomes
 
+    rows = outcomes(asked, registration(planned, stack))
     try:
         rows = explain.selected(rows, key)
     except KeyError as unknown:

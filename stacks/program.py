@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime
 
 import pulumi
-import pulumi_kubernetes
 
-from engines import ENGINES
-from infra.azure import platform as azure_platform
-from infra.endpoints import endpoints
-from infra.kubernetes import platform as kubernetes_platform
+from infra import deployment
+from infra.azure.platform import AzurePlatform
+from infra.kubernetes.platform import KubernetesPlatform
+from infra.registration import registration
 from planner import plan as make_plan
 from planner.fit.plan import Plan
 from planner.recommend.assessment import Assessment, assess
@@ -33,21 +32,11 @@ def main() -> None:
 
 
 def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> None:
-    """Register the whole stack as it is planned; `today` only starts a new budget."""
-    settings = plan.settings
-    azure = azure_platform.deploy(settings, plan, stack, today=today)
-    provider = pulumi_kubernetes.Provider(
-        "aks",
-        kubeconfig=azure.kubeconfig,
-        # Without it the provider takes another address of the same cluster for another cluster, and replaces everything in it.
-        cluster_identifier=azure.cluster_id,
-        enable_server_side_apply=True,
-    )
-    workload = ENGINES[settings.engine].render(settings, plan, endpoints(plan, registry=azure.registry, redis=azure.redis_host))
-    kubernetes = kubernetes_platform.deploy(settings, plan, workload, azure.for_kubernetes, provider)
-    _export(plan, azure, kubernetes)
+    """Register the whole stack as it is planned; `today` only decides the month in which a new budget starts."""
+    deployed = deployment.deploy(plan, stack, today=today)
+    _export(plan, deployed.azure, deployed.kubernetes)
     _account_for_targets(assess(asked, made=plan), stack)
-    _account_for_settings(outcomes(asked, plan, workload, stack), stack)
+    _account_for_settings(outcomes(asked, registration(plan, stack, today=today)), stack)
 
 
 def _account_for_targets(assessment: Assessment, stack: str) -> None:
@@ -71,7 +60,7 @@ def _account_for_settings(rows: tuple[Row, ...], stack: str) -> None:
     pulumi.export("settings", preview.output(rows))
 
 
-def _export(plan: Plan, azure: azure_platform.AzurePlatform, kubernetes: kubernetes_platform.KubernetesPlatform) -> None:
+def _export(plan: Plan, azure: AzurePlatform, kubernetes: KubernetesPlatform) -> None:
     pulumi.export("clusterName", azure.cluster_name)
     pulumi.export("resourceGroup", azure.resource_group)
     pulumi.export("registry", azure.registry)

@@ -6,9 +6,10 @@ from pydantic.alias_generators import to_camel
 
 from infra.azure import sysctls
 from infra.naming import Names
-from infra.place import Lines, Resource, path_text
+from infra.place import Lines, Resource
 from planner.catalogue import redis_skus
 from planner.fit.plan import Plan
+from settings.account import path_text
 from settings.error_messages import key_text
 
 _POOLS = Resource("AgentPool", "gpu*")

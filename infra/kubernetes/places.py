@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from engines.workload import FieldPath, Role, Told, Workload
-from infra.kubernetes import names, zones
+from engines.workload import Role, Workload
+from infra.kubernetes import engine_places, names, zones
 from infra.kubernetes.monitoring import prometheus_config, prometheus_rules
-from infra.place import PLAN, Lines, Place, Resource, below, path_text
+from infra.place import Lines, Place, Resource
 from planner.engine_facts import traits
 from planner.fit.placement import ZONE
 from planner.fit.plan import Plan
 from settings import StackSettings
+from settings.account import below, path_text
 from settings.error_messages import key_text
 from settings.flatten import leaves
 
@@ -40,21 +41,13 @@ def lines(plan: Plan, workload: Workload) -> Lines:
     yield from _weights(plan)
 
 
-def _pod(workload: Workload, role: Role) -> str:
-    """Where the pods of a role are described; all shards are made from one template where they are alike."""
-    if role == "coordinator":
-        return "spec.template.spec"
-    template = "leaderTemplate" if role == "shard" and workload.worker else "workerTemplate"
-    return f"{_GROUP}.{template}.spec"
-
-
 def _shards(plan: Plan, workload: Workload) -> Lines:
     settings = plan.settings
     yield "sharding.shardsCount", _SHARDS(f"{_GROUP}.size")
     if not settings.autoscaling.enabled:
         yield "sharding.pipelines", _SHARDS("spec.replicas")
     for role in _shard_roles(workload):
-        pod = _pod(workload, role)
+        pod = engine_places.pod(workload, role)
         yield "shard.env", _SHARDS(f"{pod}.containers[0].env")
         yield "shard.nodeSelector", _SHARDS(f"{pod}.nodeSelector")
         for label in settings.shard.node_selector:
@@ -243,54 +236,3 @@ def _lasting(volume: Resource, plan: Plan) -> Place:
     return volume(
         "spec.hostPath.path", path, outcome="translated", given="true", because=because, source="docs/adr/0008-weights-arrive-once.md"
     )
-
-
-def told(workload: Workload) -> Lines:
-    """What the engine says it tells its servers, where that is in the cluster."""
-    for said in workload.told:
-        yield said.key, _told(said, workload)
-
-
-def _told(said: Told, workload: Workload) -> Place:
-    server, pod = workload.server(said.role), _pod(workload, said.role)
-    resource, owner = (_COORDINATOR, names.COORDINATOR) if said.role == "coordinator" else (_SHARDS, names.SHARD)
-    known = {"outcome": said.outcome, "given": said.given, "because": said.because, "source": said.source}
-    match said.field:
-        case ():
-            return PLAN("settings.engine", said.holds, **known)
-        case ("config_files", file, *_):
-            config = Resource("ConfigMap", f"{names.SERVICE_NAMESPACE}/{owner}-config-*")
-            return config(path_text("data", *said.field[1:]), said.holds, file=f"{server.config_dir}/{file}:{said.line}", **known)
-        case ("cache", "persistent"):
-            # Without it a group that is made anew loses its disks.
-            kept = "Retain" if said.holds == "true" else None
-            return resource(f"{_GROUP}.persistentVolumeClaimRetentionPolicy.whenDeleted", kept, **known)
-        case ("cache", "size") if server.cache and server.cache.persistent:
-            return resource(f"{_GROUP}.volumeClaimTemplates[0].spec.resources.requests.storage", said.holds, **known)
-        case ("cache", "size"):
-            return resource(f"{pod}.volumes[cache-*].emptyDir.sizeLimit", said.holds, **known)
-        case ("secrets", str(volume), "secret"):
-            return resource(f"{pod}.volumes[{volume}].secret.secretName", said.holds, **known)
-    return resource(f"{pod}.containers[0].{_in_container(said.field)}", said.holds, **known)
-
-
-def _in_container(field: FieldPath) -> str:
-    match field:
-        case ("args", str(flag)):
-            return f"args[{flag}]"
-        case ("env", str(name), str(part)):
-            return f"env[{name}].{_ENV[part]}"
-        case (("requests" | "limits") as side, *names_below):
-            return path_text("resources", side, *names_below)
-    return _CONTAINER_FIELDS[field]
-
-
-_ENV = {"value": "value", "secret": "valueFrom.secretKeyRef.name", "key": "valueFrom.secretKeyRef.key"}
-_CONTAINER_FIELDS: dict[FieldPath, str] = {
-    ("image",): "image",
-    ("startup", "failure_threshold"): "startupProbe.failureThreshold",
-    ("pre_stop_seconds",): "lifecycle.preStop.sleep.seconds",
-    ("profiling_dir",): "volumeMounts[profiling].mountPath",
-    ("cache", "path"): "volumeMounts[cache-*].mountPath",
-}
-"""What `pods.container` makes of a `Server`."""

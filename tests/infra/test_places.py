@@ -11,8 +11,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from infra.registration import registration
 from planner import plan as make_plan
-from reports.outcomes import outcomes, rendered
+from reports.outcomes import outcomes
 from settings.flatten import leaves
 from stacks import program
 from tests import evidence
@@ -28,7 +29,7 @@ class Deployed:
 
     def __init__(self, asked):
         self.plan = make_plan(asked)
-        self.rows = outcomes(asked, self.plan, rendered(self.plan, STACK), STACK)
+        self.rows = outcomes(asked, registration(self.plan, STACK))
         self._recorder = recording(STACK)
         run(lambda: program.deploy(asked, self.plan, STACK, today=datetime.date(2026, 1, 1)))
 
@@ -57,7 +58,7 @@ def test_another_value_is_not_found():
     stack = deployed("prod")
     for row in stack.rows:
         for place in row.places:
-            assert evidence.wrong(dataclasses.replace(place, holds=f"{place.holds}x"), stack.find), str(place)
+            assert evidence.wrong(dataclasses.replace(place, holds=f"{place.holds or ''}x"), stack.find), str(place)
 
 
 def test_all_changed_changes_all():

@@ -6,8 +6,8 @@ import json
 from fnmatch import fnmatchcase
 from typing import Any
 
-from infra.place import Place
 from planner.fit.plan import Plan
+from settings.account import Place
 
 _WITHOUT_NAMESPACE = ("PersistentVolume",)
 

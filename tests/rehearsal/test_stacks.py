@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from infra.registration import registration
 from planner import plan
 from rehearsal import processes
 from rehearsal.azure import subscription
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.look import look
 from rehearsal.run import rehearsed, take_away
-from reports.outcomes import outcomes, rendered
+from reports.outcomes import outcomes
 from settings import files
 from tests import evidence
 from tests.rehearsal.linked import linked_repository
@@ -153,10 +154,7 @@ def assert_each_setting_is_where_explain_says(rehearsed, stack):
     made = plan(asked)
     standing = Standing(rehearsed, made)
     places = [
-        place
-        for row in outcomes(asked, made, rendered(made, stack), stack)
-        for place in row.places
-        if row.key != "cluster.leaderWorkerSetChart"
+        place for row in outcomes(asked, registration(made, stack)) for place in row.places if row.key != "cluster.leaderWorkerSetChart"
     ]
     assert len(places) > 150
     assert [problem for place in places if (problem := evidence.wrong(place, standing.find))] == []

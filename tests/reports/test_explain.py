@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
+from infra.registration import registration
 from planner import plan as make_plan
 from reports import preview
-from reports.outcomes import ORDER, counts, outcomes, rendered
+from reports.outcomes import ORDER, counts, outcomes
 from settings import files
 from settings.files import ROOT
 from settings.flatten import leaves
@@ -30,7 +31,7 @@ def plan(asked):
 
 @pytest.fixture(scope="module")
 def rows(asked, plan):
-    return outcomes(asked, plan, rendered(plan, "prod"), "prod")
+    return outcomes(asked, registration(plan, "prod"))
 
 
 def explained(capsys, *arguments):
@@ -55,7 +56,7 @@ def test_a_stack_of_a_few_lines_has_no_setting_that_is_rendered_nowhere(name, en
     size = {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}}
     asked = variations.checked(SMALL_STACKS[name] | {"engine": engine} | size)
     made = make_plan(asked)
-    rows = outcomes(asked, made, rendered(made, "test"), "test")
+    rows = outcomes(asked, registration(made, "test"))
     assert [f"{row.key}: {row.change}; {row.because}" for row in rows if row.outcome == "error"] == []
 
 
@@ -65,7 +66,7 @@ def test_what_was_left_out_and_stays_out_is_no_error(engine):
     size = {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}, "sizing": {"mode": "verbatim"}}
     asked = variations.checked({"engine": engine, "model": {"name": "llama-3-8b"}, "sharding": {"shardsCount": 1}} | size)
     made = make_plan(asked)
-    rows = {row.key: row for row in outcomes(asked, made, rendered(made, "test"), "test")}
+    rows = {row.key: row for row in outcomes(asked, registration(made, "test"))}
     assert {row.key for row in rows.values() if row.outcome == "error"} == set()
     limit = rows["shard.resources.limits.cpu"]
     assert (limit.outcome, limit.given) == ("in force", "not set") and "kept as written" in limit.because
@@ -74,7 +75,7 @@ def test_what_was_left_out_and_stays_out_is_no_error(engine):
 def test_requests_that_are_not_set_are_the_limits_and_stay_so():
     asked = variations.checked({"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}})
     made = make_plan(asked)
-    rows = {row.key: row for row in outcomes(asked, made, rendered(made, "test"), "test")}
+    rows = {row.key: row for row in outcomes(asked, registration(made, "test"))}
     empty, limit = rows["shard.resources.requests"], rows["shard.resources.limits.memory"]
     assert (empty.outcome, empty.given) == ("in force", "{}") and empty.places
     assert (limit.outcome, limit.asked) == ("adjusted", "not set") and "without a limit of memory it is Burstable" in limit.because
@@ -112,7 +113,7 @@ def test_a_setting_with_two_findings_has_the_stronger_outcome_and_both_reasons(a
     noted = dataclasses.replace(finding, code="X-001", outcome="noted", because="another reason", source="elsewhere")
     refused = dataclasses.replace(finding, code="X-002", outcome="not supported", given="0.5", because="a third", source="elsewhere")
     found = dataclasses.replace(plan, findings=(noted, finding, refused))
-    [row] = [row for row in outcomes(asked, found, rendered(found, "prod"), "prod") if row.key == finding.key]
+    [row] = [row for row in outcomes(asked, registration(found, "prod")) if row.key == finding.key]
     assert (row.outcome, row.given, row.codes) == ("not supported", "0.5", ("X-001", "FIT-002", "X-002"))
     assert row.because == f"another reason; {finding.because}; a third"
     assert row.source == f"elsewhere; {finding.source}"
@@ -188,8 +189,16 @@ def test_what_is_switched_off_is_said_to_be_unused(capsys):
 
 @pytest.mark.process
 def test_needs_no_engine():
+    """It constructs the whole stack, for which Pulumi's SDKs are enough."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "stacks", "explain", "--stack", "prod"], cwd=ROOT, env={"PATH": ""}, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_check_does_not_wait_for_the_sdks():
     program = (
-        "import sys; from stacks.__main__ import main; status = main(['explain', '--stack', 'prod']);"
+        "import sys; from stacks.__main__ import main; status = main(['check', '--stack', 'prod']);"
         "sys.exit(f'imported: {slow}' if (slow := [m for m in sys.modules if m.split('.')[0].startswith('pulumi')]) else status)"
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
