@@ -6,6 +6,7 @@ each line is checked against what the program really registers, and against a re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from infra import naming
@@ -26,14 +27,21 @@ def effects(registration: Registration) -> dict[str, tuple[Effect, ...]]:
     """Key to effects with what is at their places, those first that most is known of. Keys of settings that the stack does not have are
     left out, but for those that the plan says something about: what it put there where nothing was set.
     """
-    plan, workload = registration.plan, registration.workload
-    known = {*leaves(plan.settings), *(finding.key for finding in plan.findings)}
-    lines = (*kubernetes.lines(plan, workload), *azure.lines(plan, naming.names_of(plan.settings.azure, registration.stack)), *_plan(plan))
+    known = {*leaves(registration.plan.settings), *(finding.key for finding in registration.plan.findings)}
     found: dict[str, list[Effect]] = {}
-    for effect in (*(_effect(key, place) for key, place in lines), *engine_places.effects(workload)):
+    for effect in statements(registration):
         if effect.key in known:
             found.setdefault(effect.key, []).append(replace(effect, place=read(effect.place, registration.find)))
     return {key: tuple(sorted(there, key=lambda effect: _KNOWN.index(effect.outcome))) for key, there in found.items()}
+
+
+def statements(registration: Registration) -> Iterator[Effect]:
+    """All that is said of any setting, before the places are read."""
+    plan, workload = registration.plan, registration.workload
+    yield from (_effect(key, line) for key, line in kubernetes.lines(plan, workload))
+    yield from (_effect(key, line) for key, line in azure.lines(plan, naming.names_of(plan.settings.azure, registration.stack)))
+    yield from (_effect(key, line) for key, line in _plan(plan))
+    yield from engine_places.effects(workload)
 
 
 def _effect(key: str, line: Line) -> Effect:

@@ -59,6 +59,12 @@ class Resource:
         named = (value for key, value in self.inputs.items() if key.endswith("Name"))
         return tuple(value for value in named if isinstance(value, str) and value != UNKNOWN)
 
+    def is_at(self, place: Place) -> bool:
+        """Whether the place is in this resource; one that is a whole component is in all of its parts."""
+        if place.kind == "Pulumi resource":
+            return any(fnmatchcase(name, place.name) for name in (self.name, *(() if place.path else self.components)))
+        return self.kind == place.kind and any(fnmatchcase(name, place.name) for name in self.names)
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -73,10 +79,7 @@ class Registration:
         """All objects of the place's kind and name, as nested values."""
         if place.kind == "plan":
             return [self.plan]
-        if place.kind == "Pulumi resource":
-            return [{**one.inputs, "protect": one.protect} for one in self.resources if fnmatchcase(one.name, place.name)]
-        found = [one for one in self.resources if one.kind == place.kind]
-        return [one.inputs for one in found if any(fnmatchcase(name, place.name) for name in one.names)]
+        return [{**one.inputs, "protect": one.protect} for one in self.resources if one.is_at(place)]
 
 
 def registration(plan: Plan, stack: str, *, today: datetime.date | None = None) -> Registration:
