@@ -2,20 +2,19 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy==2.4.6", "scipy==1.17.1", "pydantic==2.14.4", "PyYAML==6.0.4"]
 # ///
-"""Fits the constants of `planner/performance` to its `data/measurements.csv` and writes `fitted.json` beside it.
+"""Fits the constants of `planner/performance` to `measurements.csv` and writes the planner's `fitted.json` and the fit's report.
 
     uv run --script bench/fit_performance.py [--points] [--write]
 
 The equations are those of `planner/performance/model.py`, on arrays; the fit is in `bench/performance/ridge.py`. Ranges and their test are
-of rows whose whole campaign, source, or engine on a GPU family a real refit had not seen (`bench/performance/ranges.py`).
+of rows whose whole campaign, source, or engine on a GPU family a real refit had not seen (`bench/performance/ranges.py`). Each result has
+the identity of its input (`observations.identity`), by which tests find it stale.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
-import json
 import sys
 import time
 from collections import defaultdict
@@ -25,8 +24,9 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from bench.performance import page, ranges  # noqa: E402
-from bench.performance.observations import Data, observations  # noqa: E402
+from bench.performance import page, ranges, results  # noqa: E402
+from bench.performance.arrays import Data  # noqa: E402
+from bench.performance.observations import identity, measured_rows, observations  # noqa: E402
 from bench.performance.points import with_points  # noqa: E402
 from bench.performance.ridge import Differences, Refits, fit, without_each_group  # noqa: E402
 from planner.performance import estimate, nearness  # noqa: E402
@@ -123,15 +123,13 @@ def tested(data: Data, left: ranges.LeftOut) -> dict[str, object]:
     }
 
 
-def write_left_out(data: Data, combination: np.ndarray, campaign: np.ndarray) -> None:
+def left_out_rows(data: Data, combination: np.ndarray, campaign: np.ndarray) -> list[tuple[str, ...]]:
     """The estimates of each row by fits that had not seen its combination, or its campaign, in the units of the measurements."""
-    columns = {"ttft": ("ttft_ms", 1e3), "tpot": ("tpot_ms", 1e3), "rate": ("output_tok_s", 1.0)}
-    with (ROOT / "bench/results/performance_left_out.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "quantity", "estimate", "without_campaign"))
-        for o, *off in zip(data.rows, combination, campaign, strict=True):
-            column, unit = columns[o.target.split("_")[1]]
-            writer.writerow((o.row["id"], column, *(f"{o.value * np.exp(each) * unit:.4g}" for each in off)))
+    columns, found = {"ttft": ("ttft_ms", 1e3), "tpot": ("tpot_ms", 1e3), "rate": ("output_tok_s", 1.0)}, []
+    for o, *off in zip(data.rows, combination, campaign, strict=True):
+        column, unit = columns[o.target.split("_")[1]]
+        found.append((o.row["id"], column, *(f"{o.value * np.exp(each) * unit:.4g}" for each in off)))
+    return found
 
 
 def main() -> None:
@@ -141,7 +139,7 @@ def main() -> None:
         "--write", action="store_true", help="write fitted.json, the page's tables, the estimates left out and the ranges' test"
     )
     options = parser.parse_args()
-    rows, skipped = observations(ROOT / "planner/performance/data/measurements.csv")
+    rows, skipped = observations(measured_rows())
     print(f"{len(rows)} observations; rows without one: {dict(skipped)}")
     data, start = Data(rows), time.perf_counter()
     whole, predicted = fit(data, ~data.kept_out)
@@ -149,7 +147,7 @@ def main() -> None:
     constants = without_each_group(data, ~data.kept_out, whole)
     outside = data.predicted(constants) - data.logs
     left = ranges.left_out(data, whole)
-    result = {
+    report = {
         "fitted_on": datetime.date.today().isoformat(),
         "rows": len(rows),
         "left_out": by_aim(data, outside),
@@ -160,20 +158,24 @@ def main() -> None:
         "left_out_random": by_aim(data, refitted(data, dealt(data, RANDOM_FOLDS), whole)),
         "inside": by_aim(data, predicted - data.logs),
         "left_out_by_group": by_group(data, outside),
-        "ranges": ranges.ranges(data, left, np.ones(len(left.row), bool)),
-        "seen": ranges.seen([o for o in rows if not o.kept_out]),
-        "constants": fitted(whole),
     }
     held = tested(data, left)
     if options.points:
         before, after = with_points(data, constants)
-        result["without_points"], result["with_points"] = by_aim(data, before), by_aim(data, after)
-    print(page.errors(result, held), page.ranges(held), sep="\n\n")
+        report["without_points"], report["with_points"] = by_aim(data, before), by_aim(data, after)
+    print(page.errors(report, held), page.ranges(held), sep="\n\n")
     if options.write:
-        (ROOT / "planner/performance/data/fitted.json").write_text(json.dumps(result, indent=0, sort_keys=True) + "\n")
-        (ROOT / "bench/results/performance_ranges.json").write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")
-        page.write(ROOT / "docs/performance-model.md", result, held)
-        write_left_out(data, outside, ranges.of_partition(data, left, "campaign"))
+        given = identity(rows)
+        kept = {
+            "ranges": ranges.ranges(data, left, np.ones(len(left.row), bool)),
+            "seen": ranges.seen([o for o in rows if not o.kept_out]),
+            "constants": fitted(whole),
+        }
+        results.write_json(results.FITTED, given, kept, 0)
+        results.write_json(results.REPORT, given, report, 1)
+        results.write_json(results.RANGES, given, held, 1)
+        results.write_left_out(given, left_out_rows(data, outside, ranges.of_partition(data, left, "campaign")))
+        page.write(results.PAGE, report, held)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ planner's own error is of fits that had not seen the row's (architecture, GPU, e
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import random
 import re
@@ -28,6 +27,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.performance import results
+from bench.performance.observations import measured_rows
 from planner.performance import published_rows
 from planner.performance.estimate import estimate
 from toolchain.cache import Cache
@@ -36,7 +37,6 @@ from toolchain.venv import find_uv
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "planner_vs_peers.json"
-LEFT_OUT = HERE / "results" / "performance_left_out.csv"
 PEERS = ("aiconfigurator", "servcalc", "llm_d_planner")
 SWEEP = {"model": "Llama-3.1-70B", "gpu": "H100", "gpus": 8, "engine": "vLLM", "isl": 1000, "osl": 1000, "ttft_ms": 2000, "tpot_ms": 30}
 LIMIT_S = 3600
@@ -47,7 +47,7 @@ QUANTITIES = ("ttft_ms", "tpot_ms")
 def questions(count: int) -> list[dict[str, str]]:
     """Published rows: the same share of each (model, GPU, engine), drawn once and for all."""
     groups = defaultdict(list)
-    for row in published_rows.rows("measurements.csv"):
+    for row in measured_rows():
         known = row["kind"] == "concurrency" and row["isl"] and row["concurrency_or_batch"] and row["ttft_ms"] and row["tpot_ms"]
         ours = row["source_repo_or_page"] == published_rows.OUR_OWN
         if known and not ours and re.match("H[12]00", row["gpu"]) and "attention data parallel" not in row["notes"]:
@@ -121,8 +121,7 @@ def sweep(told: Iterable[dict[str, object]]) -> dict[str, float] | None:
 
 def left_out() -> dict[tuple[str, str], float]:
     """Our estimate of (id, quantity) by a fit that had not seen the row's group."""
-    with LEFT_OUT.open(newline="") as file:
-        return {(row["id"], row["quantity"]): float(row["estimate"]) for row in csv.DictReader(file)}
+    return {(row["id"], row["quantity"]): float(row["estimate"]) for row in results.left_out()}
 
 
 def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.performance.observations import NAMES, Data, constants_of
+from bench.performance.arrays import NAMES, Data, constants_of
 from planner.performance.calibrate import Point, moved
 
 DRAWS, POINTS = 5, 3

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.performance.observations import Data, Observation
+from bench.performance.arrays import Data
+from bench.performance.observations import Observation
 from bench.performance.ridge import Differences, Refits
 from planner.performance import estimate
 from planner.performance.nearness import NAMES, nearness, range_classes, range_of

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sparse
 from scipy.linalg import cho_factor, cho_solve
 
-from bench.performance.observations import NAMES, STARTS, Data
+from bench.performance.arrays import NAMES, STARTS, Data
 from planner.performance.calibrate import NOISE as POINT_NOISE
 from planner.performance.calibrate import spread
 from planner.performance.constants import CONSTANTS

@@ -1,20 +1,18 @@
 """The page's tables of errors: what stands there is what the fit has stored."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from bench.performance import page
+from bench.performance import page, results
 
-ROOT = Path(__file__).parents[2]
-STORED = json.loads((ROOT / "planner/performance/data/fitted.json").read_text())
-HELD = json.loads((ROOT / "bench/results/performance_ranges.json").read_text())
+STORED = json.loads(results.REPORT.read_text())
+HELD = json.loads(results.RANGES.read_text())
 
 
 @pytest.mark.parametrize("table", [page.errors(STORED, HELD), page.ranges(HELD), page.points(STORED), page.worst_groups(STORED)])
 def test_the_page_shows_the_stored_fit(table):
-    assert table in (ROOT / "docs/performance-model.md").read_text()
+    assert table in results.PAGE.read_text()
 
 
 def test_a_table_is_written_between_its_marks_and_the_rest_stays(tmp_path):

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.performance import results
+from bench.performance.observations import measured_rows
 from planner.__main__ import main
 from planner.catalogue import hardware, model_shapes
 from planner.fit import estimate_question
@@ -21,7 +23,7 @@ GUIDE = estimate_question.Ask(
     model="llama-3-70b", gpu="H100-80GB-SXM", gpus=4, tp=4, pp=1, precision="fp8", isl=1000, osl=1000, concurrency=16, engine="vllm"
 )
 QUANTITIES = ("ttft_ms", "tpot_ms", "throughput_tok_s", "requests_s", "memory_gib")
-ROWS = [row for row in published_rows.rows("measurements.csv") if not clients.not_deployed(row)]
+ROWS = [row for row in measured_rows() if not clients.not_deployed(row)]
 
 
 def ask(**changes):
@@ -226,11 +228,11 @@ def _errors(rows):
 
 
 def test_the_stored_constants_give_the_stored_error():
-    """The summary in the data is of the constants beside it: a constant or an equation changed alone shows here.
+    """The fit's report is of the planner's constants: a constant or an equation changed alone shows here.
 
     The fit takes the 45 open loops' requests in flight from their measurements, the estimate works them out: so a little apart.
     """
-    stored = json.loads((published_rows.DATA / "fitted.json").read_text())["inside"]
+    stored = json.loads(results.REPORT.read_text())["inside"]
     found = _errors(ROWS)
     under_load = [error for _, error in found["served_ttft"]]
     rates = [

@@ -7,11 +7,12 @@ import statistics
 
 import pytest
 
+from bench.performance.observations import measured_rows
 from planner.__main__ import main
 from planner.fit import estimate_question
 from planner.performance import clients, estimate, published_rows
 
-OWN = [row for row in published_rows.rows("measurements.csv") if row["source_repo_or_page"] == published_rows.OUR_OWN]
+OWN = [row for row in measured_rows() if row["source_repo_or_page"] == published_rows.OUR_OWN]
 H200 = [row for row in OWN if row["gpu"].startswith("H200")]
 ASK = estimate_question.Ask(
     model="llama-3-8b", gpu="H200-141GB-SXM", gpus=1, tp=1, pp=1, precision="bf16", kv_precision="fp16", isl=1024, osl=128,
@@ -36,7 +37,7 @@ def test_users_of_a_service_do_not_start_together():
     tokens and more waited 1.6 times as long in the estimate as on an H200."""
     assert estimate_question.question(ASK).together == 0
     assert {published_rows.question(row).together for row in H200} == {0}
-    published = [row for row in published_rows.rows("measurements.csv") if "InferenceMAX" in row["notes"] or "gap-analysis" in row["notes"]]
+    published = [row for row in measured_rows() if "InferenceMAX" in row["notes"] or "gap-analysis" in row["notes"]]
     assert {published_rows.question(row).together for row in published if not row["engine_version"].startswith("0.5.1.")} == {
         clients.TEN_A_SLOT
     }

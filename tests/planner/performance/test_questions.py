@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.performance.observations import measured_rows
 from planner.__main__ import main
 from planner.performance import batch, estimate, published_rows
 from planner.performance.questions import PRECISIONS, multiplies_in
 
-ROWS = published_rows.rows("measurements.csv")
+ROWS = measured_rows()
 ROW = next(row for row in ROWS if row["id"] == "aic-1728")
 """Llama-3.1-70B FP8 on 4 x H100 by vLLM: 16 requests of 1024 + 1024."""
 DENSE = ROW | {"notes": "", "engine_version": "", "id": "asked"}

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
+from bench.performance import results
 from planner.fit import estimate_question
-from planner.performance import estimate, nearness, published_rows
+from planner.performance import estimate, nearness
 from planner.performance.nearness import BEYOND, KIN, MEASURED, OTHERWISE
-from settings.files import ROOT
 
-STORED = json.loads((published_rows.DATA / "fitted.json").read_text())
-HELD = json.loads((ROOT / "bench/results/performance_ranges.json").read_text())
+STORED = json.loads(results.FITTED.read_text())
+HELD = json.loads(results.RANGES.read_text())
 ASK = estimate_question.Ask(
     model="llama-3-70b", gpu="H100-80GB-SXM", gpus=4, tp=4, pp=1, precision="fp8", isl=1000, osl=1000, concurrency=16, engine="vllm"
 )
