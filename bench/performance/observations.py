@@ -11,7 +11,7 @@ from pathlib import Path
 
 from planner.performance import clients, constants, estimate, published_rows, questions
 
-MEASUREMENTS = Path(__file__).parents[2] / "planner/performance/data/measurements.csv"
+MEASUREMENTS = Path(__file__).parent / "measurements.csv"
 FIELDS = [field.name for field in dataclasses.fields(questions.Work) if field.name != "keys"]
 
 

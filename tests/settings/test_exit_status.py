@@ -10,7 +10,7 @@ from settings.files import ROOT
 
 pytestmark = pytest.mark.process
 
-ALL_ROWS = "planner/performance/data/measurements.csv"
+ALL_ROWS = "bench/performance/measurements.csv"
 
 
 def started(*arguments):
