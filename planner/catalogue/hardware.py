@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from planner.catalogue.csv_files import number, rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """A GPU model and what it can do."""
+class Card:
+    """A GPU card and how fast it is: one that Azure rents, or one on which somebody has measured."""
 
     name: str
+    family: str
+    """What its makers call the cards of one kind: V100, H100."""
+    form: str
+    """PCIe or NVL, where the family's cards differ by it; empty for the usual one."""
+    chip: str
+    """The architecture: volta, hopper."""
+    memory_gb: int
+    """As sold."""
     memory_gib: float
     """What programs get of it in all: less than the size in its name, as error correction and the driver keep some."""
     bandwidth_gb_s: float
     """Of its own memory, 10^9 bytes a second, by the data sheet."""
     dense_tflops: dict[str, float] = field(hash=False)
-    """Tensor-core peak without sparsity by precision (fp16, bf16, fp8, int8): those a source states, so fewer than it supports."""
+    """Tensor-core peak without sparsity by precision (fp16, bf16, fp8, int8, fp4): those a source states, so fewer than it supports."""
+    link_gb_s: float
+    """To its neighbours in one direction, 10^9 bytes a second, where nothing else is said of the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu(Card):
+    """A GPU that Azure rents, and what it can do."""
+
     compute_capability: str | None
     """CUDA's; None on AMD."""
     bf16: bool
@@ -132,17 +149,38 @@ def gpu_size(name: str, region: str) -> GpuSize | None:
     )
 
 
-_PRECISIONS = ("fp16", "bf16", "fp8", "int8")
+_PRECISIONS = ("fp16", "bf16", "fp8", "int8", "fp4")
+
+
+def _speed(row: dict[str, str]) -> dict[str, Any]:
+    """The fields of a `Card`."""
+    return {
+        "name": row["gpu"],
+        "family": row["family"],
+        "form": row["form"],
+        "chip": row["chip"],
+        "memory_gb": int(row["memory_gb"]),
+        "memory_gib": int(row["memory_mib"]) / 1024,
+        "bandwidth_gb_s": float(row["bandwidth_gb_s"]),
+        "dense_tflops": {name: float(row[f"{name}_tflops"]) for name in _PRECISIONS if row[f"{name}_tflops"]},
+        "link_gb_s": float(row["link_gb_s"]),
+    }
+
+
+@cache
+def cards() -> dict[str, list[Card]]:
+    """All cards of the catalogue by family, those too that only measurements name."""
+    found: dict[str, list[Card]] = {}
+    for row in rows("gpus.csv"):
+        found.setdefault(row["family"], []).append(Card(**_speed(row)))
+    return found
 
 
 @cache
 def _gpus() -> dict[str, Gpu]:
     return {
         row["gpu"]: Gpu(
-            name=row["gpu"],
-            memory_gib=int(row["memory_mib"]) / 1024,
-            bandwidth_gb_s=float(row["bandwidth_gb_s"]),
-            dense_tflops={name: float(row[f"{name}_tflops"]) for name in _PRECISIONS if row[f"{name}_tflops"]},
+            **_speed(row),
             compute_capability=row["compute_capability"] or None,
             bf16=row["bf16"] == "yes",
             fp8=row["fp8"] == "yes",
@@ -152,6 +190,8 @@ def _gpus() -> dict[str, Gpu]:
             tensorrt_until=row["tensorrt_until"] or None,
         )
         for row in rows("gpus.csv")
+        # Of cards that Azure does not rent only the speed is known.
+        if row["features_source"]
     }
 
 

@@ -16,7 +16,7 @@ from planner.performance.estimate import Range, estimate
 from planner.performance.published_rows import Impossible
 from planner.performance.questions import Architecture, Gpu, Question, precision_named
 
-_TERA, _GIGA, _GIB = 1e12, 1e9, 2**30
+_GIB = 2**30
 ENGINES = {
     "vllm": ("vLLM", "0.20.2"),
     "tensorrt-llm": ("TensorRT-LLM", "1.2"),
@@ -79,22 +79,6 @@ def architecture(shape: model_shapes.ModelShape) -> Architecture:
     )
 
 
-@cache
-def gpu(own: hardware.Gpu) -> Gpu:
-    """A GPU of the catalogue: its own peaks, and the chip, family and link of its row in `performance/gpus.csv`."""
-    peer = published_rows.gpu(own.name)
-    peaks = dict(peer.peaks) | {p: v * _TERA for p, v in own.dense_tflops.items() if p != "bf16"}
-    return Gpu(
-        family=peer.family,
-        chip=peer.chip,
-        memory_bytes=own.memory_gib * _GIB,
-        bandwidth=own.bandwidth_gb_s * _GIGA,
-        peaks=peaks,
-        link=peer.link,
-        link_kind=peer.link_kind,
-    )
-
-
 def question(ask: Ask) -> Question:
     """Raises Impossible with a line for each thing that is unknown, or else with what cannot run and what could."""
     wrong = [
@@ -124,7 +108,8 @@ def question(ask: Ask) -> Question:
     version = ENGINES[ask.engine][1] if ask.engine_version is None else ask.engine_version
     replicas = ask.gpus // (ask.tp * ask.pp)
     return served(
-        shape, gpu(hardware.gpu(ask.gpu)), engine=ask.engine, version=version, tensor_parallel=ask.tp, pipeline_parallel=ask.pp,
+        shape, published_rows.gpu_of(hardware.gpu(ask.gpu)), engine=ask.engine, version=version,
+        tensor_parallel=ask.tp, pipeline_parallel=ask.pp,
         weight_precision=precision,
         kv_precision=ask.kv_precision or ("fp8" if ask.engine == "tensorrt-llm" and precision == "fp8" else "fp16"),
         input_tokens=ask.isl, output_tokens=ask.osl, concurrency=max(ask.concurrency / replicas, 1.0),

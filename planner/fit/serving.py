@@ -10,6 +10,7 @@ from planner.engine_facts import traits
 from planner.fit import estimate_question, stack_memory
 from planner.fit.concurrency import concurrency
 from planner.fit.demand import Load
+from planner.performance import published_rows
 from planner.performance.estimate import ClosedLoop, Range
 from planner.performance.estimate import Times as LoopTimes
 from planner.performance.questions import Gpu as Card
@@ -136,7 +137,7 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
     weights, cache = stack_memory.precisions(settings)
     question = estimate_question.served(
         shape,
-        _linked(estimate_question.gpu(gpu), size.gpu_link, split.tensor),
+        _linked(published_rows.gpu_of(gpu), size.gpu_link, split.tensor),
         engine=of_engine.performs_like,
         version=of_engine.release or estimate_question.ENGINES[of_engine.performs_like][1],
         tensor_parallel=split.tensor,

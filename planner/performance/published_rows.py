@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 from planner.catalogue import hardware
 from planner.performance import clients
-from planner.performance.csv_rows import COLUMNS, TOO_MANY, Impossible, opened
+from planner.performance.csv_rows import COLUMNS, TOO_MANY, Impossible
 from planner.performance.questions import PRECISIONS, Architecture, Gpu, Question, precision_named, weight_bytes
 
-DATA = Path(__file__).parent / "data"
-_GIGA, _TERA = 1e9, 1e12
+_GIB, _GIGA, _TERA = 2.0**30, 1e9, 1e12
 _PCIE_GB_S = {"V100": 16.0, "A100": 32.0, "H100": 64.0}
+_FASTEST_PCIE_GB_S = 64.0
 
 OUR_OWN = "this repository"
 """The source of rows that `bench/gpu` measured."""
@@ -57,21 +56,6 @@ def _count(row: dict[str, str], column: str, high: float = 1e9, default: float |
     return int(value)
 
 
-def rows(name: str | Path) -> list[dict[str, str]]:
-    """Rows of a CSV of `planner/performance/data`, or of an absolute path."""
-    with opened(DATA / name) as file:
-        return list(csv.DictReader(file))
-
-
-@cache
-def families() -> dict[str, list[dict[str, str]]]:
-    """Rows of `gpus.csv` by GPU family."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for row in rows("gpus.csv"):
-        found.setdefault(row["family"], []).append(row)
-    return found
-
-
 _WHOLE_NAMES = {"RTX": "RTX PRO 6000"}
 """What of a GPU's name tells the family, where the family's own is that of many others too."""
 
@@ -79,13 +63,13 @@ _WHOLE_NAMES = {"RTX": "RTX PRO 6000"}
 def family_of(name: str) -> str | None:
     """The family that a name holds, however it is spelt: `H100-SXM-80GB`, `NVIDIA H200`, `8xA100`, `Tesla V100-SXM2`."""
     spelt = re.sub(r"[^A-Z0-9]+", " ", name.upper())
-    for family in families():
+    for family in hardware.cards():
         if re.search(rf"(?<![A-Z0-9])(?:\d+X)?{_WHOLE_NAMES.get(family, family)}(?=\s|SXM|PCI|NVL|X\d|$)", spelt):
             return family
     return None
 
 
-def _of_size(cards: list[dict[str, str]], name: str, memory_gb: str) -> list[dict[str, str]]:
+def _of_size(cards: list[hardware.Card], name: str, memory_gb: str) -> list[hardware.Card]:
     """The cards whose memory is nearest to the one that is stated; GB and GiB are both in use, as are whole and usable sizes."""
     stated = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GI?B)?", memory_gb.upper())
     if memory_gb and not stated:
@@ -95,14 +79,14 @@ def _of_size(cards: list[dict[str, str]], name: str, memory_gb: str) -> list[dic
         return cards
     asked = max(float(stated[1]), 1.0)
 
-    def apart(row: dict[str, str]) -> float:
-        return abs(math.log(float(row["memory_gb"]) / asked))
+    def apart(card: hardware.Card) -> float:
+        return abs(math.log(card.memory_gb / asked))
 
     nearest = min(map(apart, cards))
     if nearest > math.log(2):
-        sizes = sorted({row["memory_gb"] for row in cards}, key=int)
-        raise Impossible(f"no {cards[0]['family']} has {asked:g} GB; known: {', '.join(sizes)}")
-    return [row for row in cards if apart(row) == nearest]
+        sizes = ", ".join(str(size) for size in sorted({card.memory_gb for card in cards}))
+        raise Impossible(f"no {cards[0].family} has {asked:g} GB; known: {sizes}")
+    return [card for card in cards if apart(card) == nearest]
 
 
 @cache
@@ -110,24 +94,32 @@ def gpu(name: str, memory_gb: str = "", link: str = "") -> Gpu:
     """The GPU that a row names, as loosely as sources do: `H100`, `A100-SXM4-80GB`. Raises Impossible for an unknown one."""
     family = family_of(name)
     if family is None:
-        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(_WHOLE_NAMES.get(one, one) for one in families())}")
+        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(_WHOLE_NAMES.get(one, one) for one in hardware.cards())}")
     form = "PCIe" if "PCI" in name.upper() else "NVL" if "NVL" in name.upper() else ""
-    cards = _of_size(families()[family], name, memory_gb)
-    row = ([row for row in cards if row["form"] == form] or [row for row in cards if not row["form"]] or cards)[-1]
-    link_gb_s = float(row["link_gb_s"])
-    if link.upper().startswith("PCI"):
-        link_gb_s = min(link_gb_s, _PCIE_GB_S.get(family, link_gb_s))
-    # One card has one memory: where the catalogue has it, the fit sees what the plan does.
-    own = hardware.gpu(row["catalogue"])
+    cards = _of_size(hardware.cards()[family], name, memory_gb)
+    chosen = ([card for card in cards if card.form == form] or [card for card in cards if not card.form] or cards)[-1]
+    made = gpu_of(chosen)
+    slowest = min(made.link, _PCIE_GB_S.get(family, math.inf) * _GIGA) if link.upper().startswith("PCI") else made.link
+    return replace(made, link=slowest, link_kind=_link_kind(slowest, link))
+
+
+@cache
+def gpu_of(card: hardware.Card) -> Gpu:
+    """A card of the catalogue as the model of performance sees it; its 16-bit peak is bf16's where fp16's is not stated."""
+    tflops = {"fp16": card.dense_tflops.get("bf16", 0.0)} | card.dense_tflops
     return Gpu(
-        family=family,
-        chip=row["chip"],
-        memory_bytes=own.memory_gib * 2.0**30 if own else int(row["memory_mib"]) * 2.0**20,
-        bandwidth=(own.bandwidth_gb_s if own else float(row["bandwidth_gb_s"])) * _GIGA,
-        peaks={p: float(row[f"{p}_tflops"]) * _TERA for p in ("fp16", "int8", "fp8", "fp4") if row[f"{p}_tflops"]},
-        link=link_gb_s * _GIGA,
-        link_kind="PCIe" if link_gb_s <= 64 else "IB" if "IB" in link else "NVLink",
+        family=card.family,
+        chip=card.chip,
+        memory_bytes=card.memory_gib * _GIB,
+        bandwidth=card.bandwidth_gb_s * _GIGA,
+        peaks={precision: tflops[precision] * _TERA for precision in ("fp16", "int8", "fp8", "fp4") if tflops.get(precision)},
+        link=card.link_gb_s * _GIGA,
+        link_kind=_link_kind(card.link_gb_s * _GIGA, ""),
     )
+
+
+def _link_kind(bytes_per_s: float, stated: str) -> str:
+    return "PCIe" if bytes_per_s <= _FASTEST_PCIE_GB_S * _GIGA else "IB" if "IB" in stated else "NVLink"
 
 
 def _within(what: str, text: str, least: int, most: int) -> int:

@@ -27,11 +27,12 @@ FILES = {
     "regions.csv": ("region", {"source": "name"}),
     "models.csv": ("model", {"source": SHAPE, "context_source": "context", "published_source": "published_gb"}),
     "gpus.csv": (
-        "gpu",
+        "gpu family form chip memory_gb",
         {
             "memory_source": "memory_mib",
             "bandwidth_source": "bandwidth_gb_s",
-            "compute_source": "fp16_tflops bf16_tflops fp8_tflops int8_tflops",
+            "compute_source": "fp16_tflops bf16_tflops fp8_tflops int8_tflops fp4_tflops",
+            "link_source": "link_gb_s",
             "features_source": "compute_capability bf16 fp8 int8_tensor_cores flash_attention_2 mig tensorrt_until",
         },
     ),
@@ -108,7 +109,8 @@ def test_what_a_gpu_can_do_follows_its_compute_capability():
 
 def test_a_gpu_has_no_figure_for_a_precision_it_lacks():
     for gpu in hardware._gpus().values():
-        supported = {"fp16": True, "bf16": gpu.bf16, "fp8": gpu.fp8, "int8": gpu.int8_tensor_cores}
+        fp4 = (gpu.compute_capability or "").startswith("10.")
+        supported = {"fp16": True, "bf16": gpu.bf16, "fp8": gpu.fp8, "int8": gpu.int8_tensor_cores, "fp4": fp4}
         assert gpu.dense_tflops, gpu.name
         assert all(supported[precision] for precision in gpu.dense_tflops), gpu.name
 
