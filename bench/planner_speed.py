@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from planner import plan
-from planner.recommend.choice import Wish
+from planner.recommend.choice import SearchOptions
 from planner.recommend.search import search
 from planner.rules.planning import shape_of
 from rehearsal.layout import REPOSITORY
@@ -74,7 +74,7 @@ def search_ms(rounds: int) -> tuple[float, int]:
     taken, looked_at = [], 0
     for _ in range(rounds):
         start = time.perf_counter()
-        looked_at = search(asked, shape_of(asked), Wish()).looked_at
+        looked_at = search(asked, shape_of(asked), SearchOptions()).looked_at
         taken.append(1000 * (time.perf_counter() - start))
     return min(taken), looked_at
 

@@ -90,14 +90,14 @@ def ask_peer(peer: str, asked: dict[str, object]) -> dict[str, object] | str:
 OUR_SWEEP = """
 import json, time
 started = time.perf_counter()
-from planner.recommend.choice import Wish
+from planner.recommend.choice import SearchOptions
 from planner.recommend.search import search
 from planner.rules.planning import shape_of
 from settings import files
 asked = files.from_file(files.stack_file_path("prod"), "prod").require()
 start_s = time.perf_counter() - started
 begun = time.perf_counter()
-assert search(asked, shape_of(asked), Wish()).choices
+assert search(asked, shape_of(asked), SearchOptions()).choices
 print(json.dumps({"start_s": start_s, "sweep_s": time.perf_counter() - begun}))
 """
 

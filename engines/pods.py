@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from engines import read_back
 from engines.workload import Env, FieldPath, Probe, Role, SecretKey, Server, Told
-from planner.engine_facts import Without
+from planner.engine_facts import FixedSetting
 from planner.fit.plan import Plan
 from settings import StackSettings
 from settings.error_messages import key_text
@@ -116,7 +116,7 @@ def nowhere(engine: str, key: str, asked: str, because: str, source: str, *lived
     return Told(key=key, outcome=outcome, role="shard", field=(), holds=engine, because=because, source=source)
 
 
-def switches(engine: str, without: Iterable[Without], given: Mapping[str, str]) -> Iterator[Told]:
+def switches(engine: str, without: Iterable[FixedSetting], given: Mapping[str, str]) -> Iterator[Told]:
     """Settings with one value that the engine can follow; the planner has given it, unless `sizing.mode` is `verbatim`."""
     for one in without:
         key = key_text(one.path)

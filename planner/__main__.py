@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require()
         made = plan(asked)
-        found = assess(asked, made=made)
+        found = assess(asked, planned=made)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

@@ -71,14 +71,14 @@ def run_compare(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Runs `recommend`. Returns the exit status: 0 if a layout meets the targets, 1 if none does or if there are problems."""
     from planner.recommend.assessment import assess
-    from planner.recommend.choice import Wish
+    from planner.recommend.choice import SearchOptions
 
     try:
         asked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require()
-        wish = Wish(
+        search_options = SearchOptions(
             regions=_regions(options.region), spot=options.spot, survive=options.survive, retired=options.retired, expected=options.expected
         )
-        assessment = assess(asked, wish)
+        assessment = assess(asked, search_options)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         from reports import recommendation
 
         recommendation.show(assessment, options.stack, _console(), everything=options.all)
-    return 0 if assessment.found.choices else 1
+    return 0 if assessment.result.choices else 1
 
 
 def _console() -> Console:

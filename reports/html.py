@@ -65,7 +65,7 @@ def _cards(assessment: Assessment) -> str:
 
 def _series(assessment: Assessment) -> list[tuple[str, str, Pipeline, int]]:
     """Returns the name, CSS class, one pipeline and the number of pipelines of the current layout and of each alternative."""
-    plan, load = assessment.plan, assessment.found.load
+    plan, load = assessment.plan, assessment.result.load
     entries = []
     if plan is not None and assessment.prediction is not None:
         one_pipeline = pipeline(plan.settings, plan.size, plan.gpu, assessment.shape, load)
@@ -78,7 +78,7 @@ def _series(assessment: Assessment) -> list[tuple[str, str, Pipeline, int]]:
 
 
 def _frontier(assessment: Assessment) -> str:
-    load, drawn, entries = assessment.found.load, [], _series(assessment)
+    load, drawn, entries = assessment.result.load, [], _series(assessment)
     for name, style, one_pipeline, pipelines in entries:
         most = max(2 * load.users / pipelines, 2.0)
         # The curve starts a little above one request, because a request alone is estimated from other measurements, which shows as a step.
@@ -108,8 +108,8 @@ def _frontier(assessment: Assessment) -> str:
 
 def _cheapest_by_size(assessment: Assessment) -> list[Choice]:
     """Returns, for each size, the cheapest layout with at least the bits asked for, and the cheapest of all if it has fewer bits."""
-    best = assessment.found.best(len(assessment.found.choices), bits(assessment.asked))
-    fewer = assessment.found.best(len(assessment.found.choices), 0)
+    best = assessment.result.best(len(assessment.result.choices), bits(assessment.asked))
+    fewer = assessment.result.best(len(assessment.result.choices), 0)
     known = {(choice.size.name, choice.region) for choice in best}
     return sorted([*best, *(choice for choice in fewer if (choice.size.name, choice.region) not in known)], key=_token_cost)
 
@@ -179,12 +179,12 @@ def _what_if(cases: Sequence[WhatIf]) -> str:
 
 
 def _layouts(assessment: Assessment) -> str:
-    if not assessment.found.choices:
+    if not assessment.result.choices:
         return f"<h2>No layout meets the targets</h2><p>{escape(sentences.impossible(assessment))}</p>"
-    rows = [sentences.row(choice) for choice in assessment.found.choices[:_ROWS]]
-    more = len(assessment.found.choices) - len(rows)
+    rows = [sentences.row(choice) for choice in assessment.result.choices[:_ROWS]]
+    more = len(assessment.result.choices) - len(rows)
     return (
-        f"<h2>Layouts that meet the targets</h2><p class='faint'>{len(assessment.found.choices):,} of {assessment.found.looked_at:,}, "
+        f"<h2>Layouts that meet the targets</h2><p class='faint'>{len(assessment.result.choices):,} of {assessment.result.looked_at:,}, "
         "cheapest first.</p>"
         + _table(sentences.COLUMNS, rows, numbers=(0, 1, 2, 5, 6, 7))
         + (f"<p class='faint'>And {more:,} more.</p>" if more else "")
@@ -201,7 +201,7 @@ def _switch(assessment: Assessment) -> str:
 
 
 def _rejected(assessment: Assessment) -> str:
-    rows = [[f"{count:,}", reason] for reason, count in assessment.found.rejected.most_common()]
+    rows = [[f"{count:,}", reason] for reason, count in assessment.result.rejected.most_common()]
     return "<h2>Why the other layouts do not meet the targets</h2>" + _table(["layouts", "because"], rows, numbers=(0,))
 
 

@@ -19,10 +19,10 @@ def as_json(assessment: Assessment, stack: str) -> dict[str, Any]:
         "engine": assessment.asked.engine,
         "model": assessment.shape.name,
         "deployed": deployed(assessment),
-        "layouts": [layout(assessment, choice, stack) for choice in assessment.found.choices],
-        "looked_at": assessment.found.looked_at,
-        "rejected": dict(assessment.found.rejected.most_common()),
-        "without_price": list(assessment.found.without_price),
+        "layouts": [layout(assessment, choice, stack) for choice in assessment.result.choices],
+        "looked_at": assessment.result.looked_at,
+        "rejected": dict(assessment.result.rejected.most_common()),
+        "without_price": list(assessment.result.without_price),
     }
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from infra.places import effects
 from infra.reading import same
 from infra.registration import Registration
-from planner.fit.plan import Finding
-from planner.rules.rule import NOT_SET
+from planner.fit.plan import NOT_SET, Finding
 from settings import StackSettings
 from settings.account import Effect, Outcome, Place
 from settings.flatten import leaves

@@ -59,7 +59,7 @@ def as_json(assessment: Assessment, plan: Plan, stack: str) -> dict[str, Any]:
         "cost_usd_per_hour_bounds": plan.usd_per_hour_bounds,
         "targets": json_output.deployed(assessment),
         "alternatives": [json_output.layout(assessment, choice, stack) for choice in assessment.alternatives],
-        "findings": [asdict(finding) for finding in plan.findings],
+        "findings": [finding.as_json() for finding in plan.findings],
     }
 
 

@@ -19,7 +19,7 @@ _STYLES = {"met": "green", "in doubt": "yellow", "missed": "red"}
 
 def show(assessment: Assessment, stack: str, console: Console, *, everything: bool = False) -> None:
     """Prints the whole output of `recommend`; `everything` lists all layouts instead of the cheapest."""
-    found = assessment.found
+    found = assessment.result
     _say(console, f"{assessment.shape.name} on {assessment.asked.engine}: {sentences.asked(assessment)}", bold=True)
     _say(console, sentences.basis(assessment) + "\n")
     show_deployed(assessment, console)
@@ -51,7 +51,7 @@ def show_deployed(assessment: Assessment, console: Console) -> None:
 
 def show_alternatives(assessment: Assessment, stack: str, console: Console) -> None:
     """Prints the best layouts with the lines that switch to them or, if none meets the targets, what would have to change."""
-    if not assessment.found.choices:
+    if not assessment.result.choices:
         _say(console, f"\nno layout meets the targets: {sentences.impossible(assessment)}")
         return
     for number, choice in enumerate(assessment.alternatives, start=1):

@@ -22,7 +22,7 @@ COLUMNS = ("USD/hour", "USD/M tokens", "nodes", "size", "weights", "TP", "PP", "
 
 def asked(assessment: Assessment) -> str:
     """Describes the load and the targets of the stack."""
-    load, targets = assessment.found.load, assessment.asked.targets
+    load, targets = assessment.result.load, assessment.asked.targets
     return (
         f"{load.users:,} requests in flight of {load.input_tokens:,} + {load.output_tokens:,} tokens; targets: {targets.latency} for "
         f"{targets.tokens:,} tokens, {figure(targets.throughput_rps)} requests/s"
@@ -33,7 +33,7 @@ def basis(assessment: Assessment) -> str:
     """Says which engine's measurements the predictions come from, and when a target counts as met."""
     engine = traits(assessment.asked.engine)
     measured = engine.performs_like + ("" if engine.measured else f", because {assessment.asked.engine} itself was not measured")
-    estimate = "the estimate" if assessment.wish.expected else "the slow end of the estimate's range"
+    estimate = "the estimate" if assessment.options.expected else "the slow end of the estimate's range"
     return (
         f"Predictions are for the average request, from measurements of {measured}; ~ marks those outside the measured data. "
         f"A target counts as met when {estimate} meets it."
@@ -121,7 +121,7 @@ def tally(assessment: Assessment) -> str:
 
 
 def _judgement(assessment: Assessment) -> str:
-    prediction, load = assessment.prediction, assessment.found.load
+    prediction, load = assessment.prediction, assessment.result.load
     if prediction is None:
         return f"Targets: there is no prediction: {assessment.problem}"
     verdicts = ", ".join(f"{verdict.key.removeprefix('targets.')} {verdict.outcome}" for verdict in assessment.verdicts)
@@ -139,10 +139,10 @@ def _judgement(assessment: Assessment) -> str:
 
 
 def _cheapest(assessment: Assessment) -> str:
-    if not assessment.found.choices:
+    if not assessment.result.choices:
         return f"No layout meets them: {impossible(assessment)}."
     if not assessment.alternatives:
-        return f"The cheapest layout that meets them uses fewer bits, which changes the answers: {summary(assessment.found.choices[0])}."
+        return f"The cheapest layout that meets them uses fewer bits, which changes the answers: {summary(assessment.result.choices[0])}."
     best = assessment.alternatives[0]
     if not yaml_switch.changes(assessment.asked, best):
         return f"No layout that meets them is cheaper than {summary(best)}."
@@ -156,13 +156,13 @@ def _longer(seconds: float) -> str:
 
 def impossible(assessment: Assessment) -> str:
     """Says why no layout meets the targets, with the physical limit, and what would have to change."""
-    found, targets = assessment.found, assessment.asked.targets
+    found, targets = assessment.result, assessment.asked.targets
     best, load = found.best_effort, found.load
     if unfit := too_long(load, assessment.shape, longest_request(assessment.asked, assessment.shape)):
         return unfit
     if not found.priced:
-        regions = ", ".join(assessment.wish.regions or (assessment.asked.azure.location,))
-        price_kind = "spot price" if assessment.wish.spot else "price"
+        regions = ", ".join(assessment.options.regions or (assessment.asked.azure.location,))
+        price_kind = "spot price" if assessment.options.spot else "price"
         return f"no VM size on sale has a {price_kind} in {regions}; choose another region with --region, or all"
     if best is None:
         more = f"a targets.gpuMemory above {targets.gpu_memory}, " if targets.gpu_memory.fraction < 1 else ""

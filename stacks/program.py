@@ -35,7 +35,7 @@ def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date
     """Register the whole stack as it is planned; `today` only decides the month in which a new budget starts."""
     deployed = deployment.deploy(plan, stack, today=today)
     _export(plan, deployed.azure, deployed.kubernetes)
-    _account_for_targets(assess(asked, made=plan), stack)
+    _account_for_targets(assess(asked, planned=plan), stack)
     _account_for_settings(outcomes(asked, registration(plan, stack, today=today)), stack)
 
 

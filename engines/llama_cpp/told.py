@@ -105,7 +105,7 @@ def told(settings: StackSettings, coordinator: Server, shard: Server, gguf_type:
         *ablations.added(_ENGINE, _by_engine(settings, given, shard, gguf_type)),
         *(nowhere(_ENGINE, key, given[key], because, source) for key, because, source in _NO_FLAG if key in given),
         *(nowhere(_ENGINE, key, given[key], _ANY_PIPELINE, _README) for key in given if key.startswith("sharding.affinityRules")),
-        *switches(_ENGINE, traits(_ENGINE).without, given),
+        *switches(_ENGINE, traits(_ENGINE).fixed_settings, given),
     )
 
 

@@ -107,7 +107,7 @@ def told(workload: Workload, plan: Plan) -> tuple[Told, ...]:
             for key in given
             if key.startswith("sharding.affinityRules")
         ),
-        *switches(_ENGINE, of_engine.without, given),
+        *switches(_ENGINE, of_engine.fixed_settings, given),
     )
 
 

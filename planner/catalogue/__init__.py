@@ -1,1 +1,1 @@
-"""Facts of the world: GPUs, VM sizes, prices, regions, models, and what AKS and Azure take for themselves. All with their sources."""
+"""Facts about the world: GPUs, VM sizes, prices, regions, models, and what AKS and Azure reserve for themselves, with their sources."""

@@ -1,4 +1,4 @@
-"""GPUs and the VM sizes that have them, with their prices by region: `data/gpus.csv`, `gpu_sizes.csv`, `prices.csv`, `regions.csv`."""
+"""GPUs and the VM sizes that have them, with prices by region: `data/gpus.csv`, `gpu_sizes.csv`, `prices.csv`, `regions.csv`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Card:
 
     name: str
     family: str
-    """What its makers call the cards of one kind: V100, H100."""
+    """The makers' name for cards of one kind: V100, H100."""
     form: str
-    """PCIe or NVL, where the family's cards differ by it; empty for the usual one."""
+    """PCIe or NVL, where the family's cards differ in it; empty for the usual form."""
     chip: str
     """The architecture: volta, hopper."""
     memory_gb: int
-    """As sold."""
+    """The memory as it is sold."""
     memory_gib: float
-    """What programs get of it in all: less than the size in its name, as error correction and the driver keep some."""
+    """The memory that programs get: less than the size in its name, as error correction and the driver keep some."""
     bandwidth_gb_s: float
-    """Of its own memory, 10^9 bytes a second, by the data sheet."""
+    """The bandwidth of its memory in 10^9 bytes a second, from the data sheet."""
     dense_tflops: dict[str, float] = field(hash=False)
-    """Tensor-core peak without sparsity by precision (fp16, bf16, fp8, int8, fp4): those a source states, so fewer than it supports."""
+    """The tensor cores' peak without sparsity by precision (fp16, bf16, fp8, int8, fp4). Only figures that a source states are here."""
     link_gb_s: float
-    """To its neighbours in one direction, 10^9 bytes a second, where nothing else is said of the machine."""
+    """The bandwidth to its neighbours in one direction, in 10^9 bytes a second, unless the machine's own is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +37,14 @@ class Gpu(Card):
     """A GPU that Azure rents, and what it can do."""
 
     compute_capability: str | None
-    """CUDA's; None on AMD."""
+    """CUDA's compute capability; None for AMD."""
     bf16: bool
     fp8: bool
     int8_tensor_cores: bool
     flash_attention_2: bool
     mig: bool
     tensorrt_until: str | None
-    """Last TensorRT release line that supports it; None while current ones do, and where none ever did."""
+    """The last TensorRT release line that supports it; None while current ones do, and where none ever did."""
 
     @property
     def amd(self) -> bool:
@@ -59,7 +59,7 @@ class GpuSize:
     gpu: str
     gpus: int
     gpu_memory_gb: float
-    """As sold; `catalogue.gpu(gpu).memory_gib` is what programs get."""
+    """The memory of one GPU as it is sold; `Gpu.memory_gib` is what programs get."""
     gpu_link: str
     """How the node's GPUs reach each other: pcie3, pcie4, pcie5, nvlink_pair, nvswitch or xgmi_mesh."""
     vcpus: int
@@ -70,17 +70,17 @@ class GpuSize:
     temp_disk_kind: str
     """scsi or nvme; empty where the size's page does not say."""
     nvme_disk_gib: int | None
-    """Of each raw NVMe disk beside the temporary disk; None where there are none."""
+    """The size of each raw NVMe disk beside the temporary disk; None where there are none."""
     network_mbps: int | None
     quota_family: str
     aks_driver: str | None
     """NVIDIA driver that AKS installs on it; None where it installs none."""
     retired_on: str | None
-    """ISO date since when no new VM of this size can be made in public regions."""
+    """The ISO date since which no new VM of this size can be created in public regions; None while Azure sells it."""
     usd_per_hour: float | None
-    """Pay as you go, Linux, in the stack's region; None when the catalogue has no price."""
+    """The pay-as-you-go price for Linux in the stack's region; None when the catalogue has none."""
     spot_usd_per_hour: float | None
-    """The same for spot, at the date in the catalogue: for its order of size only."""
+    """The spot price on the date in the catalogue. It changes often, so only its order of magnitude counts."""
 
     @property
     def arm64(self) -> bool:
@@ -107,21 +107,22 @@ def _sizes() -> dict[str, dict[str, str]]:
 
 
 def gpu_size_names() -> tuple[str, ...]:
+    """Returns the names of all GPU VM sizes of the catalogue."""
     return tuple(_sizes())
 
 
 def regions() -> tuple[str, ...]:
-    """Regions of which the catalogue has prices."""
+    """Returns the regions for which the catalogue has prices."""
     return tuple(dict.fromkeys(region for _, region in _prices()))
 
 
 def region_names() -> tuple[str, ...]:
-    """Regions of Azure's public cloud, with a price here or without."""
+    """Returns all regions of Azure's public cloud, with or without prices here."""
     return tuple(row["region"] for row in rows("regions.csv"))
 
 
 def gpu_size(name: str, region: str) -> GpuSize | None:
-    """The GPU VM size with its price in a region; None when the catalogue does not have it."""
+    """Returns the GPU VM size with its price in a region; None when the catalogue does not have the size."""
     row = _sizes().get(name)
     if row is None:
         return None
@@ -138,7 +139,7 @@ def gpu_size(name: str, region: str) -> GpuSize | None:
         ram_gib=float(row["ram_gib"]),
         temp_disk_gib=int(row["temp_disk_gib"]) if row["temp_disk_gib"] else None,
         temp_disk_kind=row["temp_disk_kind"],
-        # One disk for each GPU: articles/aks/best-practices-storage-nvme.md of MicrosoftDocs/azure-aks-docs.
+        # One NVMe disk for each GPU: articles/aks/best-practices-storage-nvme.md of MicrosoftDocs/azure-aks-docs.
         nvme_disk_gib=int(row["local_nvme_gib"]) // int(row["gpus"]) if row["local_nvme_gib"] else None,
         network_mbps=int(row["network_mbps"]) if row["network_mbps"] else None,
         quota_family=row["quota_family"],
@@ -201,5 +202,5 @@ def gpu_names() -> tuple[str, ...]:
 
 
 def gpu(name: str) -> Gpu | None:
-    """The GPU that a `GpuSize.gpu` names; None when the catalogue does not have it."""
+    """Returns the GPU that a `GpuSize.gpu` names; None when the catalogue does not have it."""
     return _gpus().get(name)

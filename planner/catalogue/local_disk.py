@@ -1,4 +1,4 @@
-"""The disks inside a GPU node: which one the operating system takes, and what is left for weights.
+"""The disks inside a GPU node: which one the operating system uses, and what is left for weights.
 
 Sources: MicrosoftDocs/azure-aks-docs articles/aks/best-practices-storage-nvme.md@0543df94 (2025-10-17): local NVMe disks come raw, one for
 each GPU of the sizes that have them beside a temporary disk; an ephemeral OS disk on a size's only NVMe disk leaves the rest of it
@@ -14,9 +14,9 @@ from planner.catalogue.hardware import GpuSize
 
 
 def os_disk_type(size: GpuSize, os_disk_gib: int, *, for_weights: bool) -> Literal["Ephemeral", "Managed"]:
-    """The machine's own disk where it is large enough: faster and free. It is lost with the node, as a node's OS may be.
+    """Returns `Ephemeral` where the machine's own disk is large enough for the operating system: it is faster and free.
 
-    Not where it would take the only NVMe disk from the weights.
+    It is lost with the node, which does no harm. Where it would take the only NVMe disk away from the weights, the result is `Managed`.
     """
     if for_weights and size.temp_disk_kind == "nvme":
         return "Managed"
@@ -24,10 +24,10 @@ def os_disk_type(size: GpuSize, os_disk_gib: int, *, for_weights: bool) -> Liter
 
 
 def room_for_weights_gib(size: GpuSize, os_disk_gib: int) -> float | None:
-    """Of the one disk that a node keeps weights on; None when no local disk is known."""
+    """Returns the GiB for weights on a node's local disk; None when the size has no known local disk."""
     if size.nvme_disk_gib is not None:
         return size.nvme_disk_gib
     if size.temp_disk_gib is None:
         return None
-    taken = os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=True) == "Ephemeral" else 0
-    return size.temp_disk_gib - taken
+    system_gib = os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=True) == "Ephemeral" else 0
+    return size.temp_disk_gib - system_gib

@@ -1,4 +1,4 @@
-"""Models of known shape: `data/models.csv`."""
+"""The models whose shape is known: `data/models.csv`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from planner.catalogue.csv_files import number, rows
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """A decoder-only transformer's shape, by the names of its `config.json` where it has them.
+    """A decoder-only transformer's shape, with the names of its `config.json` where it has them.
 
     The defaults describe a dense model with grouped-query attention and an output head of its own.
     """
@@ -29,7 +29,7 @@ class ModelShape:
     """num_key_value_heads; unused with `mla`."""
     head_dim: int
     intermediate: int
-    """intermediate_size: of the dense feed-forward; unused where every layer has experts."""
+    """intermediate_size of the dense feed-forward; unused where every layer has experts."""
     vocab: int
     """vocab_size."""
     context: int
@@ -37,7 +37,7 @@ class ModelShape:
     kv: Literal["gqa", "mla"] = "gqa"
     """What a token leaves in the cache: keys and values of each KV head, or DeepSeek's one latent vector for all heads."""
     attention: Literal["full", "windowed", "hybrid"] = "full"
-    """Whether all layers look at the whole text, some at a window of it only, or some keep a state instead (linear attention, Mamba)."""
+    """Whether all layers look at the whole text, some only at a window of it, or some keep a state instead (linear attention, Mamba)."""
     kv_lora_rank: int = 0
     qk_rope_head_dim: int = 0
     experts: int = 0
@@ -52,7 +52,7 @@ class ModelShape:
     tied_embeddings: bool = False
     """Whether the output head is the token embedding itself."""
     published_gb: float | None = None
-    """10^9 bytes of its safetensors where its makers published them in other than 16 bits."""
+    """The size of its safetensors in 10^9 bytes, where its makers did not publish them in 16 bits; None where they did."""
 
     @property
     def active_params_b(self) -> float:
@@ -65,7 +65,7 @@ class ModelShape:
 
 @cache
 def models() -> dict[str, ModelShape]:
-    """Every model of known shape by name."""
+    """Returns every model of known shape by its name."""
     return {row["model"]: _shape(row) for row in rows("models.csv")}
 
 

@@ -1,4 +1,4 @@
-"""What the agents on every GPU node ask for, in one place: the planner subtracts it, the DaemonSets are rendered with it."""
+"""What the agents on every GPU node request: the planner subtracts it, and the DaemonSets are rendered with it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class AgentRequests:
-    """Requests of one DaemonSet's pod."""
+    """What one pod of a DaemonSet requests."""
 
     cpu_millicores: int
     memory_mib: int
 
     @property
     def as_kubernetes(self) -> dict[str, str]:
+        """The requests as Kubernetes quantities."""
         return {"cpu": f"{self.cpu_millicores}m", "memory": f"{self.memory_mib}Mi"}
 
 
@@ -28,6 +29,6 @@ their requests are documented nowhere; a Cilium agent's 100 Mi is in Azure/AKS i
 
 
 def requests(*, monitoring: bool, weights_copy: bool) -> AgentRequests:
-    """All agents of one GPU node together."""
+    """Returns what all agents of one GPU node request together."""
     agents = [DEVICE_PLUGIN, NODE_TUNING, AKS_AGENTS, *([GPU_METRICS] if monitoring else []), *([WEIGHTS_COPY] if weights_copy else [])]
     return AgentRequests(cpu_millicores=sum(agent.cpu_millicores for agent in agents), memory_mib=sum(agent.memory_mib for agent in agents))

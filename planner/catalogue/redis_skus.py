@@ -1,4 +1,4 @@
-"""Which Azure Managed Redis SKU holds a cache of a given size. The figures are data; nothing here asks Azure."""
+"""Chooses the Azure Managed Redis SKU for a cache of a given size. The figures are data; nothing here asks Azure."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ _MEMORY_OPTIMIZED_GB = {
 NOMINAL_GB: dict[str, float] = {f"MemoryOptimized_{name}": size for name, size in _MEMORY_OPTIMIZED_GB.items()} | {
     f"Balanced_{name}": size for name, size in _BALANCED_GB.items()
 }
-"""Size of each SKU by its API name. The first of two with one size is the one to take: memory optimised has half the vCPUs of
-balanced and the lower price, and a cache of answers is bound by memory."""
+"""The size of each SKU by its API name. Of two SKUs of one size, the first is preferred: Memory Optimized has half the vCPUs of Balanced
+and the lower price, and a cache of answers needs memory."""
 
 _USABLE = 0.8
-"""About a fifth is kept for replication and failover, with high availability or without (architecture.md, Reserved memory)."""
+"""The usable share: about a fifth is reserved for replication and failover, with or without high availability (architecture.md,
+Reserved memory)."""
 
 _GIB_PER_GB = 1e9 / 2**30
-"""The pages say GB; read as decimal, the smaller meaning."""
+"""The pages say GB, which is taken as decimal, the smaller meaning."""
 
 
 def usable_gib(sku: str) -> float:
-    """Memory a SKU has for data. Raises KeyError for a SKU that is not in `NOMINAL_GB`."""
+    """Returns the GiB that a SKU has for data. Raises KeyError for a SKU that is not in `NOMINAL_GB`."""
     return NOMINAL_GB[sku] * _GIB_PER_GB * _USABLE
 
 
 def smallest_sku(size_gib: float) -> str:
-    """The smallest SKU whose usable memory holds `size_gib`; 128 GiB needs MemoryOptimized_M150 (134 GiB), as M100 holds 89.
+    """Returns the smallest SKU whose usable memory holds `size_gib`. Raises ValueError when none does.
 
-    Raises ValueError when none does.
+    128 GiB needs MemoryOptimized_M150 (134 GiB), as M100 holds 89.
     """
     fitting = [sku for sku in NOMINAL_GB if usable_gib(sku) >= size_gib]
     if not fitting:

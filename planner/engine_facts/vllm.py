@@ -1,14 +1,14 @@
-"""vLLM's facts: two sets, as the V100 needs an older release. docs/adr/0007-vllm-by-gpu-generation.md."""
+"""What the planner must know about vLLM: two sets, as the V100 needs an older release (docs/adr/0007-vllm-by-gpu-generation.md)."""
 
 from dataclasses import replace
 
-from planner.engine_facts.traits import EngineTraits, MeasuredBatch, UnderLoad, Without
+from planner.engine_facts.traits import EngineTraits, FixedSetting, MeasuredBatch, UnderLoad
 
 RELEASE = "0.17.1"
-"""For compute capability 7.5 and higher: the last whose image has Ray (requirements/cuda.txt; 0.18.0 has it no more)."""
+"""The release for compute capability 7.5 and higher: the last whose image has Ray (requirements/cuda.txt; 0.18.0 no longer has it)."""
 RELEASE_ON_VOLTA = "0.8.5.post1"
-"""The last whose image has PyTorch for CUDA 12.4. From 0.9.0 on it is CUDA 12.8 (docker/Dockerfile), and PyTorch 2.7's wheels for that
-have no code for compute capability 7.0 (pytorch/pytorch#147607, vllm-project/vllm#19185)."""
+"""The last release whose image has PyTorch for CUDA 12.4. From 0.9.0 on it has CUDA 12.8 (docker/Dockerfile), for which PyTorch 2.7's
+wheels have no code for compute capability 7.0 (pytorch/pytorch#147607, vllm-project/vllm#19185)."""
 
 _IN_THE_OLDER = {
     "docs/configuration/optimization.md": "docs/source/performance/optimization.md",
@@ -21,14 +21,14 @@ _IN_THE_OLDER = {
     "vllm/v1/executor/multiproc_executor.py": "vllm/executor/multiproc_worker_utils.py",
     "vllm/v1/worker/gpu_worker.py": "vllm/worker/cache_engine.py",
 }
-"""Where the older release has what the newer one has elsewhere."""
+"""Paths of the newer release, with the older release's path for the same subject."""
 
 
 def cited(release: str, path: str) -> str:
-    """A source in that release. `path`: in the newer one; after a comma, what of it."""
+    """Returns a source in a release. `path` is its path in the newer one, and may name what to look for after a comma."""
     file, comma, part = path.partition(",")
-    there = _IN_THE_OLDER.get(file, file) if release == RELEASE_ON_VOLTA else file
-    return f"vllm-project/vllm v{release} {there}{comma}{part}"
+    path_in_release = _IN_THE_OLDER.get(file, file) if release == RELEASE_ON_VOLTA else file
+    return f"vllm-project/vllm v{release} {path_in_release}{comma}{part}"
 
 
 _MORE_AT_ONCE = MeasuredBatch(
@@ -38,106 +38,107 @@ _MORE_AT_ONCE = MeasuredBatch(
     source="bench/results/starts_nvidia_h200_vllm.json",
 )
 
-_WITHOUT = (
-    Without(
+_FIXED_SETTINGS = (
+    FixedSetting(
         path=("shard", "config", "useHugePages"),
         value=False,
-        because="vLLM allocates on the host by PyTorch, which takes no hugetlbfs pages; it has transparent ones by nodeTuning",
+        because="vLLM allocates memory on the host with PyTorch, which does not use hugetlbfs pages; it gets transparent huge pages from "
+        "nodeTuning",
         source="vllm/envs.py",
     ),
-    Without(
+    FixedSetting(
         path=("nodeTuning", "hugePages2Mi"),
         value=0,
-        because="nothing takes these pages with this engine, and each node would set them aside all the same",
+        because="nothing uses these pages with this engine, and each node would still set them aside",
         source="vllm/envs.py",
     ),
-    Without(
+    FixedSetting(
         path=("shard", "config", "memoryAllocator"),
         value="glibc",
-        because="the image has no other allocator, and weights and cache are not taken from it",
+        because="the image has no other allocator, and weights and cache do not come from it",
         source="docker/Dockerfile",
     ),
-    Without(
+    FixedSetting(
         path=("model", "kvCache", "enabled"),
         value=True,
-        because="vLLM is built on its paged cache; without one each token would compute the whole text anew",
+        because="vLLM is built on its paged cache; without one it would compute the whole text again for each token",
         source="vllm/config/cache.py, CacheConfig",
     ),
-    Without(
+    FixedSetting(
         path=("model", "kvCache", "evictionPolicy"),
         value="lru",
-        because="blocks that nothing uses are dropped when room is needed, the least recently used first; there is no other order",
+        because="unused blocks are dropped when room is needed, the least recently used first; no other order can be chosen",
         source="vllm/v1/core/block_pool.py",
     ),
-    Without(
+    FixedSetting(
         path=("model", "kvCache", "preAllocate"),
         value=True,
-        because="the whole cache is allocated at start; there is no other way",
+        because="the whole cache is always allocated at start",
         source="vllm/v1/worker/gpu_worker.py",
     ),
-    Without(
+    FixedSetting(
         path=("model", "attention", "sparseAttention", "enabled"),
         value=False,
-        because="a sliding window is the model's own, written in its config.json; to give another model one would change its answers",
+        because="a sliding window belongs to the model and is written in its config.json; in another model it would change the answers",
         source="vllm/config/model.py, get_sliding_window",
     ),
-    Without(
+    FixedSetting(
         path=("coordinator", "config", "dynamicBatching", "priorityBatching"),
         value=False,
-        because="vLLM orders by a number that each request may carry, so any client could put itself before all others and interrupt "
-        "their answers; requests are taken in their order, and no such number is honoured",
+        because="vLLM orders requests by a number that each of them may carry, so any client could put itself before all others and "
+        "interrupt their answers; requests are served in the order of arrival, and that number is ignored",
         source="vllm/v1/core/sched/scheduler.py",
     ),
-    Without(
+    FixedSetting(
         path=("model", "compilation", "tensorrt", "enabled"),
         value=False,
-        because="vLLM runs its own kernels, compiled by torch.compile; no compiled engine of TensorRT",
+        because="vLLM runs its own kernels, compiled by torch.compile, and no engine compiled by TensorRT",
         source="docker/Dockerfile",
     ),
-    Without(
+    FixedSetting(
         path=("model", "compilation", "onnxRuntime", "enabled"),
         value=False,
-        because="vLLM runs its own kernels, with CUDA graphs by default; no ONNX Runtime",
+        because="vLLM runs its own kernels, with CUDA graphs by default, and no ONNX Runtime",
         source="docker/Dockerfile",
     ),
-    Without(
+    FixedSetting(
         path=("caching", "l3Cache", "enabled"),
         value=False,
-        because="vLLM keeps no cache in Redis by itself; LMCache, which does, is not in the image (INSTALL_KV_CONNECTORS), and the "
-        "stack's Redis takes Entra tokens only",
+        because="vLLM itself keeps no cache in Redis; LMCache, which does, is not in the image (INSTALL_KV_CONNECTORS), and the stack's "
+        "Redis accepts only Entra tokens",
         source="docker/Dockerfile",
     ),
-    Without(
+    FixedSetting(
         path=("profiling", "enabled"),
         value=False,
-        because="vLLM reads no profiling file; its /metrics has histograms of each phase of a request",
+        because="vLLM reads no profiling file; its /metrics reports histograms of each phase of a request",
         source="docs/usage/metrics.md",
     ),
 )
-"""What both releases are without; `source` is a path in the newer one."""
+"""Settings that neither release can follow. Each `source` is a path in the newer one."""
 
-_ON_VOLTA_WITHOUT = (
-    Without(
+_FIXED_ON_VOLTA = (
+    FixedSetting(
         path=("shard", "config", "memoryMapping"),
         value=True,
-        because="this release maps safetensors files always",
+        because="this release always maps safetensors files into memory",
         source=f"vllm-project/vllm v{RELEASE_ON_VOLTA} vllm/model_executor/model_loader/weight_utils.py",
     ),
-    Without(
+    FixedSetting(
         path=("caching", "l1Cache", "enabled"),
         value=False,
-        because="on a V100 vLLM cannot reuse the cache of prompts that begin alike: its Triton kernel for that crashes there",
+        because="on a V100 vLLM cannot reuse the cache of prompts that begin in the same way: its Triton kernel for that crashes there",
         source="vllm-project/vllm#13738, vllm-project/vllm#8024",
     ),
 )
 
 
-_OWN_CODE = "its checkpoint brings its configuration and its tokenizer as code of its own, which vLLM runs with --trust-remote-code only"
+_OWN_CODE = "its checkpoint brings its configuration and its tokenizer as code of its own, which vLLM runs only with --trust-remote-code"
 
 
 def _traits(
     release: str,
-    *more: Without,
+    *more: FixedSetting,
     splits_prompts: bool,
     keeps_prompts_on_host: bool,
     latent_cache_precisions: frozenset[str],
@@ -151,7 +152,7 @@ def _traits(
         tensor_parallel=True,
         splits_prompts=splits_prompts,
         # vllm/v1/core/sched/scheduler.py, _preempt_request; vllm/core/scheduler.py of the older release.
-        beyond_the_cache="more wait, and one that outgrows the cache is put back and computed anew later",
+        beyond_the_cache="further ones wait, and a request that outgrows the cache goes back to the queue and is computed again later",
         keeps_prompts_on_host=keeps_prompts_on_host,
         release=release,
         flash_attention_2=True,
@@ -174,7 +175,7 @@ def _traits(
         more_at_once=_MORE_AT_ONCE,
         performs_like="vllm",
         busy_measured=release == RELEASE,
-        without=(*(replace(one, source=cited(release, one.source)) for one in _WITHOUT), *more),
+        fixed_settings=(*(replace(setting, source=cited(release, setting.source)) for setting in _FIXED_SETTINGS), *more),
     )
 
 
@@ -182,17 +183,17 @@ TRAITS = _traits(
     RELEASE,
     splits_prompts=True,
     keeps_prompts_on_host=True,
-    # Its class for the layer that such models begin each attention with is not one that llm-compressor's "Linear" names: vllm#36247,
-    # which is in later releases. FP8 is the format that these models are published in.
+    # llm-compressor quantizes layers of the class "Linear", and this release has another class for the first layer of such models'
+    # attention: vllm#36247, which later releases have. FP8 is the format in which these models are published.
     latent_cache_precisions=frozenset({"fp16", "bf16", "fp8"}),
     grouped_precisions=frozenset({"int4"}),
 )
 ON_VOLTA = _traits(
     RELEASE_ON_VOLTA,
-    *_ON_VOLTA_WITHOUT,
+    *_FIXED_ON_VOLTA,
     splits_prompts=False,
     keeps_prompts_on_host=False,
-    # It has kernels for them from compute capability 8.0 on only: vllm/platforms/cuda.py, get_attn_backend_cls.
+    # It has kernels for them only from compute capability 8.0 on: vllm/platforms/cuda.py, get_attn_backend_cls.
     latent_cache_precisions=frozenset(),
     grouped_precisions=frozenset({"int8", "int4"}),
     # Its GPTQ has no kernels for experts: vllm/model_executor/layers/quantization/gptq.py, get_quant_method.

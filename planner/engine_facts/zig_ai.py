@@ -1,4 +1,4 @@
-"""zig-ai does all that the guide asks: it is whose settings the guide's are."""
+"""What the planner must know about zig-ai. It follows every setting of the guide, which was written for it."""
 
 from planner.engine_facts.traits import EngineTraits
 
@@ -13,7 +13,7 @@ TRAITS = EngineTraits(
     compressed_cache_needs_flash_attention=False,
     timeout_covers_answers=False,
     most_sequences=None,
-    # Nobody has published a measurement of it; vLLM's are the most there are of a server with paged KV cache and tensor parallelism.
+    # Nobody has published a measurement of it. vLLM is the most measured server with a paged KV cache and tensor parallelism.
     performs_like="vllm",
     measured=False,
 )

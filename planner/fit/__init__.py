@@ -1,1 +1,1 @@
-"""One stack on one kind of node: its layers and pods, the memory they take, and what a pipeline of it serves."""
+"""How one stack fits one kind of node: its layers and pods, the memory they take, and what one of its pipelines serves."""

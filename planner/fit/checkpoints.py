@@ -1,4 +1,4 @@
-"""What a model's files take, in the format that an engine reads: on the hub, in the storage, on a node's disk. GiB are 2^30 bytes."""
+"""The size of a model's files in the format that an engine reads: on the hub, in the storage, on a node's disk. GiB are 2^30 bytes."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from planner.fit.memory_model import table_params
 _GIB = 2**30
 
 _GGUF_BITS = {"fp16": 16.0005, "bf16": 16.0005, "int8": 8.5008, "int4": 4.8944}
-"""Bits of one parameter in a whole file: F16, Q8_0 and Q4_K_M, the largest of the usual files of four bits.
+"""Bits per parameter of a whole file: F16, Q8_0 and Q4_K_M, the largest of the usual 4-bit files.
 
 Source: ggml-org/llama.cpp tools/quantize/README.md@311c2c9f, the table of Llama-3.1-8B.
 """
 _QUANTIZED_BYTES = {"fp8": 1 + 4 / 128**2, "int8": 1.0, "int4": 0.5 + 2 / 128}
-"""Bytes of one parameter of a layer, with its share of the scales.
+"""Bytes per parameter of a layer, with its share of the scales.
 
-fp8: one 32-bit scale for 128 x 128 values at most (DeepSeek-V3's config.json, weight_block_size); int8: one scale for an output channel,
-which is too little to count; int4: one of 16 bits for 128 values. Embedding and head stay in 16 bits. Source: the recipes of
+fp8: one 32-bit scale for at most 128 x 128 values (DeepSeek-V3's config.json, weight_block_size); int8: one scale per output channel,
+which is too little to count; int4: one 16-bit scale for 128 values. Embedding and head stay in 16 bits. Source: the recipes of
 huggingface.co/neuralmagic/Meta-Llama-3.1-8B-Instruct-quantized.w8a8, -quantized.w4a16 and -FP8.
 """
 
 
 def gguf_gib(shape: ModelShape, precision: str) -> float:
-    """One GGUF file of the whole model; in 16 bits for a precision that GGUF does not have."""
+    """Returns the GiB of one GGUF file with the whole model; in 16 bits for a precision that GGUF does not have."""
     return shape.params_b * 1e9 * _GGUF_BITS.get(precision, _GGUF_BITS["fp16"]) / 8 / _GIB
 
 
 def published_gib(shape: ModelShape) -> float:
-    """The model's safetensors as its makers published them: in 16 bits, or as many bytes as the catalogue knows."""
+    """Returns the GiB of the model's safetensors as its makers published them: the size in the catalogue, otherwise 16 bits per weight."""
     return (shape.published_gb or 2 * shape.params_b) * 1e9 / _GIB
 
 
 def quantized_gib(shape: ModelShape, precision: str) -> float:
-    """Safetensors of that precision, as llm-compressor writes them and vLLM reads them.
+    """Returns the GiB of safetensors in this precision, as llm-compressor writes them and vLLM reads them.
 
-    A model that was published in FP8 is counted as published: `published_gb` has its layer for multi-token prediction too.
+    A model that was published in FP8 has its published size, which includes its layer for multi-token prediction.
     """
     if precision not in _QUANTIZED_BYTES:
         return 2 * shape.params_b * 1e9 / _GIB

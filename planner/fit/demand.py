@@ -1,4 +1,4 @@
-"""What a stack's targets and load test ask of the service."""
+"""What a stack's targets and its load test ask of the service."""
 
 from __future__ import annotations
 
@@ -8,47 +8,52 @@ from planner.catalogue.model_shapes import ModelShape
 from settings import StackSettings
 
 _LETTERS_A_TOKEN = 4
-"""Of English text, about. Source: OpenAI's help centre, "What are tokens and how to count them" (1 token is about 4 characters)."""
+"""Letters per token of English text, roughly. Source: OpenAI's help centre, "What are tokens and how to count them" (1 token is about 4
+characters)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Requests of one length, each user's next one as soon as the last is answered."""
+    """Requests of one length. Each user sends the next request as soon as the last one is answered."""
 
     users: int
     """Requests in flight at once."""
     input_tokens: int
+    """Tokens of one prompt."""
     output_tokens: int
-    """Of a request."""
+    """Tokens of one answer."""
     judged_tokens: int
-    """Output tokens that the latency target is for."""
+    """Output tokens within which the latency target is measured."""
     latency_s: float
-    """The target: seconds for `judged_tokens`."""
+    """The latency target: seconds for `judged_tokens`."""
     requests_s: float
-    """The target: requests a second."""
+    """The throughput target: requests a second."""
 
     @property
     def request_tokens(self) -> int:
-        """Of one request, when its answer is whole."""
+        """Tokens of one request whose answer is complete, prompt and answer together."""
         return self.input_tokens + self.output_tokens
 
 
 def too_long(load: Load, shape: ModelShape, request_tokens: int) -> str:
-    """Why the service takes no such request, and what would do; empty where it does. `request_tokens`: of the longest that it takes."""
+    """Returns why the service cannot serve such requests and what would help; an empty text where it can.
+
+    `request_tokens` is the length of the longest request that it admits.
+    """
     tokens = max(load.output_tokens, load.judged_tokens)
     if load.input_tokens + tokens <= request_tokens:
         return ""
-    bound, instead = f"{shape.name} holds", "another model"
+    bound, instead = f"{shape.name} can read", "another model"
     if request_tokens < shape.context:
-        bound, instead = "a request may have", "more coordinator.limits.requestTokens with a cache that holds them"
+        bound, instead = "a request may have", "a higher coordinator.limits.requestTokens with a cache that holds them"
     return (
-        f"a request of {load.input_tokens:,} + {tokens:,} tokens exceeds the {request_tokens:,} that {bound}; a shorter "
-        f"loadTest.prompt, fewer loadTest.maxTokens or targets.tokens, or {instead}"
+        f"a request of {load.input_tokens:,} + {tokens:,} tokens exceeds the {request_tokens:,} that {bound}; choose a shorter "
+        f"loadTest.prompt, a lower loadTest.maxTokens or targets.tokens, or {instead}"
     )
 
 
 def load_of(settings: StackSettings) -> Load:
-    """The load test without the pause after each answer: as many requests in flight as it has users."""
+    """Returns the load of the load test without its pause after each answer: as many requests in flight as it has users."""
     test, targets = settings.load_test, settings.targets
     return Load(
         users=test.concurrent_users,

@@ -7,20 +7,22 @@ from planner.fit.plan import ShardPlan
 
 
 def split_layers(layers: int, shards: int) -> tuple[ShardPlan, ...]:
-    """Contiguous, even ranges; when they do not divide, the first stages take one layer more."""
+    """Splits the layers into contiguous, even ranges. Where they do not divide evenly, the first stages take one layer more."""
     return tuple(stage(layers, shards, index) for index in range(shards))
 
 
 def stage(layers: int, shards: int, index: int) -> ShardPlan:
-    """One of them."""
+    """Returns one stage of such a split."""
     base, extra = divmod(layers, shards)
     first = index * base + min(index, extra)
     return ShardPlan(index=index, first_layer=first, last_layer=first + base + (index < extra) - 1)
 
 
 def shares_heads(shape: ModelShape, gpus: int, group: int = 1) -> bool:
-    """Whether tensor parallelism over so many GPUs is possible: each has as many heads, whole KV heads or a copy of one, and whole groups
-    of the weights that share a scale (`EngineTraits.group`).
+    """Whether tensor parallelism over this many GPUs is possible.
+
+    Each GPU needs the same number of heads, whole KV heads or a copy of one, and whole groups of the weights that share a scale
+    (`EngineTraits.group`).
 
     Source: vllm-project/vllm v0.17.1 vllm/config/model.py, verify_with_parallel_config and get_num_kv_heads; v0.8.5.post1
     vllm/model_executor/layers/quantization/gptq.py, create_weights.
@@ -34,5 +36,5 @@ def shares_heads(shape: ModelShape, gpus: int, group: int = 1) -> bool:
 
 
 def most_sharing_heads(shape: ModelShape, gpus: int, group: int = 1) -> int:
-    """The greatest such number up to `gpus`."""
+    """Returns the greatest number of GPUs, up to `gpus`, for which `shares_heads` holds."""
     return max(count for count in range(1, gpus + 1) if shares_heads(shape, count, group))

@@ -1,4 +1,4 @@
-"""From settings to pods on nodes: what one shard asks for, which pools there are, and which pod goes where."""
+"""Places the stack's pods on nodes: what one shard requests, which node pools there are, and which pod goes where."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from settings import Problem, StackSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
+    """The stack's pods, the node pools that they need, and where each pod goes."""
+
     pod: ShardPodPlan
     gpu_pools: tuple[GpuPoolPlan, ...]
     pods: tuple[PlacedPod, ...]
@@ -24,17 +26,19 @@ class Layout:
 
     @property
     def nodes(self) -> int:
+        """The nodes of all pools together."""
         return sum(pool.nodes for pool in self.gpu_pools)
 
     @property
     def pending(self) -> tuple[PlacedPod, ...]:
+        """The pods for which no node has room."""
         return tuple(pod for pod in self.pods if pod.node is None)
 
 
 def layout(settings: StackSettings, size: GpuSize) -> Layout | list[Problem]:
-    """The layout these settings make on nodes of this size, or why there can be none.
+    """Returns the layout of the stack on nodes of this size, or the problems that prevent one.
 
-    With `sizing.mode: verbatim` a pool may be too small for its pods; those are placed nowhere.
+    With `sizing.mode: verbatim` a pool may be too small for its pods; the others are placed nowhere.
     """
     pages_mib = 2 * settings.node_tuning.huge_pages_2mi
     per_node, problems = _pods_per_node(settings, size)
@@ -57,12 +61,12 @@ def layout(settings: StackSettings, size: GpuSize) -> Layout | list[Problem]:
 
 
 def keeps_pipelines_together(settings: StackSettings) -> bool:
-    """Whether each pipeline stays in one zone: its shards hand every token on from one to the next."""
+    """Whether each pipeline stays in one zone, as its shards hand every token on from one to the next."""
     return settings.sizing.mode != "verbatim" and len(settings.gpu_pool.zones) > 1
 
 
 def _pods_per_node(settings: StackSettings, size: GpuSize) -> tuple[int, list[Problem]]:
-    """At least 1, so that the rest can be looked at too."""
+    """Returns how many pods fit a node, at least 1 so that everything else can be checked too, and the problems."""
     room = placement.node_room(settings, size)
     pod = placement.shard_pod(settings, 0)
     problems = []
@@ -81,7 +85,7 @@ def _pods_per_node(settings: StackSettings, size: GpuSize) -> tuple[int, list[Pr
             Problem(
                 key=f"shard.resources.requests.{tightest}",
                 value=pod.set_aside.get(tightest) or str(pod.gpus),
-                consequence=f"no {size.name} can take one shard: {_offer(room, tightest)} are left of a node after AKS's reservations "
+                consequence=f"no {size.name} can hold one shard: {_offer(room, tightest)} are left of a node after AKS's reservations "
                 "and the agents on it",
                 fix="ask for less, or choose a larger gpuPool.vmSize",
             )
@@ -90,6 +94,7 @@ def _pods_per_node(settings: StackSettings, size: GpuSize) -> tuple[int, list[Pr
 
 
 def _offer(room: placement.Allocatable, resource: str) -> str:
+    """What a node has of a resource, in words."""
     return {
         "nvidia.com/gpu": f"{room.gpus} GPUs",
         "cpu": f"{room.cpu_millicores / 1000:g} CPUs",
@@ -99,19 +104,19 @@ def _offer(room: placement.Allocatable, resource: str) -> str:
 
 
 def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple[GpuPoolPlan, ...], list[Problem]]:
-    """One pool, or one for each zone that holds whole pipelines; then the bounds that settings give are shared out."""
+    """Returns one pool, or one for each zone that holds whole pipelines, with the bounds of the settings divided among them."""
     pool, pipelines, stages = settings.gpu_pool, settings.sharding.pipelines, settings.sharding.shards_count
     zones = [(zone,) for zone in sorted(pool.zones)[:pipelines]] if keeps_pipelines_together(settings) else [tuple(pool.zones)]
     needed = nodes_of(pipelines, settings, per_node, len(zones))
     most = nodes_of(_wanted(settings), settings, per_node, len(zones))
     problems = []
     if pool.max_nodes is not None and pool.max_nodes < sum(needed):
-        gpus_there, gpus_needed = pool.max_nodes * size.gpus, pipelines * stages * placement.shard_pod(settings, 0).gpus
-        if gpus_there < gpus_needed or settings.sizing.mode != "verbatim":
+        gpus_offered, gpus_needed = pool.max_nodes * size.gpus, pipelines * stages * placement.shard_pod(settings, 0).gpus
+        if gpus_offered < gpus_needed or settings.sizing.mode != "verbatim":
             problems.append(_too_few(settings, size, sum(needed), gpus_needed))
         needed = shares(pool.max_nodes, len(zones))
     lowest = needed if pool.min_nodes is None else shares(pool.min_nodes, len(zones))
-    # More than the pods need where settings keep that many.
+    # The settings may keep more nodes than the pods need.
     needed = [max(count, low) for count, low in zip(needed, lowest, strict=True)]
     highest = most if pool.max_nodes is None else _spread_out(needed, most, pool.max_nodes)
     highest = [max(count, high) for count, high in zip(needed, highest, strict=True)]
@@ -125,7 +130,7 @@ def _pools(settings: StackSettings, size: GpuSize, per_node: int) -> tuple[tuple
 
 
 def nodes_of(pipelines: int, settings: StackSettings, per_node: int, pools: int) -> list[int]:
-    """Nodes of each pool that so many pipelines need; several pools are a zone each."""
+    """Returns the nodes of each pool that this many pipelines need. Several pools are one for each zone."""
     stages = settings.sharding.shards_count
     if keeps_pipelines_together(settings):
         return nodes_by_zone(pipelines, stages, per_node, pools)
@@ -133,7 +138,7 @@ def nodes_of(pipelines: int, settings: StackSettings, per_node: int, pools: int)
 
 
 def _wanted(settings: StackSettings) -> int:
-    """The most pipelines that there may be, whatever the pools hold."""
+    """The greatest number of pipelines, whatever the pools hold."""
     return settings.autoscaling.max_pipelines if settings.autoscaling.enabled else settings.sharding.pipelines
 
 
@@ -143,12 +148,12 @@ def _fit(pipelines: int, settings: StackSettings, pools: tuple[GpuPoolPlan, ...]
 
 
 def nodes_by_zone(pipelines: int, stages: int, per_node: int, zones: int) -> list[int]:
-    """Nodes of each zone when pipelines are dealt to them and each stays in one."""
+    """Returns the nodes of each zone when pipelines are dealt to the zones and each stays in one."""
     return [placement.nodes_for(count * stages, per_node) for count in shares(pipelines, zones)]
 
 
 def _spread_out(needed: list[int], most: list[int], total: int) -> list[int]:
-    """The pools' greatest sizes: what is above the need goes where the most pipelines lack most, and evenly once they lack nothing."""
+    """Returns the pools' greatest sizes: nodes beyond the need go where the most pipelines lack most, and evenly once they lack none."""
     sizes = list(needed)
     for _ in range(total - sum(needed)):
         pool = max(range(len(sizes)), key=lambda index: (max(0, most[index] - sizes[index]), -sizes[index]))
@@ -162,7 +167,7 @@ def _too_few(settings: StackSettings, size: GpuSize, nodes: int, gpus: int) -> P
     return Problem(
         key="gpuPool.maxNodes",
         value=str(most),
-        consequence=f"{pods} shards need {gpus} GPUs on {nodes} nodes of {size.name}, {most} have {most * size.gpus}; "
+        consequence=f"{pods} shards need {gpus} GPUs on {nodes} nodes of {size.name}, but {most * size.gpus} are allowed; "
         "the others would stay Pending",
         fix=f"at least {nodes}",
     )
@@ -172,13 +177,14 @@ def _no_first_node() -> Problem:
     return Problem(
         key="gpuPool.minNodes",
         value="0",
-        consequence="the autoscaler cannot know a future node's huge pages, so it would never add the first one (Azure/AKS issue 3408)",
+        consequence="the autoscaler does not know the huge pages of a node that does not exist yet, so it would never add the first node "
+        "(Azure/AKS issue 3408)",
         fix="at least 1 for each zone that is used, or shard.config.useHugePages: false",
     )
 
 
 def zone_spread(settings: StackSettings) -> Spread:
-    """What the shards' own constraints say about zones, as it is written."""
+    """Returns what the shards' own constraints say about zones, as they are written."""
     hard = [
         constraint.max_skew
         for constraint in settings.shard.topology_spread_constraints
@@ -188,11 +194,12 @@ def zone_spread(settings: StackSettings) -> Spread:
 
 
 def node_zones(pools: tuple[GpuPoolPlan, ...]) -> list[str]:
-    """The zone of each node, counted through all pools; empty text where there are no zones."""
+    """Returns the zone of each node, numbered through all pools; an empty text where there are no zones."""
     return [zone for pool in pools for zone in placement.deal(pool.nodes, pool.zones)]
 
 
 def _placed(settings: StackSettings, pools: tuple[GpuPoolPlan, ...], per_node: int, full: tuple[str, ...]) -> tuple[PlacedPod, ...]:
+    """Returns where each pod goes. `full` is the reason for pods for which no node has room."""
     stages = settings.sharding.shards_count
     if not keeps_pipelines_together(settings):
         return placement.place(settings.sharding.pipelines, stages, node_zones(pools), per_node, zone_spread(settings), full)

@@ -1,4 +1,4 @@
-"""How one GPU's memory is shared by weights, KV cache and the rest, and what fits. Pure functions; GiB are 2^30 bytes."""
+"""How weights, KV cache and the rest share one GPU's memory, and what fits. Pure functions; GiB are 2^30 bytes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _RESIDUAL_COPIES = 6
 _SAMPLER_BYTES = 16
 
 DEFAULT_BATCH_SEQUENCES = 256
-"""Sequences that decode at once where nobody says: vLLM's `max_num_seqs` but for GPUs of 70 GiB and more other than A100.
+"""Sequences decoded at once unless a stack says otherwise: vLLM's default for `max_num_seqs` on an A100 and on GPUs below 70 GiB.
 
 Source: vllm-project/vllm vllm/engine/arg_utils.py, get_batch_defaults (1024 sequences and 8192 tokens on an H100).
 """
 
 RUNTIME_OVERHEAD_GIB = 0.27
-"""What the server's libraries take beside PyTorch's own memory on one GPU; the mean of vLLM 0.19.0 on H100.
+"""Memory of the server's libraries outside PyTorch's, on one GPU: the mean for vLLM 0.19.0 on H100.
 
 Source: llm-d-incubation/llm-d-planner docs/accuracy/vllm-v0.19.0-accuracy-report.md@2d557dca (2026-06-12), non-torch memory.
 """
 
 TENSOR_PARALLEL_OVERHEAD_GIB = 2.10
-"""The same on each of several GPUs, whose all-reduce needs buffers: 2.08 GiB for 2, 2.17 GiB for 4. Same source."""
+"""The same on each of several GPUs, whose all-reduce needs buffers: 2.08 GiB for 2 GPUs, 2.17 GiB for 4. Same source."""
 
 CUDA_CONTEXT_GIB = 0.30
-"""What is gone of an idle GPU once a program has opened it: 309 MiB on a V100.
+"""Memory that an idle GPU loses once a program has opened it: 309 MiB on a V100.
 
 Source: ollama/ollama#16533 (2026-06-05), 32192 of 32501 MiB free.
 """
@@ -50,17 +50,17 @@ def bytes_per_weight(precision: str) -> float:
 
 
 def _expert_excess(shape: ModelShape) -> int:
-    """Parameters that a layer with experts has more than a dense one; each feed-forward is gate, up and down."""
+    """Parameters by which a layer with experts exceeds a dense one. Each feed-forward has a gate, an up and a down projection."""
     return 3 * shape.hidden * (shape.expert_intermediate * (shape.experts + shape.shared_experts) - shape.intermediate)
 
 
 def table_params(shape: ModelShape) -> int:
-    """Of the token embedding and the output head, which are one table where they are tied."""
+    """Returns the parameters of the token embedding and the output head, which are one table where they are tied."""
     return shape.vocab * shape.hidden * (1 if shape.tied_embeddings else 2)
 
 
 def _layer_params(shape: ModelShape, first_layer: int, last_layer: int) -> float:
-    """Parameters of these layers: the model's total without embedding and head, spread evenly over layers of one kind."""
+    """Parameters of these layers: the model's total without embedding and head, divided evenly among layers of one kind."""
     tables = table_params(shape)
     layers = last_layer - first_layer + 1
     if not shape.dense_layers:
@@ -72,16 +72,17 @@ def _layer_params(shape: ModelShape, first_layer: int, last_layer: int) -> float
 
 
 def _table_params(shape: ModelShape, first_layer: int, last_layer: int) -> int:
+    """Parameters of the embedding and the head that a stage with these layers holds."""
     first, last = first_layer == 0, last_layer == shape.layers - 1
     copies = 1 if first and last and shape.tied_embeddings else first + last
     return copies * shape.vocab * shape.hidden
 
 
 def weights_gib(shape: ModelShape, first_layer: int, last_layer: int, precision: str) -> float:
-    """Weights of one pipeline stage, in GiB. Layers count from 0; `last_layer` is inside.
+    """Returns the GiB of one pipeline stage's weights. Layers count from 0, and `last_layer` is included.
 
-    The first stage holds the token embedding too and the last the output head, both in 16 bits when the layers have fewer, as
-    int8 and fp8 checkpoints have them (huggingface.co/neuralmagic/starcoder2-7b-quantized.w8a8 recipe.yaml: only linear layers,
+    The first stage also holds the token embedding and the last one the output head, both in at least 16 bits, as int8 and fp8
+    checkpoints have them (huggingface.co/neuralmagic/starcoder2-7b-quantized.w8a8 recipe.yaml: only linear layers,
     without lm_head). A tied head is a second copy where first and last stage differ. Norms are counted with their layers.
     """
     layers = _layer_params(shape, first_layer, last_layer) * bytes_per_weight(precision)
@@ -90,7 +91,7 @@ def weights_gib(shape: ModelShape, first_layer: int, last_layer: int, precision:
 
 
 def kv_bytes_per_token(shape: ModelShape, layers: int, kv_precision: str) -> float:
-    """Bytes that one token leaves in the KV cache of so many layers.
+    """Returns the bytes that one token leaves in the KV cache of this many layers.
 
     gqa: layers x 2 x kv_heads x head_dim values. mla: layers x (kv_lora_rank + qk_rope_head_dim) values, one latent vector for
     all heads (DeepSeek-V2, arXiv:2405.04434, section 2.1).
@@ -102,11 +103,11 @@ def kv_bytes_per_token(shape: ModelShape, layers: int, kv_precision: str) -> flo
 def activations_gib(
     shape: ModelShape, batch_tokens: int, *, batch_sequences: int = DEFAULT_BATCH_SEQUENCES, samples: bool = True, gpus: int = 1
 ) -> float:
-    """Greatest working memory of one forward pass, in GiB on each GPU: the larger of its two peaks.
+    """Returns the greatest working memory of one forward pass in GiB on each GPU: the larger of its two peaks.
 
-    Layer: 2 bytes x batch_tokens x (6 x hidden + widest), `widest` being gate, up and their product of the feed-forward, or the
-    same of each expert a token uses and its output, or queries, keys, values and output of attention; tensor parallelism
-    divides it. Sampler, on the last stage only (`samples`): 16 bytes x sequences x vocab, four 32-bit copies of the logits.
+    Layer: 2 bytes x batch_tokens x (6 x hidden + widest). `widest` is the feed-forward's gate, up and their product, or the same
+    for each expert that a token uses with its output, or the queries, keys, values and output of attention; tensor parallelism
+    divides it. Sampler, only on the last stage (`samples`): 16 bytes x sequences x vocab, four 32-bit copies of the logits.
     The 6 and the 16 are fitted to vLLM 0.19.0 on H100 (8192 tokens, 1024 sequences) and within 20 % of it: Llama-3.1-8B 1.96
     against 1.89 GiB measured, its first of four stages 1.03 against 1.05, Qwen3-8B 2.32 against 2.21, CodeLlama-7B .88 against
     .77, Qwen3-30B-A3B 2.32 against 2.68. Source: as `RUNTIME_OVERHEAD_GIB`.
@@ -121,7 +122,7 @@ def activations_gib(
 
 
 def runtime_overhead_gib(gpus: int) -> float:
-    """Of each GPU of a shard."""
+    """Returns the GiB of the server's libraries on each GPU of a shard."""
     return RUNTIME_OVERHEAD_GIB if gpus == 1 else TENSOR_PARALLEL_OVERHEAD_GIB
 
 
@@ -133,27 +134,27 @@ class GpuMemory:
     weights_gib: float
     kv_gib: float
     activations_gib: float
-    """With the compiler's workspace."""
+    """The activations, with the compiler's workspace."""
     reserve_gib: float
-    """Outside the share that the server may use, and its libraries' own."""
+    """The memory outside the share that the server may use, and what its libraries take."""
     free_gib: float
-    """Inside that share and unused; below 0 when weights and activations alone do not fit."""
+    """The unused memory inside that share; below 0 when weights and activations alone do not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryFit:
-    """What one pipeline stage makes of its GPUs. KV figures are of the whole stage, `memory` and `short_gib` of each GPU."""
+    """How one pipeline stage fills its GPUs. The KV figures are for the whole stage, `memory` and `short_gib` for each GPU."""
 
     memory: GpuMemory
     kv_room_gib: float
-    """Greatest KV cache that fits; below 0 when weights and activations alone do not."""
+    """The greatest KV cache that fits; below 0 when weights and activations alone do not."""
     short_gib: float
-    """What is missing for weights and activations; 0 when they fit."""
+    """The memory that is missing for weights and activations; 0 when they fit."""
     tokens: int
-    """That the granted KV cache holds."""
+    """The tokens that the granted KV cache holds."""
 
     def concurrency(self, context: int) -> int:
-        """Sequences of so many tokens each that the granted KV cache holds at once."""
+        """Returns how many sequences of `context` tokens the granted KV cache holds at once."""
         return self.tokens // context
 
 
@@ -172,10 +173,10 @@ def fit(
     gpus: int = 1,
     batch_sequences: int = DEFAULT_BATCH_SEQUENCES,
 ) -> MemoryFit:
-    """What of the KV cache asked for a stage fits beside its weights on `gpus` GPUs under tensor parallelism.
+    """Returns how much of a stage's KV cache fits beside its weights on `gpus` GPUs with tensor parallelism.
 
-    Tensor parallelism divides the weights, and the cache by KV heads: GPUs beyond their number, and all with mla, hold copies.
-    The CUDA context lies outside `memory_fraction`, which is of all memory (as vLLM counts), so at least that much is kept back.
+    Tensor parallelism divides the weights, and the cache by KV heads: GPUs beyond their number hold copies, as do all GPUs with mla.
+    `memory_fraction` is a share of all memory (as vLLM counts it). The CUDA context lies outside it, so at least that much is kept free.
     """
     weights = weights_gib(shape, first_layer, last_layer, weight_precision) / gpus
     samples = last_layer == shape.layers - 1

@@ -1,7 +1,7 @@
-"""How many shard pods a node takes, how many nodes that makes, and which pod goes where.
+"""How many shard pods fit a node, how many nodes that takes, and which pod goes where.
 
-All pods of a stack are alike (they are one LeaderWorkerSet's), so the fewest nodes are found by counting; what the count cannot see,
-a spread constraint over zones, is tried out pod by pod as the scheduler would.
+All pods of a stack are equal (they belong to one LeaderWorkerSet), so counting finds the fewest nodes. A spread constraint over zones
+cannot be counted: it is tried pod by pod, as the scheduler would.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESOURCES = ("nvidia.com/gpu", "cpu", "memory", "hugepages-2Mi")
 
 
 def shard_pod(settings: StackSettings, huge_pages_mib: int) -> ShardPodPlan:
-    """The stack's resources as written, plus the pod's share of huge pages (requests must equal limits for those)."""
+    """Returns one shard's resources as written, plus its share of huge pages, whose requests must equal their limits."""
 
     def as_kubernetes(side: ResourceList) -> dict[str, str]:
         quantities = {name: str(value) for name, value in side.model_dump(by_alias=True, exclude_none=True).items()}
@@ -43,7 +43,7 @@ def shard_pod(settings: StackSettings, huge_pages_mib: int) -> ShardPodPlan:
 
 
 def node_room(settings: StackSettings, size: GpuSize) -> Allocatable:
-    """What one GPU node has for shards: after AKS's reservations, the huge pages and the agents that run on every node."""
+    """Returns what one GPU node has for shards, after AKS's reservations, the huge pages and the agents on every node."""
     huge_pages_mib = 2 * settings.node_tuning.huge_pages_2mi
     whole = allocatable(vcpus=size.vcpus, ram_gib=size.ram_gib, gpus=size.gpus, huge_pages_mib=huge_pages_mib)
     agents = node_agents.requests(monitoring=settings.monitoring.enabled, weights_copy=copied_to_nodes(settings))
@@ -55,26 +55,26 @@ def node_room(settings: StackSettings, size: GpuSize) -> Allocatable:
     )
 
 
-def asked_of(pod: ShardPodPlan) -> dict[str, int]:
-    """`set_aside` of a pod in numbers: GPUs, millicores, MiB, MiB."""
-    wanted = pod.set_aside
+def requested_by(pod: ShardPodPlan) -> dict[str, int]:
+    """Returns `set_aside` of a pod in numbers: GPUs, millicores, MiB and MiB of huge pages."""
+    quantities = pod.set_aside
     return {
         "nvidia.com/gpu": pod.gpus,
-        "cpu": round(Cpu(wanted.get("cpu", "0")).cores * 1000),
-        "memory": math.ceil(ByteSize(wanted.get("memory", "0")).bytes / 2**20),
+        "cpu": round(Cpu(quantities.get("cpu", "0")).cores * 1000),
+        "memory": math.ceil(ByteSize(quantities.get("memory", "0")).bytes / 2**20),
         "hugepages-2Mi": pod.huge_pages_mib,
     }
 
 
 def offered_by(room: Allocatable) -> dict[str, int]:
-    """What a node has, in the units of `asked_of`."""
+    """Returns what a node has, in the units of `requested_by`."""
     return dict(zip(RESOURCES, (room.gpus, room.cpu_millicores, room.memory_mib, room.huge_pages_mib), strict=True))
 
 
 def pods_per_node(pod: ShardPodPlan, room: Allocatable) -> tuple[int, str]:
-    """How many such pods fit a node, and the resource that stops the next one."""
+    """Returns how many such pods fit a node, and the resource that stops the next one."""
     offered = offered_by(room)
-    fits = {name: offered[name] // asked for name, asked in asked_of(pod).items() if asked}
+    fits = {name: offered[name] // amount for name, amount in requested_by(pod).items() if amount}
     if not fits:
         return 1, "nothing asked"
     tightest = min(fits, key=lambda name: fits[name])
@@ -82,37 +82,39 @@ def pods_per_node(pod: ShardPodPlan, room: Allocatable) -> tuple[int, str]:
 
 
 def short_of(pod: ShardPodPlan, room: Allocatable) -> tuple[str, ...]:
-    """In the scheduler's words, what a full node lacks for one more pod."""
+    """Returns what a full node lacks for one more pod, in the scheduler's words."""
     per_node, _ = pods_per_node(pod, room)
     offered = offered_by(room)
-    return tuple(f"Insufficient {name}" for name, asked in asked_of(pod).items() if asked and offered[name] - per_node * asked < asked)
+    left = {name: offered[name] - per_node * amount for name, amount in requested_by(pod).items()}
+    return tuple(f"Insufficient {name}" for name, amount in requested_by(pod).items() if amount and left[name] < amount)
 
 
 def nodes_for(pods: int, per_node: int) -> int:
+    """Returns the nodes that this many pods need."""
     return math.ceil(pods / per_node)
 
 
 def shares(total: int, parts: int) -> list[int]:
-    """Whole and even: 8 over 3 are 3, 3 and 2."""
+    """Divides a total into whole and even parts: 8 over 3 are 3, 3 and 2."""
     return [total // parts + (index < total % parts) for index in range(parts)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A constraint that keeps zones' pod counts within `max_skew`; None when only preferred."""
+    """A constraint that keeps the zones' numbers of pods within `max_skew` of each other; None where that is only preferred."""
 
     max_skew: int | None
 
 
 def place(pipelines: int, stages: int, zones: Sequence[str], per_node: int, spread: Spread, full: tuple[str, ...]) -> tuple[PlacedPod, ...]:
-    """Each pod on the least used node of the least used zone that may take it, in the order in which they are made.
+    """Places each pod on the least used node of the least used zone that may take it, in the order in which pods are created.
 
-    `zones` has one entry a node: the zone it is in. `full` is said of pods for which no node has room.
+    `zones` has one entry for each node: the zone it is in. `full` is the reason for pods for which no node has room.
     """
     nodes: dict[str, list[int]] = {}
     for node, zone in enumerate(zones):
         nodes.setdefault(zone, []).append(node)
-    most = {zone: per_node * len(there) for zone, there in nodes.items()}
+    most = {zone: per_node * len(zone_nodes) for zone, zone_nodes in nodes.items()}
     counts = dict.fromkeys(nodes, 0)
     placed = []
     for pipeline, stage in _in_order(pipelines, stages):
@@ -132,7 +134,7 @@ def _in_order(pipelines: int, stages: int) -> Iterator[tuple[int, int]]:
 
 
 def _zone(counts: dict[str, int], most: dict[str, int], spread: Spread, full: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The zone for the next pod, or why there is none."""
+    """Returns the zone for the next pod, or why there is none."""
     least = min(counts.values(), default=0)
     with_room = [zone for zone in counts if counts[zone] < most[zone]]
     allowed = [zone for zone in with_room if spread.max_skew is None or counts[zone] + 1 - least <= spread.max_skew]
@@ -142,7 +144,7 @@ def _zone(counts: dict[str, int], most: dict[str, int], spread: Spread, full: tu
 
 
 def fewest_nodes(pods: int, zones: Sequence[str], per_node: int, spread: Spread) -> int:
-    """The fewest nodes, dealt to `zones` in turn, on which no pod stays Pending."""
+    """Returns the fewest nodes, dealt to `zones` in turn, on which no pod stays Pending."""
     nodes = nodes_for(pods, per_node)
     while any(pod.node is None for pod in place(1, pods, deal(nodes, zones), per_node, spread, ())):
         nodes += 1
@@ -150,5 +152,5 @@ def fewest_nodes(pods: int, zones: Sequence[str], per_node: int, spread: Spread)
 
 
 def deal(nodes: int, zones: Sequence[str]) -> list[str]:
-    """The zone of each node of a pool: Azure deals a pool's nodes to its zones in turn; without zones they are all in one place."""
+    """Returns the zone of each node of a pool. Azure deals a pool's nodes to its zones in turn; without zones the text is empty."""
     return [zones[index % len(zones)] if zones else "" for index in range(nodes)]

@@ -1,14 +1,19 @@
-"""What the settings mean: the result types of the planner. Plain values; every count in the deployment is decided here."""
+"""The planner's results as plain values. They decide every count in the deployment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
 from planner.fit.memory_model import MemoryFit
 from settings import StackSettings
+from settings.account import Outcome
+from settings.error_messages import SettingPath, key_text
+
+NOT_SET = "not set"
+"""Stands for the value of a setting that a stack leaves out and that has no default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,29 +32,29 @@ class ShardPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardPodPlan:
-    """What one shard's pod asks of its node. Kubernetes quantities as text, so that they render as asked."""
+    """What one shard's pod requests of its node. Kubernetes quantities stay text, so that they are rendered as they were written."""
 
     gpus: int
     requests: dict[str, str]
     limits: dict[str, str]
     huge_pages_mib: int
-    """2 MiB huge pages, 0 when unused; already inside `requests` and `limits`."""
+    """MiB in huge pages of 2 MiB, 0 when unused. `requests` and `limits` include them."""
     node_selector: dict[str, str]
-    """As asked, but for the instance type, which is the pool's."""
+    """The node selector as written, except the instance type, which is the pool's."""
 
     @property
     def set_aside(self) -> dict[str, str]:
-        """What the scheduler sets aside for it: the requests, and limits that have none."""
+        """What the scheduler reserves for the pod: its requests, and the limits of resources without a request."""
         return self.limits | self.requests
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuPoolPlan:
-    """One node pool: how many nodes of which size. `nodes` is what the planned pods need; min and max bound the autoscaler."""
+    """One node pool. `nodes` is what the planned pods need; `min_nodes` and `max_nodes` are the autoscaler's bounds."""
 
     size: GpuSize
     zones: tuple[str, ...]
-    """Availability zones over which Azure spreads the nodes; a pool of one zone keeps a pipeline together."""
+    """The availability zones over which Azure spreads the nodes. A pool of one zone keeps a pipeline together."""
     nodes: int
     min_nodes: int
     max_nodes: int
@@ -62,30 +67,45 @@ class PlacedPod:
     pipeline: int
     stage: int
     node: int | None
-    """Number of the node, counted through all pools; None when the pod stays Pending."""
+    """The node's number, counted through all pools; None when the pod stays Pending."""
     pending_because: tuple[str, ...] = ()
-    """In the scheduler's words, such as `Insufficient cpu`."""
+    """The reasons in the scheduler's words, such as `Insufficient cpu`; empty for a pod that is placed."""
 
     @property
     def name(self) -> str:
-        """As the LeaderWorkerSet's controller names it: the leader has no number of its own."""
+        """The pod's name as the LeaderWorkerSet's controller gives it: the leader has no number of its own."""
         return f"zig-ai-shard-{self.pipeline}{f'-{self.stage}' if self.stage else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something the plan has to say about a setting. Its code has an entry in docs/findings.md."""
+    """What the planner says about one setting. A rule yields it; `planner.rules.rule.completed` fills in `asked` and `given`."""
 
     code: str
-    severity: Literal["info", "warning"]
-    outcome: Literal["adjusted", "translated", "not supported", "noted"]
-    key: str
-    """As the user types it; a key of `settings.flatten`."""
-    asked: str
-    given: str
+    """Has an entry in docs/findings.md."""
+    severity: Literal["info", "warning"] = "warning"
+    outcome: Outcome
+    path: SettingPath
+    """The setting's place in the stack file. Items of named lists go by their name, as `settings.flatten.with_values` takes them."""
+    value: Any = None
+    """The value that the setting must have instead; None where it keeps its own."""
+    asked: str = ""
+    """The setting's value in the stack file, or `NOT_SET`."""
+    given: str = ""
+    """The value that is deployed. A rule sets it only where something else than a value of this setting is honoured."""
     because: str
-    """A clause without a capital or a full stop, with the figures."""
+    """The reason: a clause without a capital or a full stop, with the figures of the stack at hand."""
     source: str
+
+    @property
+    def key(self) -> str:
+        """The setting as the stack file spells it: a key of `settings.flatten.leaves`."""
+        return key_text(self.path)
+
+    def as_json(self) -> dict[str, str]:
+        """The finding as `plan --json` prints it."""
+        names = ("code", "severity", "outcome", "key", "asked", "given", "because", "source")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,51 +113,53 @@ class WeightsPlan:
     """Where the model's weights are, and where they come from."""
 
     source: str | None
-    """What fetches them into the weight storage; None when someone puts them there."""
+    """The source from which a job fetches them into the weight storage; None when somebody uploads them."""
     folder: str
-    """In the weight storage. Of fetched weights it carries the source's hash: another source is another folder, which pods name only
-    once it is complete, while those of the old version go on with theirs."""
+    """The folder in the weight storage. The name of fetched weights ends with the source's hash: another source gets another folder, which
+    pods use once it is complete, while pods of the old version go on with theirs."""
     file: str | None
-    """Name in the folder of the one file that the engine reads; None when it reads the folder."""
+    """The name of the single file in the folder that the engine reads; None when it reads the folder."""
     safetensors_only: bool
-    """Whether the engine loads safetensors and nothing else, so that a model without any is not worth fetching."""
+    """Whether the engine loads only safetensors, so that a model without any is not worth fetching."""
     gib: float
-    """What the files take."""
+    """The size of the files."""
     fetch_wait_s: float
     """How long a deployment waits for the fetch."""
     on_node: bool
-    """Whether each node keeps a copy on its own disk, which its pods read; otherwise they read the weight storage."""
+    """Whether each node keeps a copy on its own disk for its pods; otherwise they read the weight storage."""
     storage_mb_s: float
-    """What one node gets of the weight storage, at best."""
+    """The highest rate at which one node can read the weight storage."""
     load_mb_s: float
-    """What all pods of a node get at their start, of its disk or of the storage."""
+    """The rate that all pods of a node share at their start, from its disk or from the storage."""
     copy_s: float
-    """From the storage to a node, at that rate."""
+    """Seconds from the storage to a node's disk, at that rate."""
     load_s: float
-    """For all pods of a node together, at that rate."""
+    """Seconds until all pods of a node have read their weights, at that rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """When the autoscaler adds a pipeline. Requests in flight: those that run and those that wait."""
+    """When the autoscaler adds a pipeline. Requests in flight are those that run and those that wait."""
 
     requests_per_pipeline: int
-    """On average over the pipelines; beyond that another one is added."""
+    """The threshold: with more requests in flight for each pipeline on average, another one is added."""
     keeps: int
-    """The most that one pipeline answers within `targets.latency`, by the slow end of the estimate; 0 when not even one request."""
+    """The most requests in flight that one pipeline answers within `targets.latency`, by the slow end of the estimate; 0 for none."""
     problem: str
-    """Why it keeps the target with none; empty where it does with some."""
+    """The reason why `keeps` is 0; empty where it is not."""
     fallback_pipelines: int | None
-    """The least that run while the autoscaler cannot ask Prometheus; None where the number stays as it is."""
+    """The fewest pipelines that run while the autoscaler cannot reach Prometheus; None where their number then stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
+    """Everything that the planner decides about a stack."""
+
     settings: StackSettings
-    """What is deployed: as asked, but for what `sizing.mode: fitted` adjusted. Everything after the planner reads these."""
+    """What is deployed: the stack file's settings with the changes that `sizing.mode: fitted` makes. All later code reads these."""
     size: GpuSize
     gpu: Gpu
-    """As pods see it: a part of one when `gpuPool.mig` cuts it."""
+    """The GPU as pods see it: one instance when `gpuPool.mig` partitions it."""
     shape: ModelShape
     shards: tuple[ShardPlan, ...]
     """The stages of one pipeline, in order."""
@@ -148,42 +170,43 @@ class Plan:
     """Whether all shards of a pipeline are kept in one zone, and pipelines are spread over zones."""
     pods: tuple[PlacedPod, ...]
     memory: MemoryFit
-    """Of the stage that holds most."""
+    """The memory of the pipeline stage that has least room for its cache."""
     requests_at_once: int
-    """That one pipeline runs; further ones wait. Where requests share its cache, of as many tokens as the load test's."""
+    """Requests that one pipeline runs at once; further ones wait. Where they share its cache, each is as long as the load test's."""
     request_tokens: int
-    """Prompt and answer together, of the longest request that a pipeline takes."""
+    """Tokens of the longest request that a pipeline admits, prompt and answer together."""
     waiting_requests: int
-    """That may wait in one coordinator which is a proxy."""
+    """Requests that may wait in one coordinator, where it is a proxy."""
     redis_sku: str | None
-    """Azure Managed Redis SKU; None when the third cache level is off."""
+    """The Azure Managed Redis SKU; None when the third cache level is off."""
     weights: WeightsPlan
     scaling: Scaling | None
-    """None where pipelines are as many as planned, whatever the load."""
+    """None where the number of pipelines is fixed."""
     findings: tuple[Finding, ...]
 
     @property
     def nodes(self) -> int:
-        """Nodes of all GPU pools together."""
+        """The nodes of all GPU pools together."""
         return sum(pool.nodes for pool in self.gpu_pools)
 
     @property
     def gpus_paid(self) -> int:
+        """All GPUs of the planned nodes."""
         return self.nodes * self.size.gpus
 
     @property
     def gpus_used(self) -> int:
-        """GPUs that a placed pod holds."""
+        """The GPUs that placed pods hold."""
         return self.pod.gpus * sum(pod.node is not None for pod in self.pods)
 
     @property
     def usd_per_hour(self) -> float | None:
-        """Of the GPU nodes; None when the catalogue has no price for the size in the region."""
+        """The price of the GPU nodes; None when the catalogue has no price for the size in the region."""
         return None if self.size.usd_per_hour is None else self.nodes * self.size.usd_per_hour
 
     @property
     def usd_per_hour_bounds(self) -> tuple[float, float] | None:
-        """The least and the most that the GPU pools' autoscalers let the nodes cost; None without a price."""
+        """The lowest and the highest price of the nodes that the GPU pools' autoscalers allow; None without a price."""
         price = self.size.usd_per_hour
         if price is None:
             return None

@@ -1,4 +1,4 @@
-"""What memory the proxy takes that is the coordinator of engines which have none.
+"""The memory of the proxy that is the coordinator of engines without one.
 
 Measured by `python -m bench.proxy_memory` with Envoy 1.40.0 and two workers: bench/results/proxy_memory.json.
 """
@@ -11,20 +11,24 @@ SOURCE = "bench/results/proxy_memory.json"
 
 IDLE_MIB = 65.0
 CONNECTION_KIB = 16.4
-"""Of a client that is connected and asks for nothing."""
+"""KiB of a connected client that asks for nothing."""
 REQUEST_KIB = 23.0
-"""Of a request on its way or waiting, beside its body."""
+"""KiB of a request that is running or waiting, without its body."""
 BYTES_A_BODY_BYTE = 1.72
-"""A body is kept until it is answered, so that it can be sent anew, and once more until a pipeline takes it."""
+"""Bytes of memory per byte of body: a body is kept until its request is answered, so that it can be sent again, and a second time until a
+pipeline takes it."""
 
 
 def most_requests(coordinator: Coordinator, waiting: int) -> int:
-    """That one coordinator has at once when `waiting` of them may wait: each has a client's connection of its own."""
+    """Returns the most requests that one coordinator has at once when `waiting` of them may wait. Each has a connection of its own."""
     return min(coordinator.config.max_connections, coordinator.config.connection_pool_size + waiting)
 
 
 def needed_gib(coordinator: Coordinator, waiting: int) -> float:
-    """With as many connections and requests as its limits let in, each of the largest size; `waiting`: how many of them may wait."""
+    """Returns the GiB that the proxy needs with as many connections and requests as its limits admit, each of the largest size.
+
+    `waiting` is the number of requests that may wait.
+    """
     config, limits = coordinator.config, coordinator.limits
     requests = most_requests(coordinator, waiting)
     body_kib = limits.request_size.bytes / 1024 * BYTES_A_BODY_BYTE

@@ -1,4 +1,4 @@
-"""One stack's GPU memory: the stage that has least room, and the least change that makes a model fit."""
+"""One stack's GPU memory: the stage with the least room, and the smallest change that makes a model fit."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SMALLER = {"fp32": "fp16", "fp16": "int8", "bf16": "int8", "fp8": "int4", "int8"
 
 
 def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
-    """Of all stages the one with least room for its KV cache: the first holds the embedding, the last the output head.
+    """Returns the memory of the stage with the least room for its KV cache: the first holds the embedding, the last the output head.
 
-    Where one process holds a whole pipeline, its GPUs each hold some of the layers, and the caches of those: each GPU is a stage.
+    Where one process holds a whole pipeline, each of its GPUs holds some layers and their cache, so each GPU counts as a stage.
     """
     model, compiled = settings.model, settings.model.compilation.tensorrt
     weight_precision, kv_precision = precisions(settings)
     split = _layer_split(settings, gpu, shape)
     stages = settings.sharding.shards_count * split
-    # Those between the ends differ in nothing but a layer more in the first of them.
-    ends = [layers.stage(shape.layers, stages, index) for index in sorted({0, min(1, stages - 1), stages - 1})]
-    alike = {
+    # The stages between the ends are equal, except that the first of them may have one layer more.
+    candidates = [layers.stage(shape.layers, stages, index) for index in sorted({0, min(1, stages - 1), stages - 1})]
+    common = {
         "weight_precision": weight_precision,
         "kv_precision": kv_precision,
         "memory_fraction": settings.shard.config.gpu_memory_fraction,
@@ -42,18 +42,18 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
         "gpus": gpus_of_shard(settings) if split == 1 else 1,
         "batch_sequences": settings.coordinator.config.dynamic_batching.max_batch_size,
     }
-    fits = [memory_model.fit(gpu, shape, first_layer=stage.first_layer, last_layer=stage.last_layer, **alike) for stage in ends]
-    # A token is in the cache of every stage, so the one that holds fewest decides.
+    fits = [memory_model.fit(gpu, shape, first_layer=stage.first_layer, last_layer=stage.last_layer, **common) for stage in candidates]
+    # A token is in the cache of every stage, so the stage that holds the fewest decides.
     return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
 
 
 def gpus_of_shard(settings: StackSettings) -> int:
-    """At least one, so that memory and floors have a meaning where none is asked for."""
+    """Returns the GPUs of one shard: at least 1, so that memory and floors have a meaning where the stack asks for none."""
     return max(1, settings.shard.resources.limits.nvidia_gpu or 1)
 
 
 def batch_tokens(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
-    """Tokens computed at once while prompts are read."""
+    """Returns the tokens that the engine computes at once while it reads prompts."""
     return BATCH_TOKENS if traits(settings.engine, gpu).splits_prompts else max(BATCH_TOKENS, shape.context)
 
 
@@ -64,47 +64,48 @@ class Parallel:
     tensor: int
     """GPUs that compute each layer together."""
     pipeline: int
-    """Parts of the layers, which take turns at each token."""
+    """Groups of layers that take turns at each token."""
 
 
 def parallel(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> Parallel:
+    """Returns how the GPUs of one of the stack's pipelines share its work."""
     return parallel_of(gpus_of_shard(settings), settings.sharding.shards_count, traits(settings.engine, gpu), shape)
 
 
-def parallel_of(gpus: int, shards: int, of_engine: EngineTraits, shape: ModelShape) -> Parallel:
-    """Of a pipeline of so many shards, each of so many GPUs."""
-    split = _parts(gpus, of_engine, shape)
+def parallel_of(gpus: int, shards: int, engine_traits: EngineTraits, shape: ModelShape) -> Parallel:
+    """Returns the same for a pipeline of `shards` shards with `gpus` GPUs each."""
+    split = _parts(gpus, engine_traits, shape)
     return Parallel(tensor=gpus // split, pipeline=shards * split)
 
 
 def precisions(settings: StackSettings) -> tuple[str, str]:
-    """Of the weights and of the KV cache."""
+    """Returns the precision of the weights and of the KV cache."""
     quantization = settings.model.quantization
     return quantization.precision if quantization.enabled else "fp16", "int8" if settings.model.kv_cache.compression else "fp16"
 
 
 def token_floor_s(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
-    """Seconds that a token takes at best: the weights it uses, read once at the full bandwidth of the GPUs that work at a time."""
+    """Returns the least seconds a token: the weights it uses, read once at the full bandwidth of the GPUs that work at the same time."""
     return weights_read_gb(settings, shape) / (gpu.bandwidth_gb_s * parallel(settings, gpu, shape).tensor)
 
 
 def weights_read_gb(settings: StackSettings, shape: ModelShape) -> float:
-    """10^9 bytes of weights that one token uses: all of them, but for experts it does not choose."""
+    """Returns the weights that one token uses, in GB (10^9 bytes): all of them except the experts that it does not choose."""
     weights_gib = memory_model.weights_gib(shape, 0, shape.layers - 1, precisions(settings)[0])
     return weights_gib * 2**30 / 1e9 * shape.active_params_b / shape.params_b
 
 
 def _layer_split(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
-    """Into how many GPUs the layers of one shard are divided; 1 where each of them holds a part of every layer."""
+    """Returns over how many GPUs the layers of one shard are split; 1 where each GPU holds a part of every layer."""
     return _parts(gpus_of_shard(settings), traits(settings.engine, gpu), shape)
 
 
-def _parts(gpus: int, of_engine: EngineTraits, shape: ModelShape) -> int:
-    return min(gpus, shape.layers) if of_engine.whole_pipeline_in_a_pod else 1
+def _parts(gpus: int, engine_traits: EngineTraits, shape: ModelShape) -> int:
+    return min(gpus, shape.layers) if engine_traits.whole_pipeline_in_a_pod else 1
 
 
 def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
-    """What the tightest stage lacks for its weights, its activations and the cache of one batch of tokens; 0 when all of it fits."""
+    """Returns what the tightest stage lacks for its weights, its activations and the cache of one batch of tokens; 0 when all fit."""
     fit = tightest(settings, gpu, shape)
     if not settings.model.kv_cache.enabled:
         return fit.short_gib
@@ -114,7 +115,8 @@ def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
 
 
 def too_large(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape) -> Problem | None:
-    """Says by how much a model misses its GPUs, and the smallest change that makes it fit."""
+    """Returns the problem of a model that does not fit its GPUs, with what is missing and the smallest change that makes it fit; else
+    None."""
     missing = missing_gib(settings, gpu, shape)
     if missing <= 0:
         return None
@@ -124,7 +126,7 @@ def too_large(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShap
         key="model.name",
         value=settings.model.name,
         consequence=f"each GPU would hold {parts.weights_gib:.1f} GiB of weights, {parts.activations_gib:.1f} GiB of activations "
-        f"and the cache, and a {gpu.name} has {max(parts.total_gib - parts.reserve_gib, 0):.1f} GiB for them: {missing:.1f} GiB too few",
+        f"and the cache, but a {gpu.name} has {max(parts.total_gib - parts.reserve_gib, 0):.1f} GiB for them: {missing:.1f} GiB too few",
         fix=" or ".join(changes) if changes else "a gpuPool.vmSize whose GPUs have more memory",
     )
 
@@ -133,10 +135,10 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
     def fits(changed: StackSettings) -> bool:
         return missing_gib(changed, gpu, shape) <= 0
 
-    of_engine = traits(settings.engine, gpu)
-    if of_engine.whole_pipeline_in_a_pod:
+    engine_traits = traits(settings.engine, gpu)
+    if engine_traits.whole_pipeline_in_a_pod:
         yield from _more_gpus(settings, range(1, size.gpus + 1), fits)
-    elif of_engine.tensor_parallel:
+    elif engine_traits.tensor_parallel:
         yield from _more_sharing(settings, size, gpu, shape, fits)
     else:
         yield from _more_shards(settings, shape, fits)
@@ -144,7 +146,7 @@ def _smallest_changes(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: M
     while smaller := SMALLER.get(precision):
         precision = smaller
         changed = with_values(settings, {("model", "quantization", "precision"): precision, ("model", "quantization", "enabled"): True})
-        if precision in of_engine.precisions_of(shape) and fits(changed):
+        if precision in engine_traits.precisions_of(shape) and fits(changed):
             yield f"model.quantization.precision: {precision}"
             return
 
@@ -162,12 +164,12 @@ def _more_gpus(settings: StackSettings, counts: Iterable[int], fits: Callable[[S
 def _more_sharing(
     settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, fits: Callable[[StackSettings], bool]
 ) -> Iterator[str]:
-    """More GPUs that share each layer; where a node has too few, more nodes of them."""
+    """Yields a greater number of GPUs that share each layer or, where a node has too few, more shards with all GPUs of a node."""
     group = traits(settings.engine, gpu).group(precisions(settings)[0])
     counts = [count for count in range(1, size.gpus + 1) if layers.shares_heads(shape, count, group)]
-    found = list(_more_gpus(settings, counts, fits))
+    on_one_node = list(_more_gpus(settings, counts, fits))
     whole = with_values(settings, {_GPUS: counts[-1]})
-    yield from found or (f"{more} with {'.'.join(map(str, _GPUS))}: {counts[-1]}" for more in _more_shards(whole, shape, fits))
+    yield from on_one_node or (f"{shards} with {'.'.join(map(str, _GPUS))}: {counts[-1]}" for shards in _more_shards(whole, shape, fits))
 
 
 def _more_shards(settings: StackSettings, shape: ModelShape, fits: Callable[[StackSettings], bool]) -> Iterator[str]:

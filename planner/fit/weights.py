@@ -1,6 +1,6 @@
-"""The model's weights: in which folder they are, how much they are, and how long they take on their way to a pod.
+"""The model's weights: their folder, their size, and the time they take on their way to a pod.
 
-The network's and the storage's rates are what Azure names as the most, so what waits for them allows `MARGIN` times as much.
+The rates of the network and the storage are the highest that Azure states, so timeouts allow `MARGIN` times as long.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from settings import Problem, StackSettings
 from settings.weight_source import WeightSource
 
 MARGIN = 2
+"""Factor between the shortest possible time and a timeout."""
 
 SLOWEST_FETCH_MB_S = 50
-"""An allowance, not a published figure: how slow the way from a source to the storage may be before a deployment gives up waiting."""
+"""The rate from a source to the storage below which a deployment gives up waiting: an allowance, not a published figure."""
 SLOWEST_DISK_MB_S = 200
-"""Another: Azure publishes the speed of no GPU size's local disk."""
+"""The assumed rate of a node's local disk: an allowance too, as Azure publishes it for no GPU size."""
 SLOWEST_NETWORK_MBPS = 8000
-"""For sizes whose page states none: the least that any size of the catalogue has."""
+"""The network of a size whose page states none: the slowest of any size in the catalogue."""
 GRANT_S = 900
-"""Another allowance: until a new role is known everywhere, a pod has a node, and its image is pulled."""
+"""Seconds until a new role is known everywhere, a pod has a node, and its image is pulled: an allowance too."""
 
 _FAST_EGRESS_MBPS, _EGRESS_MBPS = 200_000, 50_000
 _FAST_REGIONS = """
@@ -35,18 +36,19 @@ southafricanorth brazilsouth canadacentral centralus eastus eastus2 northcentral
 centralindia eastasia japaneast jioindiawest koreacentral southeastasia francecentral germanywestcentral northeurope norwayeast
 swedencentral uksouth westeurope usgovarizona usgovvirginia
 """
-"""Default egress of a general-purpose v2 account, all clients together; more on request.
+"""The regions where a general-purpose v2 account has the higher default egress for all clients together; Azure grants more on request.
 
 Source: MicrosoftDocs/azure-docs includes/azure-storage-account-limits-standard.md (2025-11-12).
 """
 
 
 def copied_to_nodes(settings: StackSettings) -> bool:
-    """Whether each node keeps a copy on its own disk: the guide's second cache level, for engines that have none of their own."""
+    """Whether each node keeps a copy on its own disk: the guide's second cache level, for engines without one of their own."""
     return settings.model.source is not None and settings.caching.l2_cache.enabled and not traits(settings.engine).own_weight_cache
 
 
 def weights_plan(settings: StackSettings, size: GpuSize, shape: ModelShape) -> WeightsPlan:
+    """Returns where the weights are, where they come from, and how long they take."""
     model = settings.model
     source = model.weight_source
     gib = stored_gib(settings, shape)
@@ -56,7 +58,7 @@ def weights_plan(settings: StackSettings, size: GpuSize, shape: ModelShape) -> W
         file=traits(settings.engine).weights_file,
         safetensors_only=_reads_safetensors(traits(settings.engine)),
         gib=gib,
-        # Written, and read back once.
+        # The files are written, and read back once.
         fetch_wait_s=GRANT_S + 2 * _seconds(gib, SLOWEST_FETCH_MB_S),
         on_node=copied_to_nodes(settings),
         storage_mb_s=storage_mb_s(settings, size),
@@ -70,10 +72,10 @@ _NO_NAME = r"[^A-Za-z0-9._-]"
 
 
 def stored_gib(settings: StackSettings, shape: ModelShape) -> float:
-    """What the files take that are fetched, stored, copied and loaded.
+    """Returns the GiB of the files that are fetched, stored, copied and loaded.
 
-    An engine of one file reads GGUF of the precision that is served; vLLM a checkpoint that was quantized before. An image of the user's
-    own quantizes what it reads itself, as far as anyone here knows, so the model is counted as it was published.
+    An engine that reads one file reads GGUF in the precision that it serves; vLLM reads a checkpoint that was quantized before. An own
+    image is assumed to quantize what it reads, so the model has its published size.
     """
     engine, precision = traits(settings.engine), precisions(settings)[0]
     if engine.weights_file is not None:
@@ -82,22 +84,22 @@ def stored_gib(settings: StackSettings, shape: ModelShape) -> float:
 
 
 def storage_mb_s(settings: StackSettings, size: GpuSize) -> float:
-    """What one node gets of the weight storage while all of them read: its network, or its part of the account's egress."""
+    """Returns the rate at which each node reads the weight storage while all nodes do: its network, or its part of the account's egress."""
     account = _FAST_EGRESS_MBPS if settings.azure.location in _FAST_REGIONS.split() else _EGRESS_MBPS
     nodes = settings.sharding.pipelines * settings.sharding.shards_count
     return min(size.network_mbps or SLOWEST_NETWORK_MBPS, account / nodes) / 8
 
 
 def load_mb_s(settings: StackSettings, size: GpuSize) -> float:
-    """What all pods of a node get together at their start."""
+    """Returns the rate that all pods of a node share at their start."""
     return SLOWEST_DISK_MB_S if copied_to_nodes(settings) else storage_mb_s(settings, size)
 
 
 def load_s(settings: StackSettings, size: GpuSize, shape: ModelShape) -> float:
-    """Seconds from a pod's start until all pods of its node have read their weights, from the node's disk or from the storage."""
+    """Returns the seconds until all pods of a node have read their weights, from the node's disk or from the storage."""
     pods = max(1, size.gpus // max(1, settings.shard.resources.limits.nvidia_gpu or 1))
-    each_gib = stored_gib(settings, shape) / (1 if traits(settings.engine).whole_pipeline_in_a_pod else settings.sharding.shards_count)
-    return _seconds(each_gib * pods, load_mb_s(settings, size))
+    pod_gib = stored_gib(settings, shape) / (1 if traits(settings.engine).whole_pipeline_in_a_pod else settings.sharding.shards_count)
+    return _seconds(pod_gib * pods, load_mb_s(settings, size))
 
 
 def _seconds(gib: float, mb_s: float) -> float:
@@ -105,7 +107,7 @@ def _seconds(gib: float, mb_s: float) -> float:
 
 
 def source_problems(settings: StackSettings) -> list[Problem]:
-    """A source that the engine could not read, however it is fetched."""
+    """Returns the problems of a source that the engine cannot read, or that is plainly another model."""
     source, engine = settings.model.weight_source, traits(settings.engine)
     if source is None:
         return []
@@ -123,8 +125,8 @@ def _in_another_format(settings: StackSettings, source: WeightSource, engine: En
             Problem(
                 key="model.source",
                 value=source.text,
-                consequence=f"{settings.engine} reads one GGUF file, and this is a whole model or a folder",
-                fix=f"the file at its end: {source.text.rstrip('/')}/FILE.gguf",
+                consequence=f"{settings.engine} reads one GGUF file, but this is a whole model or a folder",
+                fix=f"add the file: {source.text.rstrip('/')}/FILE.gguf",
             )
         ]
     if source.part_of_several:
@@ -141,7 +143,7 @@ def _in_another_format(settings: StackSettings, source: WeightSource, engine: En
             Problem(
                 key="model.source",
                 value=source.text,
-                consequence=f"{settings.engine} reads GGUF, and {source.file} is in another format: it would stop when it loads the model",
+                consequence=f"{settings.engine} reads GGUF, but {source.file} is in another format: it would crash when it loads the model",
                 fix="a file that ends with .gguf; llama.cpp's convert_hf_to_gguf.py makes one of safetensors",
             )
         ]
@@ -152,7 +154,7 @@ _NOT_GGUF = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".onnx", ".j
 
 
 def _reads_safetensors(engine: EngineTraits) -> bool:
-    """vLLM, as it is told; what an image of the user's own reads, they know."""
+    """Whether the engine loads safetensors and nothing else: vLLM does; what an own image reads is not known here."""
     return engine.proxied and engine.weights_file is None
 
 
@@ -160,8 +162,8 @@ def _gguf_for_a_folder(settings: StackSettings, source: WeightSource) -> Problem
     return Problem(
         key="model.source",
         value=source.text,
-        consequence=f"{settings.engine} loads safetensors, and {source.repository} is by its name a collection of GGUF files: all of them "
-        "would be fetched, and none of them loaded",
+        consequence=f"{settings.engine} loads safetensors, but by its name {source.repository} is a collection of GGUF files: all of them "
+        "would be fetched, and none could be loaded",
         fix="the model as it was published, in safetensors: hf://org/name@COMMIT; or engine: llama_cpp with one of the files",
     )
 
@@ -170,28 +172,28 @@ def _one_file_for_a_folder(settings: StackSettings, source: WeightSource) -> Pro
     return Problem(
         key="model.source",
         value=source.text,
-        consequence=f"{settings.engine} reads a model's folder, with its config.json and tokenizer, and this is one file: it would stop at "
-        "start",
+        consequence=f"{settings.engine} reads a model's folder, with its config.json and tokenizer, but this is one file: it would crash "
+        "at start",
         fix="the model as it was published, in safetensors: hf://org/name@COMMIT, a blob path that ends with /, or an OCI artifact",
     )
 
 
 def _of_another_model(settings: StackSettings, source: WeightSource) -> Iterator[Problem]:
-    """A repository whose name contradicts `model.name`. A `model.shape` is the user's own word for what they have."""
+    """Yields a problem where the repository's name contradicts `model.name`. With a `model.shape`, the user has said what the model is."""
     name, repository, known = settings.model.name, source.repository, model_shapes.models()
     if repository is None or settings.model.shape is not None:
         return
     named, stated = model_names.named_in(repository, known), model_names.sizes(repository)
     if name in named or not (named or (stated and model_names.sizes(name) and not stated & model_names.sizes(name))):
         return
-    # The longest is the most particular: qwen3-30b-a3b.
-    is_of = max(named, key=len) if named else None
+    # The longest name is the most specific one, such as qwen3-30b-a3b.
+    other = max(named, key=len) if named else None
     yield Problem(
         key="model.name",
         value=name,
-        consequence=f"model.source fetches {repository}, by its name another model: memory, layers and times would be planned for {name}, "
-        "and clients would be told that name",
-        fix=f"model.name: {is_of}, or a model.source of {name}"
-        if is_of
+        consequence=f"model.source fetches {repository}, which by its name is another model: memory, layers and times would be planned for "
+        f"{name}, and clients would see that name",
+        fix=f"model.name: {other}, or a model.source of {name}"
+        if other
         else f"a model.source of {name}; for this one, its name and its config.json's figures in model.shape, as the catalogue lacks it",
     )

@@ -1,4 +1,4 @@
-"""A stack against its targets: the layout that it deploys, and those that would do."""
+"""Judges a stack by its targets: the layout that it deploys, and the layouts that would meet them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ from planner.fit.demand import load_of, too_long
 from planner.fit.plan import Plan
 from planner.fit.verdicts import Prediction, Verdict, predict, verdicts
 from planner.performance.published_rows import Impossible
-from planner.recommend.choice import Choice, Found, Wish, bits
+from planner.recommend.choice import Choice, SearchOptions, SearchResult, bits
 from planner.recommend.search import search
 from planner.rules.planning import plan, shape_of
 from settings import SettingsError, StackSettings
 
 ALTERNATIVES = 3
+"""How many layouts of different sizes a plan shows beside its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
+    """A stack's own plan with its verdicts, and the result of the search for layouts that meet its targets."""
+
     asked: StackSettings
+    """The stack file's settings, before the planner fits them."""
     shape: ModelShape
-    wish: Wish
+    options: SearchOptions
     plan: Plan | None
     """None when the stack cannot be planned."""
     problem: str
     """Why there is no plan or no prediction; empty when there are both."""
     prediction: Prediction | None
     verdicts: tuple[Verdict, ...]
-    found: Found
+    result: SearchResult
 
     @property
     def alternatives(self) -> tuple[Choice, ...]:
-        """The cheapest layouts of different sizes whose weights have as many bits as those asked for."""
-        return self.found.best(ALTERNATIVES, bits(self.asked))
+        """The cheapest layouts of different sizes whose weights have at least as many bits as the stack's."""
+        return self.result.best(ALTERNATIVES, bits(self.asked))
 
     @property
     def meets(self) -> bool:
@@ -42,29 +46,32 @@ class Assessment:
         return bool(self.verdicts) and all(verdict.outcome == "met" for verdict in self.verdicts)
 
 
-def assess(asked: StackSettings, wish: Wish | None = None, *, made: Plan | None = None) -> Assessment:
-    """`made` saves planning anew. Raises SettingsError where the catalogue does not know the model."""
-    shape, wish, problem = shape_of(asked), wish or Wish(), ""
-    if made is None:
+def assess(asked: StackSettings, options: SearchOptions | None = None, *, planned: Plan | None = None) -> Assessment:
+    """Plans a stack, judges the plan, and searches for layouts that meet the targets.
+
+    `planned` is the stack's plan, if the caller has it already. Raises SettingsError where the catalogue does not know the model.
+    """
+    shape, options, problem = shape_of(asked), options or SearchOptions(), ""
+    if planned is None:
         try:
-            made = plan(asked)
+            planned = plan(asked)
         except SettingsError as error:
-            problem = "; ".join(f"{one.key}: {one.consequence}" for one in error.problems)
+            problem = "; ".join(f"{problem.key}: {problem.consequence}" for problem in error.problems)
     prediction = None
-    longest = made.request_tokens if made else longest_request(asked, shape)
+    longest = planned.request_tokens if planned else longest_request(asked, shape)
     problem = problem or too_long(load_of(asked), shape, longest)
-    if made is not None and not problem:
+    if planned is not None and not problem:
         try:
-            prediction = predict(made.settings, made.size, made.gpu, shape, load_of(asked))
+            prediction = predict(planned.settings, planned.size, planned.gpu, shape, load_of(asked))
         except Impossible as error:
             problem = str(error)
     return Assessment(
         asked=asked,
         shape=shape,
-        wish=wish,
-        plan=made,
+        options=options,
+        plan=planned,
         problem=problem,
         prediction=prediction,
-        verdicts=verdicts(made.settings, prediction) if made and prediction else (),
-        found=search(asked, shape, wish),
+        verdicts=verdicts(planned.settings, prediction) if planned and prediction else (),
+        result=search(asked, shape, options),
     )

@@ -1,4 +1,4 @@
-"""What a search is free to choose, and what it found."""
+"""What a search may choose, the layouts that meet the targets, and the result."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from planner.performance.estimate import Range
 from settings import StackSettings
 
 BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
-"""Of a weight."""
+"""Bits of one weight by precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What a search is free to choose."""
+class SearchOptions:
+    """What a search may choose."""
 
     regions: tuple[str, ...] = ()
-    """Empty: the stack's own."""
+    """The regions to search; empty for the stack's own."""
     spot: bool = False
+    """Whether spot prices count."""
     survive: int = 0
     """Nodes that may be lost without missing a target."""
     retired: bool = False
-    """Also sizes that Azure no longer sells."""
+    """Whether sizes that Azure no longer sells count too."""
     expected: bool = False
-    """Enough if the estimate itself meets the targets; else the slow end of its range has to."""
+    """Whether it is enough if the estimate itself meets the targets; otherwise the slow end of its range must."""
 
     @property
     def bound(self) -> str:
-        """Of a time that has to be short."""
+        """The bound of a range that decides a time, which has to be short."""
         return "value" if self.expected else "high"
 
     @property
     def least(self) -> str:
-        """Of a figure that has to be large."""
+        """The bound of a range that decides a figure that has to be large."""
         return "value" if self.expected else "low"
 
 
@@ -55,13 +56,13 @@ class Choice:
     shape: ModelShape
     region: str
     spot: bool
-    """Whether the price is spot's."""
+    """Whether the price is the spot price."""
     nodes: int
     usd_per_hour: float
-    """Of all GPU nodes, at the price that the search was asked for."""
+    """The price of all GPU nodes together, spot or pay as you go as the search was asked."""
     load: Load
-    one: Pipeline
-    """One of its pipelines, with any batch."""
+    pipeline: Pipeline
+    """One of its pipelines, whose batch may be larger than the layout's."""
 
     @property
     def precision(self) -> str:
@@ -81,55 +82,60 @@ class Choice:
 
     @property
     def quota_vcpus(self) -> int:
-        """That the subscription must be allowed in the region, of `quota_family`."""
+        """The vCPUs of `quota_family` that the subscription needs as a quota in the region."""
         return self.nodes * self.size.vcpus
 
     @property
     def quota_family(self) -> str:
-        """As `az vm list-usage` names it; all spot nodes share one."""
+        """The quota's name in `az vm list-usage`; all spot nodes share one."""
         return "lowPriorityCores" if self.settings.gpu_pool.spot or self.spot else self.size.quota_family
 
     def predict(self) -> Prediction:
-        return predict(self.settings, self.size, self.gpu, self.shape, self.load, self.one)
+        """What all pipelines of the layout do under the stack's load."""
+        return predict(self.settings, self.size, self.gpu, self.shape, self.load, self.pipeline)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BestEffort:
-    """What the layouts reach that fit some size, for a target that none meets."""
+    """The best figures of the layouts that fit some size, for a stack whose targets no layout meets."""
 
     gpu: str
     precision: str
     tensor: int
     floor_s: float
-    """Of the layout with the least: the latency's tokens at full bandwidth."""
+    """Seconds that the latency target's tokens take at full memory bandwidth, with the fastest layout."""
     alone_s: Range
-    """The latency that it gives one request alone."""
+    """The latency of a single request with that layout, in seconds."""
     requests_s: float
-    """Of any layout with the most pipelines, within the latency target; 0 where none keeps it."""
+    """The most requests a second within the latency target, of any layout with the most pipelines; 0 where no layout keeps the target."""
     busy: float
-    """Greatest share of the time in which kernels run, of the layouts that keep the latency target; 1 where one is busy enough."""
+    """The greatest share of the time in which kernels run, among layouts that keep the latency target; 1 where one is busy enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
+    """The layouts that meet the targets, and why the others do not."""
+
     load: Load
     choices: tuple[Choice, ...]
     """Cheapest first."""
     rejected: Counter[str]
-    """Layouts that do not meet the targets, by reason."""
+    """The number of layouts that do not meet the targets, by reason."""
     without_price: tuple[str, ...]
-    """Sizes that the price list does not have in the region."""
+    """Sizes for which the catalogue has no price in the region."""
     priced: int
-    """Sizes that could be used, and have a price."""
+    """The number of sizes that could be used and have a price."""
     best_effort: BestEffort | None
-    """None where no layout fits at all."""
+    """None where no layout fits any size."""
 
     @property
     def looked_at(self) -> int:
+        """The number of layouts that were judged."""
         return len(self.choices) + self.rejected.total()
 
     def best(self, count: int, bits: int) -> tuple[Choice, ...]:
-        """The cheapest of different sizes that hold the weights in at least so many bits: fewer would change the answers."""
+        """Returns the `count` cheapest layouts of different sizes whose weights have at least `bits` bits: fewer would change the
+        answers."""
         by_size: dict[str, Choice] = {}
         for choice in self.choices:
             if BITS[choice.precision] >= bits:
@@ -138,5 +144,5 @@ class Found:
 
 
 def bits(settings: StackSettings) -> int:
-    """Of a weight, as the stack asks for it."""
+    """Bits of one weight in the precision that the stack asks for."""
     return BITS[stack_memory.precisions(settings)[0]]

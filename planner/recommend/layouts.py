@@ -1,4 +1,4 @@
-"""The forms that an engine can give a model on a size, and a stack's settings in each of them."""
+"""The layouts that an engine can give a model on a VM size, and a stack's settings with each of them."""
 
 from __future__ import annotations
 
@@ -16,49 +16,53 @@ from settings.shard import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
-    """What of a layout the engine is told."""
+class EngineLayout:
+    """Precision, GPUs per pod and pipeline stages: the part of a layout that reaches the engine's command line."""
 
     precision: str
     gpus: int
-    """Of a pod."""
+    """GPUs of one pod."""
     stages: int
-    """Pods of a pipeline."""
+    """Pods of one pipeline."""
 
 
-def forms(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator[Form]:
-    """All that the engine can be told. bf16 is left out: it is fp16 in size and speed."""
+def engine_layouts(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator[EngineLayout]:
+    """Yields every layout that the engine accepts on this size. bf16 is left out: it equals fp16 in size and speed."""
     gpu, layers = hardware.gpu(size.gpu), shape.layers
     assert gpu, "every size's GPU is in the catalogue"
-    of_engine = traits(settings.engine, gpu)
-    # Where the layers do not divide evenly, all stages wait for those that have one more.
-    stages = (1,) if of_engine.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)
-    for precision in sorted(of_engine.weight_precisions - {"bf16"}, key=lambda one: (-BITS[one], one)):
+    engine_traits = traits(settings.engine, gpu)
+    # Where the layers do not divide evenly, all stages wait for those that have one layer more.
+    stages = (1,) if engine_traits.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)
+    for precision in sorted(engine_traits.weight_precisions - {"bf16"}, key=lambda name: (-BITS[name], name)):
         for gpus in range(1, size.gpus + 1):
             for count in stages:
-                yield Form(precision=precision, gpus=gpus, stages=count)
+                yield EngineLayout(precision=precision, gpus=gpus, stages=count)
 
 
-class Stack:
-    """A stack in one form after another; not validated anew, as a search makes hundreds, and forms share most of their sections."""
+class LayoutVariants:
+    """A stack's settings with one engine layout after another.
+
+    They are not validated again: a search makes hundreds of them, and most of their sections are shared.
+    """
 
     def __init__(self, settings: StackSettings, shape: ModelShape) -> None:
         self._settings, self._shape = settings, shape
         self._models: dict[str, Model] = {}
         self._shards: dict[int, Shard] = {}
 
-    def formed(self, form: Form) -> StackSettings:
-        if form.precision not in self._models:
-            self._models[form.precision] = self._model(form.precision)
-        if form.gpus not in self._shards:
-            self._shards[form.gpus] = self._shard(form.gpus)
+    def with_layout(self, layout: EngineLayout) -> StackSettings:
+        """Returns the stack's settings with this layout."""
+        if layout.precision not in self._models:
+            self._models[layout.precision] = self._model(layout.precision)
+        if layout.gpus not in self._shards:
+            self._shards[layout.gpus] = self._shard(layout.gpus)
         sharding = self._settings.sharding
-        layers = None if sharding.layers_per_shard is None else self._shape.layers // form.stages
+        layers = None if sharding.layers_per_shard is None else self._shape.layers // layout.stages
         return self._settings.model_copy(
             update={
-                "model": self._models[form.precision],
-                "shard": self._shards[form.gpus],
-                "sharding": sharding.model_copy(update={"shards_count": form.stages, "layers_per_shard": layers}),
+                "model": self._models[layout.precision],
+                "shard": self._shards[layout.gpus],
+                "sharding": sharding.model_copy(update={"shards_count": layout.stages, "layers_per_shard": layers}),
             }
         )
 
@@ -79,12 +83,12 @@ class Stack:
 
 
 def with_batch(settings: StackSettings, size: int) -> StackSettings:
-    """With so many requests at once in a pipeline, and a compiled model that takes them."""
+    """Returns the settings with this many requests at once in a pipeline, and a compiled model that takes them."""
     coordinator, compilation = settings.coordinator, settings.model.compilation
-    asked = coordinator.config.dynamic_batching
-    if asked.enabled and asked.max_batch_size == size <= compilation.tensorrt.max_batch_size:
+    batching = coordinator.config.dynamic_batching
+    if batching.enabled and batching.max_batch_size == size <= compilation.tensorrt.max_batch_size:
         return settings
-    batching = coordinator.config.dynamic_batching.model_copy(update={"enabled": True, "max_batch_size": size})
+    batching = batching.model_copy(update={"enabled": True, "max_batch_size": size})
     config = coordinator.config.model_copy(update={"dynamic_batching": batching})
     tensorrt = compilation.tensorrt.model_copy(update={"max_batch_size": max(size, compilation.tensorrt.max_batch_size)})
     model = settings.model.model_copy(update={"compilation": compilation.model_copy(update={"tensorrt": tensorrt})})

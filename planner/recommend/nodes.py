@@ -1,4 +1,4 @@
-"""Nodes of a layout, zone by zone, and how many pipelines outlive the loss of some."""
+"""How many nodes a layout takes in each zone, and how many of its pipelines survive the loss of some."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from settings import StackSettings
 
 
 def nodes(settings: StackSettings, per_node: int, pipelines: int) -> list[int]:
-    """Of each zone, with so many shards a node."""
+    """Returns the nodes of each zone; `per_node` is the number of shards on a node."""
     zones = min(len(settings.gpu_pool.zones), pipelines) if keeps_pipelines_together(settings) else 1
     return nodes_by_zone(pipelines, settings.sharding.shards_count, per_node, zones)
 
 
 def surviving(settings: StackSettings, per_node: int, least: int, lost_nodes: int, most: int) -> int:
-    """The fewest pipelines of which `least` are left when so many nodes are lost; more than `most` where even that is too few."""
+    """Returns the fewest pipelines of which `least` still run when `lost_nodes` nodes are lost.
+
+    The result is above `most` where even `most` pipelines are too few.
+    """
     if not lost_nodes:
         return least
     pipelines = least
@@ -24,7 +27,7 @@ def surviving(settings: StackSettings, per_node: int, least: int, lost_nodes: in
 
 
 def _lost(settings: StackSettings, per_node: int, pipelines: int) -> int:
-    """Pipelines that have a shard on the node with the most: each zone's shards are dealt to its nodes in turn."""
-    stages, there = settings.sharding.shards_count, nodes(settings, per_node, pipelines)
-    dealt = zip(shares(pipelines, len(there)), there, strict=True)
-    return max(len({shard // stages for shard in range(0, count * stages, step)}) for count, step in dealt)
+    """Pipelines with a shard on the node that serves the most of them. The shards of a zone are dealt to its nodes in turn."""
+    stages, zone_nodes = settings.sharding.shards_count, nodes(settings, per_node, pipelines)
+    dealt = zip(shares(pipelines, len(zone_nodes)), zone_nodes, strict=True)
+    return max(len({shard // stages for shard in range(0, number * stages, step)}) for number, step in dealt)

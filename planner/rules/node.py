@@ -1,4 +1,4 @@
-"""CPU, memory, huge pages and zones of the nodes: a GPU's share of its node for each shard."""
+"""CPU, memory, huge pages and zones of the nodes: each shard gets the part of its node that belongs to its GPUs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from planner.fit import placement, stack_memory
 from planner.fit.layout import keeps_pipelines_together
 from planner.fit.placement import ZONE
-from planner.rules.rule import Advice, Situation
+from planner.fit.plan import Finding
+from planner.rules.rule import RuleContext, Rules
 from settings import StackSettings
 from settings.quantities import ByteSize, Cpu
+from settings.wording import count
+
+RULES = Rules()
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 _STATIC_POLICY = (
@@ -20,55 +24,73 @@ _STATIC_POLICY = (
 _RESERVED = "MicrosoftDocs/azure-aks-docs articles/aks/node-resource-reservations.md (2026-07-02)"
 
 
-def instance_type(at: Situation) -> Iterator[Advice]:
-    asked = at.settings.shard.node_selector.get(INSTANCE_TYPE, at.size.name)
-    if asked != at.size.name:
-        yield Advice(
+@RULES.rule
+def instance_type(context: RuleContext) -> Iterator[Finding]:
+    """The shards' node selector must name the pool's VM size."""
+    asked = context.settings.shard.node_selector.get(INSTANCE_TYPE, context.size.name)
+    if asked != context.size.name:
+        yield Finding(
             code="PLACE-001",
             outcome="adjusted",
             path=("shard", "nodeSelector", INSTANCE_TYPE),
-            value=at.size.name,
-            because=f"the pool's nodes are {at.size.name} (gpuPool.vmSize), so with the size asked for every shard would stay Pending",
+            value=context.size.name,
+            because=f"the pool's nodes are {context.size.name} (gpuPool.vmSize), so with another size every shard would stay Pending",
             source="Kubernetes well-known labels: node.kubernetes.io/instance-type is the node's VM size",
         )
 
 
-def cpu_manager(at: Situation) -> Iterator[Advice]:
-    if at.settings.shard.config.thread_pinning and at.settings.gpu_pool.cpu_manager_policy == "none":
-        yield Advice(
+@RULES.rule
+def cpu_manager(context: RuleContext) -> Iterator[Finding]:
+    """Thread pinning needs the kubelet's static CPU policy."""
+    if context.settings.shard.config.thread_pinning and context.settings.gpu_pool.cpu_manager_policy == "none":
+        yield Finding(
             code="PLACE-007",
             outcome="adjusted",
             path=("gpuPool", "cpuManagerPolicy"),
             value="static",
-            because="shard.config.threadPinning asks for CPUs of its own, and without the static policy all pods share all CPUs",
+            because="shard.config.threadPinning needs CPUs that only the shard uses, and without the static policy all pods share all CPUs",
             source=_STATIC_POLICY,
+        )
+
+
+@RULES.rule
+def huge_pages(context: RuleContext) -> Iterator[Finding]:
+    """A shard can use huge pages only where the nodes set some aside."""
+    if context.settings.shard.config.use_huge_pages and context.settings.node_tuning.huge_pages_2mi == 0:
+        yield Finding(
+            code="NODE-002",
+            outcome="not supported",
+            path=("shard", "config", "useHugePages"),
+            value=False,
+            because="nodeTuning.hugePages2Mi sets none aside on the nodes",
+            source="nodeTuning.hugePages2Mi of the same stack",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """One shard's part of its node when the node's GPUs are all used."""
+    """One shard's part of its node when all GPUs of the node are used."""
 
     pods: int
-    """Shards a node."""
+    """Shards on a node."""
     cpu_millicores: int
     memory_mib: int
 
 
 def pins(settings: StackSettings) -> bool:
-    """Whether shards are to have CPUs of their own, which Kubernetes gives to Guaranteed pods with whole CPUs only."""
+    """Whether shards are to have CPUs of their own, which Kubernetes gives only to Guaranteed pods with whole CPUs."""
     return settings.shard.config.thread_pinning and settings.gpu_pool.cpu_manager_policy == "static"
 
 
-def share(at: Situation) -> Share | None:
-    """As many shards a node as it has GPUs for, fewer where one of them would not have room to start; None when no GPU is asked for."""
-    settings = at.settings
+def share(context: RuleContext) -> Share | None:
+    """As many shards on a node as it has GPUs for, and fewer where a shard would not have room to start; None when no GPU is asked for."""
+    settings = context.settings
     gpus = settings.shard.resources.limits.nvidia_gpu or 0
-    if not 0 < gpus <= at.size.gpus:
+    if not 0 < gpus <= context.size.gpus:
         return None
-    room = placement.node_room(settings, at.size)
-    least_mib = _least_memory_mib(at)
-    for pods in range(at.size.gpus // gpus, 0, -1):
+    room = placement.node_room(settings, context.size)
+    least_mib = _least_memory_mib(context)
+    for pods in range(context.size.gpus // gpus, 0, -1):
         cpu = room.cpu_millicores // pods
         if pins(settings):
             cpu = cpu // 1000 * 1000
@@ -78,21 +100,23 @@ def share(at: Situation) -> Share | None:
     return None
 
 
-def _least_memory_mib(at: Situation) -> int:
-    """A shard passes its weights through the host's memory once while it loads, and a gibibyte is for the process."""
-    return math.ceil(stack_memory.tightest(at.settings, at.gpu, at.shape).memory.weights_gib * 1024) + 1024
+def _least_memory_mib(context: RuleContext) -> int:
+    """Memory that a shard needs to start: its weights pass through the host's memory once while it loads, and its process takes 1 GiB."""
+    return math.ceil(stack_memory.tightest(context.settings, context.gpu, context.shape).memory.weights_gib * 1024) + 1024
 
 
-def cpu_and_memory(at: Situation) -> Iterator[Advice]:
-    most = share(at)
+@RULES.rule
+def cpu_and_memory(context: RuleContext) -> Iterator[Finding]:
+    """A shard's requests and limits shrink to its part of the node, and are equal where its threads are pinned."""
+    most = share(context)
     if most is None:
         return
-    yield from _sides(at, most, "cpu", *_cpu(at.settings, most))
-    yield from _sides(at, most, "memory", *_memory(at.settings, most))
+    yield from _sides(context, most, "cpu", *_cpu(context.settings, most))
+    yield from _sides(context, most, "memory", *_memory(context.settings, most))
 
 
 def _cpu(settings: StackSettings, most: Share) -> tuple[str | None, str | None]:
-    """Request and limit that fit; None where nothing is to be changed."""
+    """The CPU request and limit that fit; None where nothing has to change."""
     requests, limits = settings.shard.resources.requests.cpu, settings.shard.resources.limits.cpu
     wanted = limits or requests
     if pins(settings):
@@ -111,6 +135,7 @@ def _cpu_text(millicores: int) -> str:
 
 
 def _memory(settings: StackSettings, most: Share) -> tuple[str | None, str | None]:
+    """The memory request and limit that fit; None where nothing has to change."""
     requests, limits = settings.shard.resources.requests.memory, settings.shard.resources.limits.memory
     wanted = limits or requests
     if wanted is None:
@@ -121,87 +146,76 @@ def _memory(settings: StackSettings, most: Share) -> tuple[str | None, str | Non
     return given, (given if pins(settings) else None)
 
 
-def _sides(at: Situation, most: Share, resource: str, request: str | None, limit: str | None) -> Iterator[Advice]:
-    asked = at.settings.shard.resources
+def _sides(context: RuleContext, most: Share, resource: str, request: str | None, limit: str | None) -> Iterator[Finding]:
+    """The findings that give a resource this request and this limit, where they differ from what is written."""
+    asked = context.settings.shard.resources
     for side, value in (("requests", request), ("limits", limit)):
         written = getattr(getattr(asked, side), resource)
         if side == "requests" and written is None and limit is not None:
             # Kubernetes takes the limit for a request that is not set.
             continue
         if value is not None and (written is None or written.amount != type(written)(value).amount):
-            code, because, source = _why(at, most, side, resource, written, value)
-            yield Advice(
+            code, because, source = _why(context, most, side, resource, written, value)
+            yield Finding(
                 code=code, outcome="adjusted", path=("shard", "resources", side, resource), value=value, because=because, source=source
             )
 
 
-def _why(at: Situation, most: Share, side: str, resource: str, written: Cpu | ByteSize | None, value: str) -> tuple[str, str, str]:
-    size = at.size
+def _why(context: RuleContext, most: Share, side: str, resource: str, written: Cpu | ByteSize | None, value: str) -> tuple[str, str, str]:
+    size = context.size
     above = written is not None and written.amount > type(written)(value).amount
     if side == "requests" and above:
-        return "PLACE-002", _stranded(at, most), _RESERVED
+        return "PLACE-002", _stranded(context, most), _RESERVED
     if resource == "cpu" and above and written is not None and written.amount > size.vcpus:
-        return "PLACE-003", f"{size.name} has {size.vcpus} CPUs; a limit above them limits nothing", "planner/catalogue/data/gpu_sizes.csv"
+        return "PLACE-003", f"{size.name} has {size.vcpus} CPUs; a higher limit has no effect", "planner/catalogue/data/gpu_sizes.csv"
     if resource == "memory" and above and isinstance(written, ByteSize) and most.pods * written.gib > size.ram_gib:
         return (
             "PLACE-004",
-            f"{most.pods} shards may use {most.pods * written.gib:g} GiB of a {size.name}'s {size.ram_gib:g}: the kernel would kill one of "
-            "them under load",
+            f"{most.pods} shards could together use {most.pods * written.gib:g} GiB of a {size.name}'s {size.ram_gib:g}: under load the "
+            "kernel would kill one of them",
             "planner/catalogue/data/gpu_sizes.csv",
         )
-    lacking = f"without a limit of {resource} it is" if written is None else f"{side} of {written} make it"
+    cause = f"without a limit of {resource} it is" if written is None else f"{side} of {written} make it"
     return (
         "PLACE-005",
-        f"threads are pinned only in a Guaranteed pod, whose requests equal its limits, with whole CPUs; {lacking} Burstable, and the "
-        "static CPU manager does nothing",
+        f"threads are pinned only in a Guaranteed pod, with whole CPUs and requests equal to its limits; {cause} Burstable, so the static "
+        "CPU manager does nothing",
         _STATIC_POLICY,
     )
 
 
-def _stranded(at: Situation, most: Share) -> str:
-    """What the asked requests would cost."""
-    pods = at.settings.sharding.shards_count * at.settings.sharding.pipelines
-    asked = placement.shard_pod(at.settings, 0)
-    per_node, tightest = placement.pods_per_node(asked, placement.node_room(at.settings, at.size))
+def _stranded(context: RuleContext, most: Share) -> str:
+    """What the requests would cost if they were kept."""
+    size = context.size
+    pods = context.settings.sharding.shards_count * context.settings.sharding.pipelines
+    asked = placement.shard_pod(context.settings, 0)
+    per_node, tightest = placement.pods_per_node(asked, placement.node_room(context.settings, context.size))
     nodes = placement.nodes_for(pods, most.pods)
     if per_node == 0:
-        return f"no {at.size.name} has that much {tightest} left for one shard; a GPU's share of a node is given"
+        return f"no {size.name} has that much {tightest} left for one shard, so it gets a GPU's share of the node"
     more = placement.nodes_for(pods, per_node)
     text = (
-        f"a {at.size.name} takes {per_node} such shard{'s'[: per_node > 1]} and leaves {at.size.gpus - per_node * asked.gpus} of its "
-        f"{at.size.gpus} GPUs idle: {more} nodes for {pods} shards, where {nodes} do with a GPU's share of the node each"
+        f"a {size.name} takes {count(per_node, 'such shard')} and leaves {size.gpus - per_node * asked.gpus} of its {size.gpus} GPUs idle: "
+        f"{more} nodes for {pods} shards, where {nodes} do if each shard gets its GPUs' share of the node"
     )
-    price = at.size.usd_per_hour
+    price = size.usd_per_hour
     return text if price is None else f"{text}, which saves {(more - nodes) * price:,.2f} USD an hour"
 
 
-def zones(at: Situation) -> Iterator[Advice]:
-    if not keeps_pipelines_together(at.settings) or at.settings.sharding.shards_count == 1:
+@RULES.rule
+def zones(context: RuleContext) -> Iterator[Finding]:
+    """Pipelines are spread over zones, and each pipeline stays in one."""
+    if not keeps_pipelines_together(context.settings) or context.settings.sharding.shards_count == 1:
         return
-    for index, constraint in enumerate(at.settings.shard.topology_spread_constraints):
+    for index, constraint in enumerate(context.settings.shard.topology_spread_constraints):
         if constraint.topology_key == ZONE:
-            yield Advice(
+            yield Finding(
                 code="PLACE-006",
                 outcome="translated",
                 severity="info",
                 path=("shard", "topologySpreadConstraints", index, "topologyKey"),
                 given="pipelines are spread over zones, the shards of one pipeline stay in one",
-                because="every token passes through all shards of a pipeline, so shards in different zones would pay the way between "
-                f"zones {at.settings.sharding.shards_count - 1} times a token",
+                because="every token passes through all shards of a pipeline, so shards in different zones would cost each token up to "
+                f"{count(context.settings.sharding.shards_count - 1, 'trip')} between zones",
                 source="learn.microsoft.com/azure/reliability/availability-zones-overview: a round trip between zones takes up to 2 ms",
             )
-
-
-def huge_pages(at: Situation) -> Iterator[Advice]:
-    if at.settings.shard.config.use_huge_pages and at.settings.node_tuning.huge_pages_2mi == 0:
-        yield Advice(
-            code="NODE-002",
-            outcome="not supported",
-            path=("shard", "config", "useHugePages"),
-            value=False,
-            because="nodeTuning.hugePages2Mi sets none aside on the nodes",
-            source="nodeTuning.hugePages2Mi of the same stack",
-        )
-
-
-RULES = (instance_type, cpu_manager, huge_pages, cpu_and_memory, zones)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from planner.catalogue import hardware, mig, model_names, model_shapes
@@ -19,7 +19,7 @@ from planner.fit.weights import source_problems, weights_plan
 from planner.rules import RULES, drivers
 from planner.rules import scaling as autoscaling
 from planner.rules.refusals import refused
-from planner.rules.rule import Advice, Situation, advised, findings
+from planner.rules.rule import RuleContext, completed, fitted
 from settings import Problem, SettingsError, StackSettings
 from settings.error_messages import closest
 from settings.flatten import leaves
@@ -42,19 +42,22 @@ def plan(settings: StackSettings) -> Plan:
     not divide as asked, a pool too small for its shards, and with `sizing.mode: strict` everything that would be adjusted.
     """
     known = _known(settings)
-    rules = advised(Situation(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape), RULES)
-    deployed = rules.settings if settings.sizing.mode == "fitted" else settings
-    problems = refused(Situation(settings=deployed, size=known.size, gpu=known.gpu, shape=known.shape)) + source_problems(deployed)
+    context = RuleContext(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape)
+    by_rules = fitted(context, RULES)
+    deployed = by_rules.settings if settings.sizing.mode == "fitted" else settings
+    problems = refused(replace(context, settings=deployed)) + source_problems(deployed)
     if settings.sizing.mode == "strict":
-        problems += _contradictions(settings, rules.advice)
+        problems += _contradictions(settings, by_rules.findings)
     if too_large := stack_memory.too_large(deployed, known.size, known.gpu, known.shape):
         problems.append(too_large)
-    made = layout(deployed, known.size)
-    if isinstance(made, list) or problems:
-        raise SettingsError(problems + (made if isinstance(made, list) else []))
+    pods = layout(deployed, known.size)
+    if isinstance(pods, list) or problems:
+        raise SettingsError(problems + (pods if isinstance(pods, list) else []))
     at_once = concurrency(deployed, known.gpu, known.shape, load_of(deployed).request_tokens)
     scaling = autoscaling.scaling(deployed, known.size, known.gpu, known.shape, at_once)
-    of_scaling = autoscaling.findings(settings, deployed, known.size, made, scaling) if scaling else ()
+    findings = [*by_rules.findings, *_pending(pods)]
+    if scaling:
+        findings += autoscaling.findings(settings, deployed, known.size, pods, scaling)
     return Plan(
         settings=deployed,
         size=known.size,
@@ -62,10 +65,10 @@ def plan(settings: StackSettings) -> Plan:
         shape=known.shape,
         shards=split_layers(known.shape.layers, deployed.sharding.shards_count),
         pipelines=deployed.sharding.pipelines,
-        pod=made.pod,
-        gpu_pools=made.gpu_pools,
-        pipeline_in_one_zone=made.pipeline_in_one_zone,
-        pods=made.pods,
+        pod=pods.pod,
+        gpu_pools=pods.gpu_pools,
+        pipeline_in_one_zone=pods.pipeline_in_one_zone,
+        pods=pods.pods,
         memory=stack_memory.tightest(deployed, known.gpu, known.shape),
         requests_at_once=at_once.requests,
         request_tokens=at_once.request_tokens,
@@ -73,7 +76,7 @@ def plan(settings: StackSettings) -> Plan:
         redis_sku=known.redis_sku if deployed.caching.l3_cache.enabled else None,
         weights=weights_plan(deployed, known.size, known.shape),
         scaling=scaling,
-        findings=(*findings(settings, deployed, rules.advice), *_pending(deployed, made), *of_scaling),
+        findings=completed(findings, settings, deployed),
     )
 
 
@@ -214,34 +217,28 @@ def _more_shards_than_layers(settings: StackSettings, shape: ModelShape) -> Prob
     )
 
 
-def _contradictions(settings: StackSettings, advice: tuple[Advice, ...]) -> list[Problem]:
-    """With `sizing.mode: strict`: everything that `fitted` would change."""
-    written = leaves(settings)
+def _contradictions(settings: StackSettings, findings: Iterable[Finding]) -> list[Problem]:
+    """With `sizing.mode: strict`, everything that `fitted` would change is a problem."""
+    values = leaves(settings)
     return [
         Problem(
-            key=said.key,
-            value=written.get(said.key, ""),
-            consequence=said.because,
-            fix=f"{said.value}, or sizing: {{mode: fitted}} to have it adjusted",
+            key=finding.key,
+            value=values.get(finding.key, ""),
+            consequence=finding.because,
+            fix=f"{finding.value}, or sizing: {{mode: fitted}} to have it adjusted",
         )
-        for said in advice
-        if said.value is not None
+        for finding in findings
+        if finding.value is not None
     ]
 
 
-def _pending(settings: StackSettings, made: Layout) -> tuple[Finding, ...]:
-    if not made.pending:
-        return ()
-    reasons = sorted({reason for pod in made.pending for reason in pod.pending_because})
-    return (
-        Finding(
+def _pending(pods: Layout) -> Iterator[Finding]:
+    if pods.pending:
+        reasons = sorted({reason for pod in pods.pending for reason in pod.pending_because})
+        yield Finding(
             code="PLACE-008",
-            severity="warning",
             outcome="noted",
-            key="gpuPool.maxNodes",
-            asked=str(settings.gpu_pool.max_nodes),
-            given=str(settings.gpu_pool.max_nodes),
-            because=f"{len(made.pending)} of {len(made.pods)} shards stay Pending: {', '.join(reasons)}",
+            path=("gpuPool", "maxNodes"),
+            because=f"{len(pods.pending)} of {len(pods.pods)} shards stay Pending: {', '.join(reasons)}",
             source="planner/fit/placement.py",
-        ),
-    )
+        )

@@ -1,4 +1,4 @@
-"""What no deployment could be, whatever `sizing.mode` says: the servers would end at start, or answer whom they should not."""
+"""Stacks that are refused whatever `sizing.mode` says: their servers would crash at start, or answer clients they should not."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from planner.engine_facts import NAMES, traits
 from planner.fit import stack_memory
 from planner.fit.layers import most_sharing_heads, shares_heads
-from planner.rules.rule import Situation
+from planner.rules.rule import RuleContext
 from settings import Problem
 
 
-def refused(at: Situation) -> list[Problem]:
-    """Every reason why the stack could not run; empty where it can. Whether it fits the GPUs and nodes is asked elsewhere."""
-    return [*_uneven_layers(at), *_unguarded(at), *_divided(at), *_not_served(at)]
+def refused(context: RuleContext) -> list[Problem]:
+    """Returns every reason why the stack could not run; none where it can. Whether it fits its GPUs and nodes is checked elsewhere."""
+    return [*_uneven_layers(context), *_unguarded(context), *_divided(context), *_not_served(context)]
 
 
-def _uneven_layers(at: Situation) -> Iterator[Problem]:
-    sharding, shape = at.settings.sharding, at.shape
+def _uneven_layers(context: RuleContext) -> Iterator[Problem]:
+    sharding, shape = context.settings.sharding, context.shape
     if sharding.layers_per_shard not in (None, shape.layers / sharding.shards_count):
         yield Problem(
             key="sharding.layersPerShard",
@@ -28,74 +28,75 @@ def _uneven_layers(at: Situation) -> Iterator[Problem]:
         )
 
 
-def _not_served(at: Situation) -> Iterator[Problem]:
-    """Models and checkpoints with which the engine would end at start."""
-    of_engine, quantization = at.traits, at.settings.model.quantization
-    why = dict(of_engine.not_served).get(at.shape.name)
-    if why and at.settings.model.shape is None:
-        engines = ", ".join(name for name in NAMES if at.shape.name not in dict(traits(name).not_served))
+def _not_served(context: RuleContext) -> Iterator[Problem]:
+    """Models and checkpoints with which the engine would crash at start."""
+    engine_traits, quantization = context.traits, context.settings.model.quantization
+    why = dict(engine_traits.not_served).get(context.shape.name)
+    if why and context.settings.model.shape is None:
+        engines = ", ".join(name for name in NAMES if context.shape.name not in dict(traits(name).not_served))
         yield Problem(
             key="model.name",
-            value=at.shape.name,
-            consequence=f"{at.settings.engine} {of_engine.release} ends at start with it: {why}",
+            value=context.shape.name,
+            consequence=f"{context.settings.engine} {engine_traits.release} crashes at start with it: {why}",
             fix=f"another model, or another engine: {engines}",
         )
-    takes, precision = of_engine.precisions_of(at.shape), quantization.precision if quantization.enabled else "fp16"
-    if takes < of_engine.weight_precisions and precision not in takes:
+    served, precision = engine_traits.precisions_of(context.shape), quantization.precision if quantization.enabled else "fp16"
+    if served < engine_traits.weight_precisions and precision not in served:
         yield Problem(
             key="model.quantization.precision",
             value=precision,
-            consequence=f"{at.settings.engine} {of_engine.release} ends at start with a checkpoint of {at.shape.name} in {precision} on a "
-            f"{at.gpu.name}",
-            fix=f"{' or '.join(sorted(takes))}, on GPUs that have it" if takes else "a GPU of compute capability 8.0 or higher",
+            consequence=f"{context.settings.engine} {engine_traits.release} crashes at start with {context.shape.name} in {precision} on a "
+            f"{context.gpu.name}",
+            fix=f"{' or '.join(sorted(served))}, on GPUs that have it" if served else "a GPU of compute capability 8.0 or higher",
         )
 
 
-def _unguarded(at: Situation) -> Iterator[Problem]:
-    """A lock that is not there is worse than none: who asked for it would rely on it."""
-    if at.traits.proxied:
+def _unguarded(context: RuleContext) -> Iterator[Problem]:
+    """Locks that the coordinator of an own image cannot provide: whoever asked for one would rely on it."""
+    if context.traits.proxied:
         return
-    exposure = at.settings.exposure
+    exposure = context.settings.exposure
     if exposure.allowed_origins:
         yield Problem(
             key="exposure.allowedOrigins",
             value=", ".join(exposure.allowed_origins),
-            consequence=f"the coordinator of {at.settings.engine} is an image of your own, whose configuration has no such key",
-            fix="leave it out, and let your coordinator say which pages may ask it",
+            consequence=f"the coordinator of {context.settings.engine} is an image of your own, whose configuration has no such key",
+            fix="leave it out, and let your coordinator decide which web pages may call it",
         )
-    for key, asked in (("exposure.tls", exposure.tls), ("exposure.apiKeys", exposure.api_keys)):
-        if asked:
+    for key, lock in (("exposure.tls", exposure.tls), ("exposure.apiKeys", exposure.api_keys)):
+        if lock:
             yield Problem(
                 key=f"{key}.secretName",
-                value=asked.secret_name,
-                consequence=f"the coordinator of {at.settings.engine} is an image of your own, whose configuration has no such key: it "
-                "would answer everybody, in plain text",
+                value=lock.secret_name,
+                consequence=f"the coordinator of {context.settings.engine} is an image of your own, whose configuration has no "
+                "such key: it would answer everybody, in plain text",
                 fix=f"leave {key} out and put a gateway in front, or an engine whose coordinator is the proxy of this project: "
                 f"{', '.join(name for name in NAMES if traits(name).proxied)}",
             )
 
 
-def _divided(at: Situation) -> Iterator[Problem]:
-    """How a pipeline is divided over pods and GPUs."""
-    # With `strict`, a rule says it already.
-    if at.settings.sizing.mode == "strict":
+def _divided(context: RuleContext) -> Iterator[Problem]:
+    """Ways to divide a pipeline over pods and GPUs with which the engine cannot work."""
+    # With `strict`, a rule's finding is refused already.
+    if context.settings.sizing.mode == "strict":
         return
-    shards, of_engine = at.settings.sharding.shards_count, at.traits
-    gpus, group = stack_memory.gpus_of_shard(at.settings), of_engine.group(stack_memory.precisions(at.settings)[0])
-    if of_engine.whole_pipeline_in_a_pod and shards > 1:
+    shards, engine_traits = context.settings.sharding.shards_count, context.traits
+    gpus, group = stack_memory.gpus_of_shard(context.settings), engine_traits.group(stack_memory.precisions(context.settings)[0])
+    if engine_traits.whole_pipeline_in_a_pod and shards > 1:
         yield Problem(
             key="sharding.shardsCount",
             value=str(shards),
-            consequence=f"{at.settings.engine} keeps all layers of a pipeline in one process: each of the {shards} pods would hold the "
-            "whole model, and all but the first would answer nothing",
+            consequence=f"{context.settings.engine} keeps all layers of a pipeline in one process: each of the {shards} pods would "
+            "hold the whole model, and only the first would answer requests",
             fix="1 with more GPUs in shard.resources, or sizing: {mode: fitted} to have it adjusted",
         )
-    if of_engine.tensor_parallel and not shares_heads(at.shape, gpus, group):
+    if engine_traits.tensor_parallel and not shares_heads(context.shape, gpus, group):
+        shape, in_groups = context.shape, f" in groups of {group}" if group > 1 else ""
         yield Problem(
             key="shard.resources.limits.nvidia.com/gpu",
             value=str(gpus),
-            consequence=f"{at.settings.engine} divides the {at.shape.heads} attention heads of {at.shape.name} over the GPUs of a "
-            f"pod, {at.shape.kv_heads} of them with keys and values, and the {at.shape.intermediate} rows of its feed-forward"
-            f"{f' in groups of {group}' if group > 1 else ''}, and would stop at start",
-            fix=f"{most_sharing_heads(at.shape, gpus, group)}, or sizing: {{mode: fitted}} to have it adjusted",
+            consequence=f"{context.settings.engine} divides the {shape.heads} attention heads and {shape.kv_heads} KV heads of "
+            f"{shape.name} over the GPUs of a pod, and the {shape.intermediate} rows of its feed-forward{in_groups}; with this number of "
+            "GPUs it would crash at start",
+            fix=f"{most_sharing_heads(shape, gpus, group)}, or sizing: {{mode: fitted}} to have it adjusted",
         )

@@ -1,101 +1,78 @@
-"""What a planner's rule is, and how rules run: each looks at the stack as the rules before it left it, and may advise changes."""
+"""What a planner's rule is, and how rules run: each sees the stack as the rules before it left it, and yields findings about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
 from planner.engine_facts import EngineTraits, traits
-from planner.fit.plan import Finding
+from planner.fit.plan import NOT_SET, Finding
 from settings import StackSettings
-from settings.error_messages import SettingPath, key_text
 from settings.flatten import leaves, text_of, with_values
-
-NOT_SET = "not set"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
+class RuleContext:
     """What a rule may look at."""
 
     settings: StackSettings
-    """With what the rules before have advised."""
+    """The stack, with every value that the rules before have changed."""
     size: GpuSize
     gpu: Gpu
     shape: ModelShape
 
     @property
     def traits(self) -> EngineTraits:
+        """The engine's traits on this GPU."""
         return traits(self.settings.engine, self.gpu)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Advice:
-    """What a rule has to say about one setting. With a `value`, that is what the setting would have to be."""
-
-    code: str
-    outcome: Literal["adjusted", "translated", "not supported", "noted"]
-    path: SettingPath
-    """In the stack file; items of named lists by their name, as `settings.leaves.with_values` takes it."""
-    because: str
-    source: str
-    value: Any = None
-    given: str = ""
-    """What is honoured instead, where that is not another value of the same setting."""
-    severity: Literal["info", "warning"] = "warning"
-
-    @property
-    def key(self) -> str:
-        return key_text(self.path)
+Rule = Callable[[RuleContext], Iterator[Finding]]
 
 
-Rule = Callable[[Situation], Iterator[Advice]]
+class Rules(list[Rule]):
+    """The rules of one subject. They run in the order in which their functions stand in the file."""
+
+    def rule(self, function: Rule) -> Rule:
+        """Adds a rule: a decorator for its function."""
+        self.append(function)
+        return function
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advised:
-    """The stack with everything done that the rules advise, and what they said."""
+class Fitted:
+    """A stack with every change made that the rules ask for, and their findings."""
 
     settings: StackSettings
-    advice: tuple[Advice, ...]
+    findings: tuple[Finding, ...]
+    """Without `asked` and `given`: `completed` fills them in."""
 
 
-def advised(situation: Situation, rules: Iterable[Rule]) -> Advised:
-    """Runs the rules in order; each sees what the ones before it changed."""
-    said: list[Advice] = []
+def fitted(context: RuleContext, rules: Iterable[Rule]) -> Fitted:
+    """Runs the rules in order. Each sees what the ones before it changed."""
+    findings: list[Finding] = []
     for rule in rules:
-        new = tuple(rule(situation))
-        values = {advice.path: advice.value for advice in new if advice.value is not None}
-        situation = replace(situation, settings=with_values(situation.settings, values))
-        said += new
-    return Advised(settings=situation.settings, advice=tuple(said))
+        new = tuple(rule(context))
+        values = {finding.path: finding.value for finding in new if finding.value is not None}
+        context = replace(context, settings=with_values(context.settings, values))
+        findings += new
+    return Fitted(settings=context.settings, findings=tuple(findings))
 
 
-def findings(asked: StackSettings, deployed: StackSettings, advice: Iterable[Advice]) -> tuple[Finding, ...]:
-    """The advice as findings about the stack as it was asked for and as it is deployed.
+def completed(findings: Iterable[Finding], asked: StackSettings, deployed: StackSettings) -> tuple[Finding, ...]:
+    """Fills in what each setting is in the stack file and what is deployed.
 
-    Where a value was advised and is not deployed (`sizing.mode: verbatim`), the finding says what it would have been.
+    With `sizing.mode: verbatim` a value that a rule asks for is not deployed. The finding is then noted, and says what it would have been.
     """
-    written, given = leaves(asked), leaves(deployed)
-    found = []
-    for said in advice:
-        value = written.get(said.key, NOT_SET)
-        kept = said.value is not None and given.get(said.key) != text_of(said.value)
-        found.append(
-            Finding(
-                code=said.code,
-                severity=said.severity,
-                outcome="noted" if kept else said.outcome,
-                key=said.key,
-                asked=value,
-                given=value if kept else said.given or given.get(said.key, NOT_SET),
-                because=f"{said.because}; kept as written, `sizing: {{mode: fitted}}` would give {text_of(said.value)}"
-                if kept
-                else said.because,
-                source=said.source,
-            )
-        )
-    return tuple(found)
+    asked_values, deployed_values = leaves(asked), leaves(deployed)
+    return tuple(_completed(finding, asked_values, deployed_values) for finding in findings)
+
+
+def _completed(finding: Finding, asked_values: dict[str, str], deployed_values: dict[str, str]) -> Finding:
+    asked, deployed = asked_values.get(finding.key, NOT_SET), deployed_values.get(finding.key, NOT_SET)
+    if finding.value is None or deployed == text_of(finding.value):
+        return replace(finding, asked=asked, given=finding.given or deployed)
+    kept = f"{finding.because}; kept as written, `sizing: {{mode: fitted}}` would give {text_of(finding.value)}"
+    return replace(finding, outcome="noted", asked=asked, given=asked, because=kept)

@@ -55,7 +55,7 @@ def test_the_stack_keeps_prediction_and_measurement(text, kept, exported, tmp_pa
     monkeypatch.setattr("pulumi.log.warn", warnings.append)
     monkeypatch.setattr("pulumi.log.info", lambda text: None)
     asked = stack("prod")
-    assessment = assess(asked, made=plan(asked))
+    assessment = assess(asked, planned=plan(asked))
     program._account_for_targets(assessment, "prod")
     assert exported["prediction"] == json.loads(json.dumps(json_output.deployed(assessment)))
     assert exported["prediction"]["prediction"]["floor_s"] == pytest.approx(8.2, abs=0.05)

@@ -13,7 +13,18 @@ from planner import plan
 from planner.catalogue import hardware
 from planner.catalogue.aks_reservations import Allocatable
 from planner.fit.layout import layout, node_zones
-from planner.fit.placement import SPREAD_BROKEN, Spread, asked_of, deal, fewest_nodes, node_room, offered_by, place, pods_per_node, short_of
+from planner.fit.placement import (
+    SPREAD_BROKEN,
+    Spread,
+    deal,
+    fewest_nodes,
+    node_room,
+    offered_by,
+    place,
+    pods_per_node,
+    requested_by,
+    short_of,
+)
 from planner.fit.plan import ShardPodPlan
 from settings import SettingsError
 from settings.flatten import leaves, with_values
@@ -36,11 +47,11 @@ def some(most):
     st.builds(Allocatable, gpus=some(4), cpu_millicores=some(12), memory_mib=some(12), huge_pages_mib=some(4)),
 )
 def test_as_many_pods_as_fit_a_node_and_not_one_more(pod, room):
-    assume(any(asked_of(pod).values()))
+    assume(any(requested_by(pod).values()))
     count, tightest = pods_per_node(pod, room)
     offered = offered_by(room)
-    assert all(count * asked <= offered[name] for name, asked in asked_of(pod).items())
-    assert (count + 1) * asked_of(pod)[tightest] > offered[tightest]
+    assert all(count * asked <= offered[name] for name, asked in requested_by(pod).items())
+    assert (count + 1) * requested_by(pod)[tightest] > offered[tightest]
     assert f"Insufficient {tightest}" in short_of(pod, room)
 
 
@@ -96,7 +107,7 @@ def test_no_node_and_no_gpu_is_given_more_than_it_has(asked):
     zones = node_zones(made.gpu_pools)
     for node in range(made.nodes):
         there = [pod for pod in made.pods if pod.node == node]
-        assert all(len(there) * wanted <= offered[name] for name, wanted in asked_of(made.pod).items())
+        assert all(len(there) * wanted <= offered[name] for name, wanted in requested_by(made.pod).items())
     assert all(pod.node is not None for pod in made.pods)
     assert made.gpus_used == made.pod.gpus * len(made.pods) <= made.gpus_paid
     memory = made.memory.memory
@@ -230,7 +241,7 @@ def test_verbatim_says_which_shards_stay_pending_and_why():
 def test_more_shards_than_gpus_is_refused_even_verbatim():
     with pytest.raises(SettingsError) as error:
         plan(verbatim(gpuPool={"maxNodes": 1}))
-    assert "8 shards need 8 GPUs" in str(error.value) and "1 have 4" in str(error.value)
+    assert "8 shards need 8 GPUs" in str(error.value) and "but 4 are allowed" in str(error.value)
 
 
 def test_the_guides_shard_is_what_verbatim_asks_for():

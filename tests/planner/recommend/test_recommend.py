@@ -16,8 +16,8 @@ from planner.fit import stack_memory
 from planner.fit.demand import load_of
 from planner.fit.verdicts import predict, verdicts
 from planner.recommend.assessment import assess
-from planner.recommend.choice import Wish, bits
-from planner.recommend.layouts import forms, with_batch
+from planner.recommend.choice import SearchOptions, bits
+from planner.recommend.layouts import engine_layouts, with_batch
 from planner.rules.planning import shape_of
 from reports import sentences, yaml_switch
 from settings import SettingsError, files
@@ -47,7 +47,7 @@ IDLE = {("targets", "gpuUtilization"): "0%"}
 
 @cache
 def found(name, **wish):
-    return assess(STACKS[name], Wish(**wish))
+    return assess(STACKS[name], SearchOptions(**wish))
 
 
 def merged(document, more):
@@ -69,7 +69,7 @@ def pasted(name, choice, tmp_path):
 
 @pytest.mark.parametrize("name", STACKS)
 def test_every_layout_can_be_pasted_and_meets_the_targets(name, tmp_path):
-    choices = found(name).found.choices
+    choices = found(name).result.choices
     assert choices
     for choice in choices:
         asked = pasted(name, choice, tmp_path)
@@ -87,7 +87,7 @@ def test_every_layout_can_be_pasted_and_meets_the_targets(name, tmp_path):
 
 @pytest.mark.parametrize("name", STACKS)
 def test_one_pipeline_less_would_miss_a_target(name):
-    for choice in found(name).found.choices:
+    for choice in found(name).result.choices:
         if choice.pipelines == 1:
             continue
         fewer = choice.pipelines - 1
@@ -105,11 +105,11 @@ def test_what_the_bounds_leave_out_would_not_do_for_less():
     )
     shape = shape_of(asked)
     best = {}
-    for choice in assess(asked).found.choices:
+    for choice in assess(asked).result.choices:
         best[choice.size.name, choice.precision] = min(choice.usd_per_hour, best.get((choice.size.name, choice.precision), 1e9))
     tried = 0
     for name in ("Standard_NC64as_T4_v3", "Standard_NV72ads_A10_v5"):
-        for form in forms(asked, shape, hardware.gpu_size(name, "eastus")):
+        for form in engine_layouts(asked, shape, hardware.gpu_size(name, "eastus")):
             for pipelines in (1, 2, 3, 4, 6, 8):
                 values = {
                     ("gpuPool", "vmSize"): name,
@@ -134,9 +134,9 @@ def test_what_the_bounds_leave_out_would_not_do_for_less():
 
 
 def test_sizes_that_nothing_here_drives_are_left_out_with_what_they_have():
-    left_out = found("prod").found.rejected
+    left_out = found("prod").result.rejected
     assert left_out["the size has AMD GPUs"] and left_out["the size has confidential GPUs, whose signed driver AKS does not install"]
-    assert all(choice.size.aks_driver for choice in found("prod").found.choices)
+    assert all(choice.size.aks_driver for choice in found("prod").result.choices)
 
 
 def test_the_guides_layout_misses_its_target_by_its_floor():
@@ -150,45 +150,47 @@ def test_the_guides_layout_misses_its_target_by_its_floor():
 @pytest.mark.parametrize("name", STACKS)
 def test_every_layout_is_looked_at_once(name):
     asked = STACKS[name]
-    every = sum(sum(1 for _ in forms(asked, shape_of(asked), hardware.gpu_size(size, "eastus"))) for size in hardware.gpu_size_names())
-    assert found(name).found.looked_at == every
+    every = sum(
+        sum(1 for _ in engine_layouts(asked, shape_of(asked), hardware.gpu_size(size, "eastus"))) for size in hardware.gpu_size_names()
+    )
+    assert found(name).result.looked_at == every
 
 
 def test_no_deeper_pipeline_where_one_serves_the_load_with_fewer_stages():
     left_out = 0
     for name in STACKS:
         fewest = {}
-        for choice in found(name).found.choices:
+        for choice in found(name).result.choices:
             if choice.pipelines == 1:
                 fewest.setdefault((choice.size.name, choice.precision, choice.parallel.tensor), []).append(choice.parallel.pipeline)
         assert all(len(stages) == 1 for stages in fewest.values()), name
-        left_out += found(name).found.rejected["more stages where one pipeline serves the load with fewer"]
+        left_out += found(name).result.rejected["more stages where one pipeline serves the load with fewer"]
     assert left_out > 50
 
 
 def test_only_what_the_engine_can_deploy():
     of_engine = traits("llama_cpp")
-    for choice in found("one process").found.choices:
+    for choice in found("one process").result.choices:
         assert choice.settings.sharding.shards_count == 1 and choice.precision in of_engine.weight_precisions
         assert choice.parallel.tensor == 1
 
 
 def test_cheapest_first_and_alternatives_of_different_sizes():
     assessment = found("prod")
-    costs = [choice.usd_per_hour for choice in assessment.found.choices]
+    costs = [choice.usd_per_hour for choice in assessment.result.choices]
     assert costs == sorted(costs)
     assert len({choice.size.name for choice in assessment.alternatives}) == len(assessment.alternatives) == 3
-    fewer = [choice for choice in assessment.found.choices if choice.precision == "int4"]
+    fewer = [choice for choice in assessment.result.choices if choice.precision == "int4"]
     assert fewer and not any(choice.precision == "int4" for choice in assessment.alternatives)
-    assert assessment.found.best(1, 4) == (assessment.found.choices[0],) and bits(assessment.asked) == 8
+    assert assessment.result.best(1, 4) == (assessment.result.choices[0],) and bits(assessment.asked) == 8
 
 
 @pytest.mark.parametrize("name", ["prod", "own limits"])
 def test_the_loss_of_any_node_leaves_enough(name, tmp_path):
     """The nodes are those of the plan: whichever is taken away, the pipelines without a shard on it meet the targets."""
-    plain = {(c.size.name, c.precision, c.parallel): c.pipelines for c in found(name).found.choices}
+    plain = {(c.size.name, c.precision, c.parallel): c.pipelines for c in found(name).result.choices}
     more = 0
-    for choice in found(name, survive=1).found.choices[:12]:
+    for choice in found(name, survive=1).result.choices[:12]:
         made = plan(pasted(name, choice, tmp_path))
         needed = plain[choice.size.name, choice.precision, choice.parallel]
         for node in range(made.nodes):
@@ -201,32 +203,33 @@ def test_the_loss_of_any_node_leaves_enough(name, tmp_path):
 def test_prices_of_the_region_and_of_spot():
     west = found("prod", regions=("westeurope",))
     h100 = "Standard_ND96isr_H100_v5"
-    prices = {round(choice.usd_per_hour / choice.nodes, 6) for choice in west.found.choices if choice.size.name == h100}
+    prices = {round(choice.usd_per_hour / choice.nodes, 6) for choice in west.result.choices if choice.size.name == h100}
     assert prices == {hardware.gpu_size(h100, "westeurope").usd_per_hour}
-    assert "azure: {location: westeurope}" in yaml_switch.lines(STACKS["prod"], west.found.choices[0])
+    assert "azure: {location: westeurope}" in yaml_switch.lines(STACKS["prod"], west.result.choices[0])
     everywhere = found("prod", regions=hardware.regions())
-    assert everywhere.found.choices[0].usd_per_hour <= min(west.found.choices[0].usd_per_hour, found("prod").found.choices[0].usd_per_hour)
+    cheapest = min(west.result.choices[0].usd_per_hour, found("prod").result.choices[0].usd_per_hour)
+    assert everywhere.result.choices[0].usd_per_hour <= cheapest
     spot = found("prod", spot=True)
-    assert spot.found.choices[0].usd_per_hour < found("prod").found.choices[0].usd_per_hour
-    assert "spot: true" in yaml_switch.lines(STACKS["prod"], spot.found.choices[0])
-    assert "Standard_ND96isr_H100_v5" in spot.found.without_price and spot.found.rejected["no spot price in eastus"]
+    assert spot.result.choices[0].usd_per_hour < found("prod").result.choices[0].usd_per_hour
+    assert "spot: true" in yaml_switch.lines(STACKS["prod"], spot.result.choices[0])
+    assert "Standard_ND96isr_H100_v5" in spot.result.without_price and spot.result.rejected["no spot price in eastus"]
 
 
 def test_retired_sizes_only_when_asked_for():
-    assert not any(choice.size.retired_on for choice in found("dev").found.choices)
-    assert any(choice.size.retired_on for choice in found("dev", retired=True).found.choices)
+    assert not any(choice.size.retired_on for choice in found("dev").result.choices)
+    assert any(choice.size.retired_on for choice in found("dev", retired=True).result.choices)
 
 
 def test_expected_is_cheaper_than_sure():
-    expected = found("prod", expected=True).found.choices[0]
-    assert expected.usd_per_hour < found("prod").found.choices[0].usd_per_hour
+    expected = found("prod", expected=True).result.choices[0]
+    assert expected.usd_per_hour < found("prod").result.choices[0].usd_per_hour
     one = expected.predict()
     assert one.times.latency.value <= 2 and one.requests_s.value >= 100 > one.requests_s.low
 
 
 def test_a_target_inside_the_range_is_in_doubt_and_one_beyond_it_is_missed():
     """The layout whose estimate just meets the rate, asked for a tenth more, and with one pipeline alone."""
-    choice = found("prod", expected=True).found.choices[0]
+    choice = found("prod", expected=True).result.choices[0]
     outcomes = []
     for pipelines, wanted in ((choice.pipelines, 100), (choice.pipelines, 110), (1, 100)):
         asked = with_values(choice.settings, {("sharding", "pipelines"): pipelines, ("targets", "throughputRps"): wanted})
@@ -253,7 +256,10 @@ def test_a_target_inside_the_range_is_in_doubt_and_one_beyond_it_is_missed():
             r"the busiest runs kernels 9\d% of the time, and the target is 100%; choose a lower targets.gpuUtilization",
         ),
         ({"gpuMemory": "1%"}, "fits on no VM size of the region; choose a smaller model, fewer bits, a targets.gpuMemory above 1%"),
-        ({"tokens": 5000}, "a request of 10 \\+ 5,000 tokens exceeds the 4,096 that llama-2-70b holds; a shorter loadTest.prompt"),
+        (
+            {"tokens": 5000},
+            "a request of 10 \\+ 5,000 tokens exceeds the 4,096 that llama-2-70b can read; choose a shorter loadTest.prompt",
+        ),
     ],
 )
 def test_an_impossible_target_says_the_floor_and_what_would_have_to_change(targets, says, capsys, tmp_path):
@@ -277,28 +283,28 @@ def test_a_stack_that_cannot_be_planned_is_still_advised():
     ("wish", "says"), [({}, "no VM size on sale has a price in polandcentral;"), ({"spot": True}, "has a spot price in polandcentral;")]
 )
 def test_a_region_without_prices_is_said_to_be_one(wish, says, capsys):
-    assessment = assess(with_values(stack("prod"), {("azure", "location"): "polandcentral"}), Wish(**wish))
-    assert says in sentences.impossible(assessment) and not assessment.found.choices
+    assessment = assess(with_values(stack("prod"), {("azure", "location"): "polandcentral"}), SearchOptions(**wish))
+    assert says in sentences.impossible(assessment) and not assessment.result.choices
 
 
 def test_requests_longer_than_the_models_context_fit_no_layout():
     patient = {("targets", "latency"): "600s", ("targets", "throughputRps"): 1, ("loadTest", "prompt"): "word" * 5000}
     assessment = assess(with_values(stack("prod"), patient))
-    assert not assessment.found.choices and assessment.prediction is None and "exceeds the 4,096" in assessment.problem
+    assert not assessment.result.choices and assessment.prediction is None and "exceeds the 4,096" in assessment.problem
     patient[("loadTest", "prompt")] = "word" * 1000
-    assert assess(with_values(stack("prod"), patient)).found.choices
+    assert assess(with_values(stack("prod"), patient)).result.choices
 
 
 def test_gpus_that_wait_for_the_host_are_no_choice_however_cheap():
     """llama.cpp chooses tokens on the host: with fewer requests in each pipeline it keeps its GPU busy, at more cost."""
-    busy, idle = found("one process").found.choices, assess(with_values(STACKS["one process"], IDLE)).found.choices
+    busy, idle = found("one process").result.choices, assess(with_values(STACKS["one process"], IDLE)).result.choices
     assert idle[0].usd_per_hour < 0.5 * busy[0].usd_per_hour
     assert idle[0].predict().busy.low < 0.8 <= min(choice.predict().busy.low for choice in busy)
 
 
 def test_a_pod_whose_gpus_take_turns_leaves_all_but_one_idle():
     asked = with_values(STACKS["one process"], IDLE)
-    several = [choice for choice in assess(asked).found.choices if choice.parallel.pipeline > 1]
+    several = [choice for choice in assess(asked).result.choices if choice.parallel.pipeline > 1]
     assert several and all(choice.predict().busy.high <= 1 / choice.parallel.pipeline for choice in several)
 
 
@@ -328,8 +334,8 @@ def test_text_and_json_say_the_same(capsys):
     told = json.loads(capsys.readouterr().out)
     assert main(["recommend", "--stack", "prod", "--all"]) == 0
     text = capsys.readouterr().out
-    assert len(told["layouts"]) == len(found("prod").found.choices)
-    for layout, choice in zip(told["layouts"], found("prod").found.choices, strict=True):
+    assert len(told["layouts"]) == len(found("prod").result.choices)
+    for layout, choice in zip(told["layouts"], found("prod").result.choices, strict=True):
         assert f"{choice.usd_per_hour:,.2f}" in text and layout["usd_per_hour"] == pytest.approx(choice.usd_per_hour, abs=0.001)
         assert layout["vm_size"] in text
         assert {one["key"] for one in layout["verdicts"]} == {
@@ -355,7 +361,7 @@ def test_the_plan_judges_too(capsys):
 
 def test_lines_hold_only_what_differs():
     own = STACKS["dev"].gpu_pool.vm_size
-    same = next(choice for choice in found("dev").found.choices if (choice.size.name, choice.precision) == (own, "int8"))
+    same = next(choice for choice in found("dev").result.choices if (choice.size.name, choice.precision) == (own, "int8"))
     assert yaml_switch.lines(STACKS["dev"], same) == ""
     command = yaml_switch.command(STACKS["prod"], found("prod").alternatives[0], "prod")
     assert command.startswith("pulumi config set-all --stack prod --path --plaintext 'gpuPool.vmSize=")

@@ -17,7 +17,7 @@ CASES = [
         llama_cpp(),
         "coordinator.resources.limits.memory",
         "12Gi -> 2Gi",
-        "2,000 connections and 600 requests of 1MB at once take the proxy 1.1 GiB: it keeps no answers",
+        "the proxy needs 1.1 GiB for 2,000 connections and 600 requests of 1MB at once; it has no cache of answers to hold",
         {"coordinator": {"resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "5Gi"}}}},
     ),
     (
@@ -25,7 +25,7 @@ CASES = [
         settings(engine="vllm", model={"name": "llama-3.1-8b"}, gpuPool={"vmSize": "Standard_NC40ads_H100_v5"}),
         "coordinator.limits.requestSize",
         "1MB -> 2MB",
-        "tokens, which in Chinese are up to 10 bytes each as clients escape them",
+        "tokens, and a token of Chinese text takes up to 10 bytes as clients escape it",
         {"coordinator": {"limits": {"requestSize": "2MB"}}},
     ),
     (
@@ -33,7 +33,7 @@ CASES = [
         llama_cpp(rollout={"terminationGrace": "20s"}),
         "rollout.terminationGrace",
         "20s -> 20s",
-        "those of the last 12 s meet a pod that ends or is gone",
+        "the requests of the last 12 s reach a pod that is stopping or gone",
         {"rollout": {"terminationGrace": "15m"}},
     ),
     (
@@ -49,7 +49,7 @@ CASES = [
         settings(exposure=PUBLIC),
         "exposure.public",
         "true -> true",
-        "unnamed and without a limit of his own",
+        "without a name and without a limit for each client",
         {"exposure": {"public": False}},
     ),
 ]

@@ -12,7 +12,7 @@ CASES = [
         settings(model={"quantization": {"precision": "fp8"}}),
         "model.quantization.precision",
         "fp8 -> int8",
-        "the V100 has no fp8",
+        "the V100 cannot compute in fp8",
         {"gpuPool": H100},
     ),
     ("GPU-003", settings(), "model.quantization.precision", "int8 -> int8", "no INT8 tensor cores", {"gpuPool": A100}),
@@ -21,7 +21,7 @@ CASES = [
         settings(model={"compilation": {"tensorrt": {"enabled": True}}}),
         "model.compilation.tensorrt.enabled",
         "true -> false",
-        "was the last to know the V100",
+        "was the last to support the V100",
         {"gpuPool": A100},
     ),
     (
@@ -29,7 +29,7 @@ CASES = [
         settings(shard=resources("10", "200Gi", gpus=2) | {"env": [{"name": "CUDA_VISIBLE_DEVICES", "value": "0"}]}),
         "shard.env.CUDA_VISIBLE_DEVICES",
         "0 -> 0,1",
-        "would see 1 of them",
+        "would see only 1 of them",
         {"shard": resources("5", "100Gi") | {"env": [{"name": "CUDA_VISIBLE_DEVICES", "value": "0"}]}},
     ),
     (
@@ -37,7 +37,7 @@ CASES = [
         settings(gpuPool=A100, model={"compilation": {"tensorrt": {"enabled": True, "precision": "fp16"}}}),
         "model.compilation.tensorrt.precision",
         "fp16 -> int8",
-        "2 bytes each",
+        "in 2 bytes",
         {"model": {"compilation": {"tensorrt": {"enabled": True, "precision": "int8"}}}},
     ),
     (
@@ -53,7 +53,7 @@ CASES = [
         settings(),
         "profiling.gpu.nvprof",
         "true -> false",
-        "gone from current CUDA",
+        "no longer part of CUDA",
         {"profiling": {"gpu": {"nvprof": False}}},
     ),
 ]

@@ -47,7 +47,7 @@ CASES = [
         llama_cpp(model={"kvCache": {"maxCacheSize": "128Mi"}}, coordinator={"limits": {"requestTokens": 1024}}),
         "coordinator.limits.requestTokens",
         "1024 -> 768",
-        "the cache holds 768 tokens, so that is the longest request",
+        "the cache holds 768 tokens, which bounds the longest request",
         {"coordinator": {"limits": {"requestTokens": 768}}},
     ),
 ]
@@ -68,10 +68,12 @@ def test_what_becomes_of_requests_beyond_the_cache_is_said_of_each_engine():
     """llama-server ends all of them, so fewer are let in; vLLM puts one back; each keeps its own word."""
     small = {"model": {"kvCache": {"maxCacheSize": "1Gi"}}}
     zig, ray, slots = (overflow(engine(**small)) for engine in (settings, vllm, llama_cpp))
-    assert zig.because.endswith("; more must wait") and zig.outcome == ray.outcome == "noted"
-    assert ray.because.endswith("; more wait, and one that outgrows the cache is put back and computed anew later")
+    assert zig.because.endswith("; further ones must wait") and zig.outcome == ray.outcome == "noted"
+    assert ray.because.endswith(
+        "; further ones wait, and a request that outgrows the cache goes back to the queue and is computed again later"
+    )
     assert (slots.outcome, slots.asked, slots.given) == ("adjusted", "32", "1")
-    assert "the cache holds 6,168 tokens: 1 request of the 4,096 that one may have" in slots.because
+    assert "the cache holds 6,168 tokens: 1 request of up to 4,096 each" in slots.because
     assert "would end all requests of a pipeline" in slots.because
 
 

@@ -18,7 +18,14 @@ CASES = [
     ),
     ("PLACE-002", settings(), "shard.resources.requests.cpu", "16 -> 5", "leaves 3 of its 4 GPUs idle", {"shard": FITTED}),
     ("PLACE-003", settings(), "shard.resources.limits.cpu", "32 -> 5", "has 24 CPUs", {"shard": FITTED}),
-    ("PLACE-004", settings(), "shard.resources.limits.memory", "128Gi -> 109Gi", "512 GiB of a Standard_NC24s_v3's 448", {"shard": FITTED}),
+    (
+        "PLACE-004",
+        settings(),
+        "shard.resources.limits.memory",
+        "128Gi -> 109Gi",
+        "could together use 512 GiB of a Standard_NC24s_v3's 448",
+        {"shard": FITTED},
+    ),
     (
         "PLACE-005",
         settings(shard=resources("4", "64Gi", limit_memory="96Gi")),
@@ -32,7 +39,7 @@ CASES = [
         settings(shard=GUIDE_SHARD | {"topologySpreadConstraints": [HARD_OVER_ZONES]}),
         "shard.topologySpreadConstraints[0].topologyKey",
         "topology.kubernetes.io/zone -> pipelines are spread over zones, the shards of one pipeline stay in one",
-        "7 times a token",
+        "7 trips between zones",
         {"gpuPool": {"zones": ["1"]}},
     ),
     (

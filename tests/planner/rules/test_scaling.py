@@ -73,7 +73,7 @@ CASES = [
         h100(requestsPerPipeline=5),
         KEY,
         "5 -> 5",
-        f"with that many the autoscaler asks for {math.ceil(KEPT / 5)} pipelines and gets 4: 20.94 USD an hour for a load that one takes",
+        f"at that load the autoscaler asks for {math.ceil(KEPT / 5)} pipelines and gets 4: 20.94 USD an hour for a load that one can serve",
         {"autoscaling": {"enabled": True}},
     ),
     (
@@ -81,7 +81,7 @@ CASES = [
         h100(pipelines=3),
         "autoscaling.minPipelines",
         "1 -> 1",
-        "3 nodes stay however few pipelines there are: 1 of 3 would need 1 and save 13.96 USD an hour",
+        "3 nodes stay however few pipelines run: 1 of 3 would need 1 and save 13.96 USD an hour",
         {"gpuPool": {"vmSize": "Standard_NC40ads_H100_v5", "minNodes": 1}},
     ),
     (
@@ -89,8 +89,8 @@ CASES = [
         h100(nodes={"maxNodes": 2}, maxPipelines=6),
         "gpuPool.maxNodes",
         "2 -> 2",
-        "maxPipelines: 6 need 6 nodes of Standard_NC40ads_H100_v5, and there may be 2, which hold 2 pipelines: the pods of the others stay "
-        "Pending for as long as the load asks for them. To run them: gpuPool: {maxNodes: 6}",
+        "maxPipelines: 6 needs 6 nodes of Standard_NC40ads_H100_v5, but at most 2 are allowed, which hold 2 pipelines: the pods of the "
+        "others stay Pending for as long as the load asks for them. To run them, set gpuPool: {maxNodes: 6}",
         {"gpuPool": {"vmSize": "Standard_NC40ads_H100_v5", "maxNodes": 6}},
     ),
 ]
@@ -125,6 +125,6 @@ def test_the_plan_states_the_least_and_the_most_that_the_autoscalers_let_it_cost
     made = plan(asked)
     assert made.usd_per_hour_bounds == pytest.approx((6.98, 27.92))
     console = Console(file=io.StringIO(), width=200)
-    plan_text.show(assess(asked, made=made), made, "prod", console)
+    plan_text.show(assess(asked, planned=made), made, "prod", console)
     assert "6.98 USD an hour (the autoscalers allow 6.98 to 27.92)" in console.file.getvalue()
-    assert plan_text.as_json(assess(asked, made=made), made, "prod")["cost_usd_per_hour_bounds"] == pytest.approx((6.98, 27.92))
+    assert plan_text.as_json(assess(asked, planned=made), made, "prod")["cost_usd_per_hour_bounds"] == pytest.approx((6.98, 27.92))

@@ -16,7 +16,7 @@ CASES = [
         ),
         "sharding.affinityRules[0].values",
         "[0-24, 25-49, 50-74, 75-99] -> [0-19, 20-39, 40-59, 60-79]",
-        "describe 100 layers, llama-2-70b has 80",
+        "describe 100 layers, but llama-2-70b has 80",
         {"sharding": {"shardsCount": 8, "affinityRules": [{"key": "layers", "operator": "In", "values": ["0-39", "40-79"]}]}},
     ),
     (
@@ -57,7 +57,7 @@ CASES = [
         llama_cpp(),
         "targets.throughputRps",
         "100.0 -> 100.0",
-        "32,000 words in 0.20 ms (measured): 50 requests/s of 100 tokens at best with 1 of them",
+        "32,000 words in 0.20 ms (measured): 50 requests/s of 100 tokens at best with 1 pipeline",
         {"targets": {"throughputRps": 50}},
     ),
     (

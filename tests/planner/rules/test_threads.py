@@ -51,7 +51,7 @@ CASES = [
         vllm(),
         "caching.l1Cache.size",
         "8Gi -> 8Gi",
-        "it holds 49,344 tokens of prompts and the GPUs of a pipeline hold 98,689",
+        "this cache holds 49,344 tokens of prompts and the GPUs of a pipeline hold 98,689",
         {"caching": {"l1Cache": {"size": "17Gi"}}},
     ),
 ]

@@ -6,7 +6,7 @@ import pytest
 
 from planner import plan
 from planner.rules import waiting
-from planner.rules.rule import Situation
+from planner.rules.rule import RuleContext
 from settings.flatten import with_values
 from tests.planner.rules.cases import check, code_of
 from tests.planner.stacks import findings, llama_cpp, settings, shard
@@ -17,7 +17,7 @@ CASES = [
         llama_cpp(),
         "shard.config.networkTimeout",
         "30s -> 10m",
-        "s with the 4,096 that a request may have, predicted at the slow end",
+        "s with the 4,096 tokens that a request may have, by the slow end",
         {"shard": shard(networkTimeout="10m")},
     ),
     (
@@ -25,7 +25,7 @@ CASES = [
         llama_cpp(),
         "coordinator.limits.queuedRequests",
         "1000 -> 76",
-        "requests/s, predicted: the last of 1,024 (these, and as many as the pipelines run at once) would wait",
+        "requests/s, so the last of 1,024 (this number, and as many as the pipelines run at once) would wait",
         {"coordinator": {"limits": {"queuedRequests": 70}}},
     ),
     (
@@ -41,7 +41,7 @@ CASES = [
         llama_cpp(),
         "rollout.terminationGrace",
         "120s -> 120s",
-        "what it has not answered 115 s after it was told to end is cut",
+        "what it has not answered 115 s after it was asked to stop is cut off",
         {"rollout": {"terminationGrace": "15m"}},
     ),
 ]
@@ -54,7 +54,7 @@ def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
 
 def full(stack):
     made = plan(stack)
-    return waiting.full(Situation(settings=made.settings, size=made.size, gpu=made.gpu, shape=made.shape))
+    return waiting.full_load(RuleContext(settings=made.settings, size=made.size, gpu=made.gpu, shape=made.shape))
 
 
 def test_a_request_that_waits_in_a_full_pipeline_is_not_given_up():

@@ -25,7 +25,7 @@ CASES = [
         llama_cpp(),
         "caching.l2Cache.enabled",
         "true -> false",
-        "without model.source nothing is",
+        "without model.source none are",
         {"model": {"source": GGUF}},
     ),
     (
@@ -33,7 +33,7 @@ CASES = [
         fetched(gpuPool={"vmSize": "Standard_ND128isr_NDR_GB200_v6"}),
         "caching.l2Cache.enabled",
         "true -> false",
-        "no local disk that is known, and the weights are 68.3 GiB",
+        "no known local disk, and the weights take 68.3 GiB",
         {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}},
     ),
     (
@@ -41,7 +41,7 @@ CASES = [
         fetched(),
         "caching.l2Cache.size",
         "32Gi -> 69Gi",
-        "68.3 GiB of the 894",
+        "68.3 GiB of the 894 GiB",
         {"caching": {"l2Cache": {"size": "70Gi"}}},
     ),
     (
@@ -49,7 +49,7 @@ CASES = [
         llama_cpp(azure={"weightsSize": "64Gi"}),
         "azure.weightsSize",
         "64Gi -> 64Gi",
-        "the weights are 68.3 GiB. Blob storage holds them all the same",
+        "the weights take 68.3 GiB. Blob storage holds them anyway",
         {"azure": {"weightsSize": "69Gi"}},
     ),
     (
