@@ -36,7 +36,7 @@ IMAGE = "ghcr.io/ggml-org/llama.cpp:server-cuda-b11429"
 nearest. It is built for CUDA 12.8, which still has the V100; `server-cuda13` has not."""
 
 GGUF_TYPES = {"fp16": "F16", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}
-"""File types of as many bits as the planner counts: planner/fit/memory_model.py, bytes_per_weight."""
+"""File types of as many bits as the planner counts: planner/catalogue/weight_bytes.py, planned."""
 
 
 def model_path(plan: Plan) -> str:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from planner.catalogue.hardware import Gpu
 from planner.catalogue.model_shapes import ModelShape
-from planner.performance.questions import weight_bytes
+from planner.catalogue.weight_bytes import WEIGHT_BYTES
 
 _GIB = 2**30
-
-_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1 + 4 / 128**2, "int8": 34 / 32, "int4": 18 / 32}
 
 _RESIDUAL_COPIES = 6
 _SAMPLER_BYTES = 16
@@ -35,18 +33,6 @@ CUDA_CONTEXT_GIB = 0.30
 
 Source: ollama/ollama#16533 (2026-06-05), 32192 of 32501 MiB free.
 """
-
-
-def bytes_per_weight(precision: str) -> float:
-    """Bytes of one value with its share of the scales. Raises KeyError for an unknown precision.
-
-    int8 and int4: 32 values share one 16-bit scale, 34 and 18 bytes a block (1.0625 and 0.5625 bytes a value), as
-    ggml-org/llama.cpp ggml/src/ggml-common.h@01243c58 has block_q8_0 and block_q4_0. Scales by output channel, as TensorRT-LLM
-    and vLLM have them for int8, would save 6 %: a plan that fits this one fits those too.
-    fp8: one 32-bit scale for 128 x 128 values, the finest usual blocks (DeepSeek-V3's config.json, weight_block_size).
-    Formats of which no stack is planned, such as q4_k_m: as estimates of time count them.
-    """
-    return _BYTES[precision] if precision in _BYTES else weight_bytes(precision)
 
 
 def _expert_excess(shape: ModelShape) -> int:
@@ -85,8 +71,8 @@ def weights_gib(shape: ModelShape, first_layer: int, last_layer: int, precision:
     checkpoints have them (huggingface.co/neuralmagic/starcoder2-7b-quantized.w8a8 recipe.yaml: only linear layers,
     without lm_head). A tied head is a second copy where first and last stage differ. Norms are counted with their layers.
     """
-    layers = _layer_params(shape, first_layer, last_layer) * bytes_per_weight(precision)
-    tables = _table_params(shape, first_layer, last_layer) * max(bytes_per_weight(precision), bytes_per_weight("fp16"))
+    layers = _layer_params(shape, first_layer, last_layer) * WEIGHT_BYTES[precision].planned
+    tables = _table_params(shape, first_layer, last_layer) * max(WEIGHT_BYTES[precision].planned, WEIGHT_BYTES["fp16"].planned)
     return (layers + tables) / _GIB
 
 
@@ -97,7 +83,7 @@ def kv_bytes_per_token(shape: ModelShape, layers: int, kv_precision: str) -> flo
     all heads (DeepSeek-V2, arXiv:2405.04434, section 2.1).
     """
     values = shape.kv_lora_rank + shape.qk_rope_head_dim if shape.kv == "mla" else 2 * shape.kv_heads * shape.head_dim
-    return layers * values * bytes_per_weight(kv_precision)
+    return layers * values * WEIGHT_BYTES[kv_precision].planned
 
 
 def activations_gib(

@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import cache
 
 from planner.catalogue import hardware
+from planner.catalogue.weight_bytes import WEIGHT_BYTES
 from planner.performance import clients
 from planner.performance.csv_rows import COLUMNS, TOO_MANY, Impossible
-from planner.performance.questions import PRECISIONS, Architecture, Gpu, Question, precision_named, weight_bytes
+from planner.performance.questions import PRECISIONS, Architecture, Gpu, Question, precision_named
 
 _GIB, _GIGA, _TERA = 2.0**30, 1e9, 1e12
 _PCIE_GB_S = {"V100": 16.0, "A100": 32.0, "H100": 64.0}
@@ -244,7 +245,7 @@ def check(q: Question) -> None:
     if q.pipeline_parallel > a.layers:
         raise Impossible(f"pipeline parallel {q.pipeline_parallel} exceeds {a.layers} layers")
     gpus = q.tensor_parallel * q.pipeline_parallel * q.attention_replicas
-    weights = a.params * weight_bytes(q.weight_precision)
+    weights = a.params * WEIGHT_BYTES[q.weight_precision].read
     if weights > gpus * card.memory_bytes:
         count = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
         raise Impossible(f"weights of {_gb(weights)} do not fit {count} of {_gb(card.memory_bytes)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from planner.catalogue.weight_bytes import WEIGHT_BYTES
 from planner.performance.equations import CHOICE_S_PER_WORD
 
 
@@ -115,12 +116,7 @@ class Question:
     """Requests that the server runs at once at most (vLLM's `max-num-seqs`); no limit unless it is known."""
 
 
-_WEIGHT_BYTES = {
-    "fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "gptq-int8": 1.03, "fp4": 0.5625, "mxfp4": 0.53125,
-    "int4": 0.53, "gptq-int4": 0.53, "awq-int4": 0.53, "q4_0": 0.5625, "q4_1": 0.625, "q5_0": 0.6875, "q8_0": 1.0625,
-    "q3_k_m": 0.489, "q4_k_m": 0.606, "q5_k_m": 0.711, "q6_k": 0.82,
-}  # fmt: skip
-PRECISIONS = tuple(_WEIGHT_BYTES)
+PRECISIONS = tuple(WEIGHT_BYTES)
 _ALSO_CALLED = {
     "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16", "fp8-e4m3": "fp8", "fp8-e5m2": "fp8", "nvfp4": "fp4",
     "awq": "awq-int4", "int4-awq": "awq-int4", "gptq": "gptq-int4", "int4-gptq": "gptq-int4", "int8-gptq": "gptq-int8",
@@ -131,7 +127,7 @@ _ALSO_CALLED = {
 def precision_named(text: str) -> str:
     """The name used here for a precision as sources spell it: `FP8_E4M3`, `bfloat16`, `Q4_K_M`; text that names none as it is."""
     name = text.strip().lower()
-    return name if name in _WEIGHT_BYTES else _ALSO_CALLED.get(name.replace("_", "-"), text)
+    return name if name in WEIGHT_BYTES else _ALSO_CALLED.get(name.replace("_", "-"), text)
 
 
 _KEEPS_16_BIT_ATTENTION = {"fp4", "mxfp4", "int4"}
@@ -143,16 +139,7 @@ def precision_class(precision: str) -> str:
         return "16"
     if precision in ("fp8", "fp4", "mxfp4"):
         return precision
-    return "q8" if weight_bytes(precision) > 0.9 else "q4"
-
-
-def weight_bytes(precision: str) -> float:
-    """Bytes of a weight with its share of the scales; raises KeyError for a precision not in `PRECISIONS`.
-
-    fp4: 16 values share an 8-bit scale (NVFP4), mxfp4: 32 do (OCP microscaling formats 1.0); int4, AWQ and GPTQ: groups of 128 with a
-    16-bit scale and a zero point; q*: ggml-org/llama.cpp ggml/src/ggml-common.h, the mean over a model for the *_k_m mixtures.
-    """
-    return _WEIGHT_BYTES[precision]
+    return "q8" if WEIGHT_BYTES[precision].read > 0.9 else "q4"
 
 
 def multiplies_in(precision: str, gpu: Gpu) -> str:
@@ -228,7 +215,7 @@ _LATENT_HEAD_DIM = 160
 def work(q: Question) -> Work:
     """The numbers and the levels of a question."""
     a, gpu = q.architecture, q.gpu
-    bytes_per_weight = weight_bytes(q.weight_precision)
+    bytes_per_weight = WEIGHT_BYTES[q.weight_precision].read
     table = a.vocab * a.hidden
     expert = a.expert_params
     dense = max(a.params - expert - 2 * table, a.attention_params)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.catalogue import hardware, model_shapes
+from planner.catalogue.weight_bytes import WEIGHT_BYTES
 from planner.fit import memory_model
 from planner.fit.layers import split_layers
 
@@ -84,7 +85,11 @@ def test_known_figures():
     assert memory_model.kv_bytes_per_token(LLAMA_2_70B, 80, "fp16") == 327_680
     assert memory_model.kv_bytes_per_token(MODELS["deepseek-v3"], 1, "fp16") == 576 * 2
     assert memory_model.kv_bytes_per_token(MODELS["llama-2-7b"], 32, "fp16") == 524_288
-    assert memory_model.bytes_per_weight("int8") == 1.0625
+
+
+def test_a_plan_keeps_room_for_all_that_an_engine_reads():
+    assert WEIGHT_BYTES["int8"] == (1.0625, 1.0)
+    assert all(of_one.planned >= of_one.read for of_one in WEIGHT_BYTES.values())
 
 
 def test_the_guides_shard_on_a_v100():
