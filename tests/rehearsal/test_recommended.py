@@ -18,7 +18,7 @@ from rehearsal.look import look
 from rehearsal.run import rehearsed, take_away
 from reports import yaml_switch
 from settings import files
-from tests.planner.recommend.test_recommend import merged
+from tests.planner.recommend.searched import merged
 from tests.rehearsal.linked import linked_repository
 
 pytestmark = pytest.mark.process
