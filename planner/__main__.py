@@ -1,6 +1,7 @@
-"""`python -m planner plan --stack prod`: what a stack file means, before anything is bought; `estimate`, `recommend`, `compare` beside it.
+"""`python -m planner plan --stack prod` says what a stack file means before anything is bought. Other commands: estimate, recommend,
+compare.
 
-Exit status: 0 with an answer, 1 with problems, 2 when it was called wrongly.
+Exit status: 0 with an answer, 1 with problems, 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -12,33 +13,32 @@ from pathlib import Path
 
 from planner.recommend.assessment import assess
 from planner.rules.planning import plan
-from reports import commands as choices
-from reports import estimate_commands as performance
+from reports import commands, estimate_commands
 from settings import SettingsError, files
 from settings.exit_status import ended
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m planner", description="What a stack file means, before anything is bought.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    planned = commands.add_parser("plan", help="layout, memory of each GPU, nodes, cost, targets, what would meet them, findings")
-    planned.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
-    planned.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
-    planned.add_argument("--json", action="store_true", help="print the plan as one JSON object")
-    planned.add_argument("--html", type=Path, metavar="FILE", help="also write one self-contained HTML page")
-    performance.add(commands)
-    choices.add(commands)
+    parser = argparse.ArgumentParser(prog="python -m planner", description="Says what a stack file means before anything is bought.")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    plan_parser = subparsers.add_parser("plan", help="layout, GPU memory, nodes, cost, verdicts on the targets, alternatives, findings")
+    plan_parser.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
+    plan_parser.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
+    plan_parser.add_argument("--json", action="store_true", help="print the plan as one JSON object")
+    plan_parser.add_argument("--html", type=Path, metavar="FILE", help="also write one self-contained HTML page")
+    estimate_commands.add(subparsers)
+    commands.add(subparsers)
     options = parser.parse_args(arguments)
     if options.command == "estimate":
-        return performance.run(options)
+        return estimate_commands.run(options)
     if options.command == "recommend":
-        return choices.run(options)
+        return commands.run(options)
     if options.command == "compare":
-        return choices.run_compare(options)
+        return commands.run_compare(options)
     try:
         asked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require()
-        made = plan(asked)
-        found = assess(asked, planned=made)
+        planned = plan(asked)
+        assessment = assess(asked, planned=planned)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
@@ -46,14 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
         from reports.html import page
 
         try:
-            options.html.write_text(page(found, options.stack))
+            options.html.write_text(page(assessment, options.stack))
         except OSError as error:
             print(f"{options.html}: {error.strerror}", file=sys.stderr)
             return 1
     if options.json:
         from reports.plan_text import as_json
 
-        print(json.dumps(as_json(found, made, options.stack), indent=2))
+        print(json.dumps(as_json(assessment, planned, options.stack), indent=2))
     else:
         from rich.console import Console
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         # A pipe has no width: wide enough for a line of the findings to be found by grep.
         console = Console() if sys.stdout.isatty() else Console(width=200)
-        show(found, made, options.stack, console)
+        show(assessment, planned, options.stack, console)
         if options.html:
             print(f"\nwritten: {options.html}")
     return 0

@@ -175,8 +175,8 @@ def extrapolates(q: Question, w: Work) -> bool:
     return beyond_all(w.keys, q.input_tokens, q.output_tokens, q.concurrency, _fitted()["seen"])
 
 
-class Times(NamedTuple):
-    """Of one request, in seconds."""
+class TokenTimes(NamedTuple):
+    """The times of one request in seconds."""
 
     first_token: Range
     per_token: Range
@@ -192,12 +192,12 @@ class ClosedLoop:
         # What answers for the first token and for each further one. Of the load, `target` looks at no more than whether a request is alone.
         self._alone, self._several = (_targets(replace(q, concurrency=load)) for load in (1.0, 2.0))
 
-    def at(self, concurrency: float) -> Times:
+    def at(self, concurrency: float) -> TokenTimes:
         """As `estimate` has them."""
         w, k = under(self._work, concurrency), self._constants
         first, each = (_ranged(name, w, k) for name in (self._alone if concurrency == 1 else self._several))
         floor = floor_tpot_s(w, model.running(w, k, w.concurrency))
-        return Times(first, _at_least(each, floor), floor)
+        return TokenTimes(first, _at_least(each, floor), floor)
 
     @property
     def extrapolated(self) -> bool:

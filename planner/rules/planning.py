@@ -1,4 +1,4 @@
-"""From settings to a plan: what fits, what is adjusted, which pod goes where, and what is to be said about it."""
+"""Turns settings into a plan: what fits, what is adjusted, which pod goes where, and the findings about it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from settings.flatten import leaves
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Known:
-    """What the catalogue knows of a stack's model, size and cache."""
+class _CatalogueEntries:
+    """What the catalogue has for a stack's model, size and cache."""
 
     size: GpuSize
     gpu: Gpu
@@ -36,12 +36,12 @@ class _Known:
 
 
 def plan(settings: StackSettings) -> Plan:
-    """The layout these settings ask for, fitted to the hardware unless `sizing.mode` says otherwise.
+    """Plans a stack: the layout that its settings ask for, fitted to the hardware unless `sizing.mode` says otherwise.
 
-    Raises SettingsError with every problem found: an unknown model or size, a model that does not fit its GPUs, layers that do
-    not divide as asked, a pool too small for its shards, and with `sizing.mode: strict` everything that would be adjusted.
+    Raises SettingsError with every problem: an unknown model or size, a model that does not fit its GPUs, layers that do not divide
+    as asked, a pool too small for its shards, and with `sizing.mode: strict` everything that would be adjusted.
     """
-    known = _known(settings)
+    known = _catalogue_entries(settings)
     context = RuleContext(settings=settings, size=known.size, gpu=known.gpu, shape=known.shape)
     by_rules = fitted(context, RULES)
     deployed = by_rules.settings if settings.sizing.mode == "fitted" else settings
@@ -80,34 +80,34 @@ def plan(settings: StackSettings) -> Plan:
     )
 
 
-def _known(settings: StackSettings) -> _Known:
-    """Raises SettingsError with everything that the catalogue does not know, or knows to be impossible."""
+def _catalogue_entries(settings: StackSettings) -> _CatalogueEntries:
+    """Looks the stack up. Raises SettingsError with everything that the catalogue does not have, or that cannot be."""
     problems: list[Problem] = []
     _region(settings, problems)
     shape = _shape(settings, problems)
-    hardware = _hardware(settings, problems)
+    size_and_gpu = _size_and_gpu(settings, problems)
     sku = _redis_sku(settings, problems)
     if shape is not None and settings.sharding.shards_count > shape.layers:
         problems.append(_more_shards_than_layers(settings, shape))
-    if problems or shape is None or hardware is None:
+    if problems or shape is None or size_and_gpu is None:
         raise SettingsError(problems)
-    return _Known(size=hardware[0], gpu=hardware[1], shape=shape, redis_sku=sku)
+    return _CatalogueEntries(size=size_and_gpu[0], gpu=size_and_gpu[1], shape=shape, redis_sku=sku)
 
 
 def unknown_names(settings: StackSettings, unusable: Collection[str]) -> tuple[Problem, ...]:
-    """What of the sections that could be read, all but `unusable`, the catalogue does not know: regions, models, sizes."""
+    """Returns the names that the catalogue does not have: regions, models, sizes. Sections in `unusable` could not be read."""
     problems: list[Problem] = []
     if "azure" not in unusable:
         _region(settings, problems)
     if "model" not in unusable:
         _shape(settings, problems)
     if not {"gpuPool", "azure", "engine"} & set(unusable):
-        _hardware(settings, problems)
+        _size_and_gpu(settings, problems)
     return tuple(problems)
 
 
 def shape_of(settings: StackSettings) -> ModelShape:
-    """The stack's model. Raises SettingsError where the catalogue does not know it."""
+    """Returns the shape of the stack's model. Raises SettingsError where the catalogue does not have the model."""
     problems: list[Problem] = []
     shape = _shape(settings, problems)
     if shape is None:
@@ -124,32 +124,32 @@ def _region(settings: StackSettings, problems: list[Problem]) -> None:
     name, known = settings.azure.location, hardware.region_names()
     if name not in known:
         near = closest(name, known)
-        fix = f"did you mean {near}?" if near else "a name from `az account list-locations`."
+        fix = f"did you mean {near}?" if near else "choose a name from `az account list-locations`."
         problems.append(
             Problem(
                 key="azure.location",
                 value=name,
                 consequence="is no region of Azure's public cloud: Azure would refuse everything in it",
-                fix=f"{fix} For a new region: a row in planner/catalogue/data/regions.csv",
+                fix=f"{fix} A new region needs a row in planner/catalogue/data/regions.csv",
             )
         )
 
 
 def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | None:
-    name, given = settings.model.name, settings.model.shape
-    if given is not None:
+    name, own = settings.model.name, settings.model.shape
+    if own is not None:
         return ModelShape(
             name=name,
-            params_b=given.params_b,
-            layers=given.layers,
-            hidden=given.hidden,
-            heads=given.heads,
-            kv_heads=given.kv_heads,
-            head_dim=given.head_dim or given.hidden // given.heads,
-            intermediate=given.intermediate,
-            vocab=given.vocab,
-            context=given.context,
-            attention=given.attention,
+            params_b=own.params_b,
+            layers=own.layers,
+            hidden=own.hidden,
+            heads=own.heads,
+            kv_heads=own.kv_heads,
+            head_dim=own.head_dim or own.hidden // own.heads,
+            intermediate=own.intermediate,
+            vocab=own.vocab,
+            context=own.context,
+            attention=own.attention,
         )
     shape = model_shapes.models().get(name)
     if shape is None:
@@ -158,13 +158,14 @@ def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | Non
                 key="model.name",
                 value=name,
                 consequence="its shape is not in the catalogue, so its layers cannot be split and its memory is unknown",
-                fix=f"{model_names.suggestion(name, model_shapes.models())}; for another model, its config.json's figures in model.shape",
+                fix=f"{model_names.suggestion(name, model_shapes.models())}; for another model, put the figures of its config.json in "
+                "model.shape",
             )
         )
     return shape
 
 
-def _hardware(settings: StackSettings, problems: list[Problem]) -> tuple[GpuSize, Gpu] | None:
+def _size_and_gpu(settings: StackSettings, problems: list[Problem]) -> tuple[GpuSize, Gpu] | None:
     pool = settings.gpu_pool
     size = hardware.gpu_size(pool.vm_size, settings.azure.location)
     if size is None:
@@ -202,9 +203,7 @@ def _redis_sku(settings: StackSettings, problems: list[Problem]) -> str | None:
     try:
         return smallest_sku(cache.size.gib)
     except ValueError as error:
-        problems.append(
-            Problem(key="caching.l3Cache.size", value=cache.size, consequence=str(error), fix="ask for less, or name a redis.sku")
-        )
+        problems.append(Problem(key="caching.l3Cache.size", value=cache.size, consequence=str(error), fix="ask for less, or set redis.sku"))
         return None
 
 
