@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Asked before PATH changes below: the Python that makes the environment is not the environment's own.
+# Resolved before PATH changes below, because the environment's own Python cannot create the environment.
 PYTHON ?= python3
 PYTHON := $(or $(shell command -v $(PYTHON)),$(PYTHON))
 
@@ -21,63 +21,63 @@ STACK ?= prod
 ##@ Start here
 
 .PHONY: help
-help: ## This list
+help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: environment
-environment: ## Get the Python environment into the per-user cache (once, about a minute)
+environment: ## Install the Python environment into the per-user cache (once, about a minute)
 	@$(PYTHON) -m toolchain venv
 
 .PHONY: toolchain
-toolchain: ## Get the environment and the programs into the per-user cache (once, up to an hour)
+toolchain: ## Install the Python environment and all programs into the per-user cache (once, up to an hour)
 	@$(PYTHON) -m toolchain
 
 .PHONY: rehearse
-rehearse: toolchain ## The whole program on a real engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
+rehearse: toolchain ## Run the whole program on the real Pulumi engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
 	@python -m rehearsal run --stack $(STACK) $(if $(SUBSCRIPTION),--subscription $(SUBSCRIPTION)) $(if $(KEEP),--keep)
 
 .PHONY: clean-rehearsal
-clean-rehearsal: ## Take away what a kept rehearsal left (all stacks, or STACK=prod)
+clean-rehearsal: ## Remove kept rehearsals (all stacks, or STACK=prod)
 	@$(if $(wildcard .venv),python -m rehearsal clean $(if $(filter command,$(origin STACK)),--stack $(STACK)),rm -rf .rehearsal)
 
 .PHONY: serve
-serve: toolchain ## The service itself on this machine, with a small model and no GPU, until Ctrl-C (PORT=8080, PIPELINES=2)
+serve: toolchain ## Run the service on this machine with a small model and no GPU, until Ctrl-C (PORT=8080, PIPELINES=2)
 	@python -m serve --stack $(if $(filter command,$(origin STACK)),$(STACK),dev) $(if $(PORT),--port $(PORT)) $(if $(PIPELINES),--pipelines $(PIPELINES))
 
 .PHONY: test
-test: toolchain lint ## Everything this repository can prove on this machine
+test: toolchain lint ## Run all tests, with real processes and rehearsals
 	pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: unit
-unit: environment ## The tests that start no process: two minutes, Python alone
+unit: environment ## Run the tests that start no process (two minutes, Python environment only)
 	pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not process"
 
 .PHONY: lint
-lint: environment ## Style of the Python files, soundness of the workflows
+lint: environment ## Check the Python files and the workflows
 	@ruff check .
 	@ruff format --check --quiet .
 	@$(PYTHON) -m toolchain get actionlint
 	@actionlint .github/workflows/*.yml
 
 .PHONY: check
-check: environment ## What `pulumi up` would refuse of a stack file (STACK=prod)
+check: environment ## List what `pulumi up` would refuse in a stack file (STACK=prod)
 	@python -m stacks check --stack $(STACK)
 
 .PHONY: plan
-plan: environment ## What a stack file means: layout, GPU memory, cost, findings (STACK=prod)
+plan: environment ## Show the plan of a stack: layout, GPU memory, cost, findings (STACK=prod)
 	@python -m planner plan --stack $(STACK) --html plan-$(STACK).html
 
 .PHONY: explain
-explain: environment ## What becomes of each setting, where it is, and why (STACK=prod, KEY=shard.config.workerThreads)
+explain: environment ## Say what becomes of each setting, where it takes effect, and why (STACK=prod, KEY=shard.config.workerThreads)
 	@python -m stacks explain $(KEY) --stack $(STACK)
 
 .PHONY: bench
-bench: toolchain ## Measure the claims again (minutes); results go to bench/results/
+bench: toolchain ## Repeat the measurements behind the claims (minutes); results go to bench/results/
 	@python -m bench.planner_speed
 	@python -m bench.engine_overhead
 
 .PHONY: judge-vllm
-judge-vllm: toolchain ## Let vLLM's own code judge the command lines that have no verdict yet (10 GB a release; ALL=1 judges all anew)
+judge-vllm: toolchain ## Let vLLM's own code check the command lines that have no verdict yet (10 GB per release; ALL=1 repeats all)
 	@python -m tests.engines.vllm_referee $(if $(ALL),--all)
 
 ##@ Dependencies

@@ -1,6 +1,6 @@
-"""A read-only piece of Azure Resource Manager over HTTP: which sizes a region offers, and how much quota is used.
+"""A small read-only part of Azure Resource Manager over HTTP: the VM sizes that a region offers, and the quota in use.
 
-A program may ask before it creates anything (`ARM_ENDPOINT` points here in a rehearsal). Paths and JSON shapes:
+The program asks before it creates anything; in a rehearsal `ARM_ENDPOINT` points here. Paths and JSON shapes:
 Microsoft.Compute `skus` 2021-07-01 and `locations/{location}/usages` 2024-07-01 (Azure REST API reference).
 """
 
@@ -20,7 +20,7 @@ from rehearsal.azure.subscription import Size, Subscription, sizes
 
 
 def skus(subscription: Subscription, location: str) -> dict[str, Any]:
-    """VM sizes of a region, as `az vm list-skus` gets them. What Azure no longer offers is not in the list."""
+    """Returns the VM sizes of a region as `az vm list-skus` gets them, without those that Azure no longer offers."""
     offered = [size for size in sizes().values() if subscription.offers(size, location)]
     return {"value": [_sku(size, location, subscription.zones(location)) for size in offered]}
 
@@ -51,7 +51,7 @@ def _sku(size: Size, location: str, zones: list[str]) -> dict[str, Any]:
 
 
 def usages(subscription: Subscription, cloud: Cloud, location: str) -> dict[str, Any]:
-    """vCPUs used and allowed in a region: in all, spot, and by family."""
+    """Returns the vCPUs used and allowed in a region: in total, for spot, and by family."""
     del location  # the rehearsed cloud has one cluster, hence one region
     rows = [
         ("cores", "Total Regional vCPUs", vcpus_in_use(cloud, None) + subscription.used_by_others("total"), subscription.quota["total"]),
@@ -69,7 +69,7 @@ def usages(subscription: Subscription, cloud: Cloud, location: str) -> dict[str,
 
 
 class ArmEndpoint:
-    """Serves until `stop`; `url` is its address."""
+    """An HTTP server that runs until `stop`; `url` is its address."""
 
     def __init__(self, subscription: Subscription, state: StateFile) -> None:
         handler = _handler(subscription, state)

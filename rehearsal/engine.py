@@ -1,4 +1,4 @@
-"""The real Pulumi engine, through its Automation API: one operation at a time, its events counted."""
+"""Runs the real Pulumi engine through its Automation API, one operation at a time, and counts its events."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from pulumi import automation
 from rehearsal import processes
 from rehearsal.layout import Layout
 
-SLOW_S = 3  # a resource that takes longer is told
+SLOW_S = 3  # slower resources are listed
 PARALLEL = 64  # most operations only wait
-_ECHOES = ("preview failed", "update failed", "Resource monitor has terminated")  # what follows from another error
+_ECHOES = ("preview failed", "update failed", "Resource monitor has terminated")  # errors that only follow from another one
 _CHANGING = ("create", "update", "delete", "replace", "create-replacement", "delete-replaced", "import", "read-replacement")
 
 
 @dataclass
 class Outcome:
-    """What one operation did."""
+    """The result of one operation."""
 
     name: str
     seconds: float = 0.0
-    changes: Counter[str] = field(default_factory=Counter)  # operation -> resources, as the engine counts
-    types: Counter[str] = field(default_factory=Counter)  # type -> resources that exist or are created
-    details: list[str] = field(default_factory=list)  # changed resources with the changed properties
+    changes: Counter[str] = field(default_factory=Counter)  # number of resources by operation, as Pulumi counts them
+    types: Counter[str] = field(default_factory=Counter)  # number of resources that exist or are created, by type
+    details: list[str] = field(default_factory=list)  # changed resources with their changed properties
     errors: list[str] = field(default_factory=list)  # the engine's diagnostics
-    warnings: list[str] = field(default_factory=list)  # what the program itself had to say
-    notes: list[str] = field(default_factory=list)  # what it said besides
+    warnings: list[str] = field(default_factory=list)  # warnings of the program itself
+    notes: list[str] = field(default_factory=list)  # informational messages
     failed: bool = False
-    took: dict[str, float] = field(default_factory=dict)  # "Type name" -> seconds, of what took a while
+    took: dict[str, float] = field(default_factory=dict)  # seconds by "Type name", for slow resources
 
     @property
     def changed(self) -> dict[str, int]:
-        """Operations that changed something."""
+        """The operations that changed something, with their counts."""
         return {op: count for op, count in self.changes.items() if op in _CHANGING and count}
 
 
@@ -54,42 +54,42 @@ class Engine:
     def __init__(self, layout: Layout, stack: str, environment: dict[str, str], progress: Callable[[str], None]) -> None:
         self._layout, self._progress = layout, progress
         self._environment, self._stack_name = environment, stack
-        self._project = yaml.safe_load((layout.project / "Pulumi.yaml").read_text())["name"]  # its components take no time themselves
+        self._project = yaml.safe_load((layout.project / "Pulumi.yaml").read_text())["name"]  # components take no time themselves
         options = automation.LocalWorkspaceOptions(env_vars=environment, pulumi_home=str(layout.home))
         try:
             self._stack = automation.create_or_select_stack(stack, work_dir=str(layout.project), opts=options)
-            # Only events count here: after each operation the API would start the CLI three times more, for outputs and history.
+            # Only events are needed here; otherwise the API would start the CLI three more times per operation, for outputs and history.
             self._stack.outputs = dict
             self._stack.info = lambda *_: automation.UpdateSummary("", datetime.datetime.min, "", {}, {}, "")
         except automation.CommandError as error:
             raise RuntimeError(_plain(str(error))) from error
 
     def preview(self) -> Outcome:
-        """What an update would do."""
+        """Runs `pulumi preview`."""
         return self._run("preview", lambda handler: self._stack.preview(on_event=handler, parallel=PARALLEL))
 
     def up(self, name: str = "up") -> Outcome:
-        """Update."""
+        """Runs `pulumi up`."""
         return self._run(name, lambda handler: self._stack.up(on_event=handler, parallel=PARALLEL))
 
     def refresh(self) -> Outcome:
-        """Compare the state with what exists."""
+        """Runs `pulumi refresh`."""
         return self._run("refresh", lambda handler: self._stack.refresh(on_event=handler, parallel=PARALLEL))
 
     def destroy(self) -> Outcome:
-        """Take everything away."""
+        """Runs `pulumi destroy`."""
         return self._run("destroy", lambda handler: self._stack.destroy(on_event=handler, parallel=PARALLEL))
 
     def protected(self) -> list[str]:
-        """Names of resources that the state protects."""
+        """Returns the names of protected resources."""
         return [item["urn"].rsplit("::", 1)[-1] for item in self.resources() if item.get("protect")]
 
     def resources(self) -> list[dict[str, Any]]:
-        """Resources in the engine's state."""
+        """Returns the resources in Pulumi's state."""
         return (self._stack.export_stack().deployment or {}).get("resources") or []
 
     def unprotect(self) -> None:
-        """The step a person takes before a protected stack can be destroyed. Raises RuntimeError."""
+        """Removes the protection, as a person must do before destroying a protected stack. Raises RuntimeError."""
         command = ["pulumi", "state", "unprotect", "--all", "--yes", "--stack", self._stack_name]
         done = subprocess.run(
             command, cwd=self._layout.project, env={**os.environ, **self._environment}, capture_output=True, text=True, check=False
@@ -98,7 +98,7 @@ class Engine:
             raise RuntimeError(_plain(done.stderr or done.stdout))
 
     def interrupt(self) -> None:
-        """Stop the running operation: asked as by Ctrl-C, asked again, then ended."""
+        """Stops the running operation: interrupts it twice, as Ctrl-C does, and then kills it."""
         for wait in (8, 4):
             if not processes.interrupt_engine(self._layout.root):
                 return
@@ -144,7 +144,7 @@ class Engine:
                 outcome.details.append(_detail(step, op))
         elif event.diagnostic_event and event.diagnostic_event.severity == "warning":
             message = _plain(event.diagnostic_event.message).strip()
-            if not re.match(r"using \S+ from \$PATH|resource plugin \S+ is expected", message):  # the engine's own, about plugins
+            if not re.match(r"using \S+ from \$PATH|resource plugin \S+ is expected", message):  # Pulumi's own warnings about plugins
                 outcome.warnings.append(message)
         elif event.diagnostic_event and event.diagnostic_event.severity == "info":
             outcome.notes.append(_plain(event.diagnostic_event.message).strip())
@@ -165,12 +165,12 @@ def _detail(step: Any, op: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without the engine's colour marks."""
+    """Removes Pulumi's colour marks."""
     return re.sub(r"<\{%.*?%\}>|\x1b\[[0-9;]*m", "", text)
 
 
 def _last_words(text: str) -> str:
-    """What the command said went wrong: its own error lines, else the end of its output."""
+    """Returns the error lines of the command's output, or its end if there are none."""
     errors = [line.strip() for line in text.splitlines() if line.strip().startswith("error: ")]
     if errors:
         return "\n".join(dict.fromkeys(errors))

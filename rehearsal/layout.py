@@ -1,4 +1,4 @@
-"""Where everything of one rehearsal lies: `.rehearsal/<stack>/` under the repository, and nowhere else."""
+"""The paths of a rehearsal. All its files are in `.rehearsal/<stack>/` under the repository."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Every process of a rehearsal carries this variable with the rehearsal's folder, so that it can be found and ended by its
-# id, whoever started it and whatever became of the one who did.
+# Every process of a rehearsal has this variable, with the rehearsal's folder as its value, so that it can be found and ended whoever
+# started it.
 MARK = "ZIG_REHEARSAL"
 SHARED = Path("/tmp")
-"""For what all rehearsals share, or must find by a short path: not TMPDIR, which is of each rehearsal's own programs."""
+"""A folder for files that all rehearsals share or that need a short path. TMPDIR will not do: each rehearsal's programs have their own."""
 
 
 @dataclass(frozen=True)
@@ -24,29 +24,29 @@ class Layout:
 
     @classmethod
     def of_stack(cls, stack: str, repository: Path = REPOSITORY) -> Layout:
-        """The rehearsal of a stack of this repository."""
+        """Returns the layout for a stack of this repository."""
         return cls(repository / ".rehearsal" / stack)
 
     @classmethod
     def from_environment(cls) -> Layout:
-        """The rehearsal that this process belongs to."""
+        """Returns the layout of the rehearsal that this process belongs to."""
         if MARK not in os.environ:
             raise SystemExit("the stand-in for Azure runs only inside a rehearsal: python -m rehearsal run --stack STACK")
         return cls(Path(os.environ[MARK]))
 
     @property
     def project(self) -> Path:
-        """The program as the engine sees it: links to the repository, stack files of its own."""
+        """The program's folder for the engine: links to the repository, and stack files of its own."""
         return self.root / "project"
 
     @property
     def backend(self) -> Path:
-        """The engine's state."""
+        """Pulumi's state."""
         return self.root / "backend"
 
     @property
     def azure(self) -> Path:
-        """The stand-in's cloud."""
+        """The resources of the stand-in for Azure."""
         return self.root / "azure.json"
 
     @property
@@ -56,45 +56,45 @@ class Layout:
 
     @property
     def kubeconfig(self) -> Path:
-        """For `kubectl`."""
+        """The kubeconfig for `kubectl`."""
         return self.root / "kubeconfig"
 
     @property
     def logs(self) -> Path:
-        """What each part wrote; kept after a failed run."""
+        """The logs of all parts; they are kept after a failed run."""
         return self.root / "logs"
 
     @property
     def home(self) -> Path:
-        """The engine's home: what it remembers between operations, so that two rehearsals do not write one file."""
+        """Pulumi's home folder; each rehearsal has its own, so that two of them do not write the same file."""
         return self.root / "pulumi-home"
 
     @property
     def temporary(self) -> Path:
-        """For what the programs of a rehearsal write and leave: kubeconfigs, certificates."""
+        """The temporary folder for what the programs of a rehearsal leave, such as kubeconfigs and certificates."""
         return self.root / "tmp"
 
     @property
     def types(self) -> Path:
-        """What was read from the SDK about Azure's types, shared by the rehearsals of a repository."""
+        """The cache of Azure's types from the SDK, shared by the rehearsals of a repository."""
         return self.root.parent / "azure-types"
 
     @property
     def observed(self) -> Path:
-        """Which pools have their nodes: written by the cluster's supervisor, read by the stand-in."""
+        """The pools whose nodes exist; the cluster's supervisor writes it and the stand-in reads it."""
         return self.cluster / "observed.json"
 
     @property
     def pending(self) -> Path:
-        """Pods that the scheduler cannot place: written by the supervisor, read by the runner."""
+        """The pods that the scheduler cannot place; the supervisor writes it and the runner reads it."""
         return self.cluster / "pending.json"
 
     @property
     def short(self) -> str:
-        """A short name for this rehearsal, unlike that of any other folder."""
+        """A short name that is unique to this rehearsal's folder."""
         return hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
 
     @property
     def socket(self) -> Path:
-        """The egress proxy's socket. Not under `root`: a socket's path has at most 107 characters."""
+        """The egress proxy's socket. It is not under `root`, because a socket's path is limited to 107 characters."""
         return SHARED / f"zig-ai-aks-{self.short}.sock"

@@ -1,4 +1,4 @@
-"""A look at the cluster of a rehearsal: where its pods are and how many GPUs they took."""
+"""Reads the cluster of a rehearsal: where its pods are and how many GPUs they use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ClusterView:
 
 
 def look(layout: Layout) -> ClusterView | None:
-    """The cluster as it is now; None if there is none."""
+    """Returns the cluster's present state, or None if there is no cluster."""
     if not layout.kubeconfig.exists():
         return None
     nodes = {item["metadata"]["name"]: _node(item) for item in _get(layout, "nodes")}

@@ -1,4 +1,4 @@
-"""Free TCP ports for processes of this machine."""
+"""Finds free TCP ports on this machine."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import socket
 
 
 def free_ports(count: int, *addresses: str) -> list[int]:
-    """Some at random, each free on all of the addresses (127.0.0.1 when none is named). Raises OSError when there are fewer.
+    """Returns random ports, each free on all of the addresses (127.0.0.1 if none is given). Raises OSError if there are too few.
 
-    Below those that a system gives to outgoing connections: one of these could be gone before its program listens, or a client that asks
-    whether it listens already could be given the very port it asks for, and talk to itself.
+    The ports are below those that systems use for outgoing connections. One of those could be taken before its program listens, or a client
+    that probes it could be given the very port that it probes, and connect to itself.
     """
-    found: list[int] = []
+    ports: list[int] = []
     for port in random.sample(range(20_000, 30_000), 10_000):
         with contextlib.suppress(OSError), contextlib.ExitStack() as sockets:
             for address in addresses or ("127.0.0.1",):
                 sockets.enter_context(socket.socket()).bind((address, port))
-            found.append(port)
-        if len(found) == count:
-            return found
+            ports.append(port)
+        if len(ports) == count:
+            return ports
     raise OSError(f"fewer than {count} TCP ports between 20000 and 29999 are free on {', '.join(addresses) or '127.0.0.1'}")
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
+    """Returns a TCP port that nothing listens on."""
     return free_ports(1)[0]

@@ -1,4 +1,4 @@
-"""Processes of a rehearsal, found by the mark in their environment and ended by id."""
+"""Finds the processes of a rehearsal by the mark in their environment, and ends them by id."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rehearsal.layout import MARK
 
 
 def marked(value: Path, variable: str = MARK) -> dict[int, str]:
-    """Process id -> command line of all processes whose environment has `variable=value`, this one left out."""
-    wanted = f"{variable}={value}"
-    found = _from_proc(wanted) if sys.platform == "linux" else _from_ps(wanted)
-    found.pop(os.getpid(), None)
-    return found
+    """Returns the command lines, by process id, of all other processes whose environment has `variable=value`."""
+    entry = f"{variable}={value}"
+    running = _from_proc(entry) if sys.platform == "linux" else _from_ps(entry)
+    running.pop(os.getpid(), None)
+    return running
 
 
 def _from_proc(wanted: str) -> dict[int, str]:
@@ -26,10 +26,10 @@ def _from_proc(wanted: str) -> dict[int, str]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+        with contextlib.suppress(OSError):  # the process has ended, or belongs to another user
             if wanted.encode() in (entry / "environ").read_bytes().split(b"\0"):
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                if state != "Z":  # a dead child that its parent has not looked at yet
+                if state != "Z":  # a zombie, whose parent has not waited for it yet
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     return found
 
@@ -41,11 +41,11 @@ def _from_ps(wanted: str) -> dict[int, str]:
 
 
 def end(value: Path, variable: str = MARK, gently_s: float = 0.0) -> list[str]:
-    """End all marked processes: ask first if `gently_s`, then insist. Returns the command lines of those ended."""
+    """Ends all marked processes: with SIGTERM for `gently_s` seconds, if given, then with SIGKILL. Returns their command lines."""
     ended: dict[int, str] = {}
     deadline = time.monotonic() + gently_s
     asked = gently_s > 0
-    for _ in range(100):  # a process may start another one while we look
+    for _ in range(100):  # a process may start another one in the meantime
         running = marked(value, variable)
         if not running:
             break
@@ -68,7 +68,7 @@ def _signal(running: dict[int, str], number: int) -> None:
 
 
 def interrupt_engine(value: Path) -> bool:
-    """Ask the running `pulumi` command of this rehearsal to stop, as Ctrl-C does. Returns whether there was one."""
+    """Interrupts the running `pulumi` command of this rehearsal, as Ctrl-C does. Returns whether there was one."""
     engines = {pid: line for pid, line in marked(value).items() if Path(line.split(" ")[0]).name == "pulumi"}
     _signal(engines, signal.SIGINT)
     return bool(engines)

@@ -1,4 +1,4 @@
-"""The program as the engine sees it in a rehearsal: the repository itself, with stack files that may be written to."""
+"""Prepares the folder in which the engine runs the program: links to the repository, and writable stack files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class ProjectError(Exception):
 
 
 def prepare(layout: Layout, repository: Path, stack: str) -> None:
-    """Link everything of the repository into `layout.project`; copy what the engine writes into, and fit it."""
+    """Links the repository into `layout.project`, and copies and adapts the files that Pulumi writes to. Raises ProjectError."""
     source = repository / f"Pulumi.{stack}.yaml"
     if not source.exists():
         stacks = sorted(path.name.split(".")[1] for path in repository.glob("Pulumi.*.yaml"))
-        raise ProjectError(f"there is no stack '{stack}' ({source.name}); there are: {', '.join(stacks) or 'none'}")
+        raise ProjectError(f"there is no stack '{stack}' ({source.name}); the stacks are: {', '.join(stacks) or 'none'}")
     for folder in (layout.project, layout.backend, layout.logs, layout.home, layout.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     for entry in repository.iterdir():
@@ -40,9 +40,9 @@ def prepare(layout: Layout, repository: Path, stack: str) -> None:
 
 
 def rehearsed(settings: dict[str, Any], project: str, *, chart: str) -> dict[str, Any]:
-    """A stack file for a rehearsal: the same settings, but a chart from disk and secrets that need no key vault.
+    """Returns the stack file for a rehearsal: the same settings, with a chart from disk and without encrypted values.
 
-    Only the real stack's secrets provider could decrypt `secure:` values; a rehearsal needs any value in their place.
+    Only the stack's secrets provider could decrypt `secure:` values, so each is replaced by a placeholder.
     """
     config = {key: _without_secrets(value) for key, value in (settings.get("config") or {}).items()}
     cluster = config.get(f"{project}:cluster")
@@ -62,7 +62,7 @@ def _without_secrets(value: Any) -> Any:
 
 
 def environment(layout: Layout, subscription: Subscription, *, arm_endpoint: str, faults: str) -> dict[str, str]:
-    """What the engine, the program and the plugins get in their environment, added to this process's."""
+    """Returns the environment variables that the engine, the program and the plugins get in addition to this process's."""
     binaries = Path(sys.executable).parent  # not resolved: a virtual environment's python is a link
     return {
         "PATH": os.pathsep.join([str(REPOSITORY / "rehearsal" / "bin"), str(binaries), os.environ.get("PATH", "")]),
@@ -71,13 +71,13 @@ def environment(layout: Layout, subscription: Subscription, *, arm_endpoint: str
         "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
         "PULUMI_HOME": str(layout.home),
         "PULUMI_SKIP_UPDATE_CHECK": "1",
-        # The engine writes its whole state before and after each resource, for a run that may be cut off. A rehearsal that was cut off
-        # starts from nothing: the state at the end of an operation is enough, and saves 20 s of CPU.
+        # By default Pulumi writes its whole state before and after each resource, in case a run is interrupted. An interrupted rehearsal
+        # starts from nothing, so the state at the end of an operation is enough, which saves 20 s of CPU.
         "PULUMI_SKIP_CHECKPOINTS": "true",
         "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        "KUBECONFIG": str(layout.kubeconfig),  # never a person's own cluster
-        # At each start the Kubernetes provider writes the kubeconfig into a file there, and leaves it (provider/pkg/provider/util.go).
+        "KUBECONFIG": str(layout.kubeconfig),  # never the user's own cluster
+        # The Kubernetes provider writes the kubeconfig to a file there at each start and leaves it (provider/pkg/provider/util.go).
         "TMPDIR": str(layout.temporary),
         "ARM_ENDPOINT": arm_endpoint,
         "ARM_SUBSCRIPTION_ID": subscription.subscription_id,
@@ -87,9 +87,9 @@ def environment(layout: Layout, subscription: Subscription, *, arm_endpoint: str
         "REHEARSAL_FAULTS": faults,
         "REHEARSAL_PYTHON": sys.executable,
         "REHEARSAL_SCHEMA_CACHE": os.environ.get("REHEARSAL_SCHEMA_CACHE", str(layout.types)),
-        # The provider asks a remote API server at most 50 times a second; this one is next door, and 130 resources ask 600 times.
+        # The provider sends at most 50 requests per second by default; this API server is local, and 130 resources need 600 requests.
         "PULUMI_K8S_CLIENT_QPS": "500",
         "PULUMI_K8S_CLIENT_BURST": "1000",
-        "GOGC": "400",  # Go programs that live a minute: more memory, a fourth less work
-        "GRPC_VERBOSITY": "NONE",  # what gRPC says when a plugin ends is no news
+        "GOGC": "400",  # more memory, but a fourth less work for Go programs that live a minute
+        "GRPC_VERBOSITY": "NONE",  # silences gRPC's messages when a plugin ends
     }

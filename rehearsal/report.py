@@ -1,4 +1,4 @@
-"""What a rehearsal prints: a line a stage, then tables."""
+"""What a rehearsal prints: a line per stage, then tables."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from rehearsal.engine import Outcome
 from rehearsal.look import ClusterView
 
 NOT_PROVEN = (
-    "real disks and their speed; volumes are objects only",
-    "DNS; no pod resolves a name and no packet travels between pods",
-    "network policies in force (Cilium's part); they are accepted, not enforced",
-    "Entra: tokens, role assignments and workload identity are recorded, not used",
-    "image pulls and whether a container starts; pods become ready by themselves",
-    "GPUs, drivers, huge pages on a real kernel; nodes only report them",
-    "Azure's capacity and the time it takes; its rules are those written down in rehearsal/azure/rules",
+    "real disks and their speed: volumes exist only as objects",
+    "DNS: no pod resolves a name, and no packet travels between pods",
+    "network policies, which Cilium enforces: they are accepted but not enforced",
+    "Entra: tokens, role assignments and workload identity are recorded but not used",
+    "image pulls and container starts: pods become ready by themselves",
+    "GPUs, drivers and huge pages on a real kernel: nodes only report them",
+    "Azure's capacity and speed: its rules are those in rehearsal/azure/rules",
 )
 _WORDS = {"create": "to create", "update": "to update", "delete": "to delete", "same": "unchanged", "replace": "to replace"}
 _DONE = {"create": "created", "update": "updated", "delete": "deleted", "same": "unchanged", "replace": "replaced"}
 
 
 def counts(outcome: Outcome) -> str:
-    """`91 created, 3 unchanged`, in the engine's own numbers."""
+    """Returns the counts of an operation as Pulumi reports them: `91 created, 3 unchanged`."""
     words = _WORDS if outcome.name == "preview" else _DONE
     shown = [f"{count} {words.get(op, op)}" for op, count in sorted(outcome.changes.items()) if count]
     return ", ".join(shown) or "nothing to do"
 
 
 def stage(console: Console, outcome: Outcome, remark: str = "") -> None:
-    """One line for a stage."""
+    """Prints one line for a stage."""
     mark = "[red]failed[/]" if outcome.failed else "[green]ok[/]"
     console.print(f"  {outcome.name:<10} {outcome.seconds:6.1f} s  {mark}  {counts(outcome)}{escape(remark)}", highlight=False)
-    if outcome.name == "preview":  # the later stages say the same
+    if outcome.name == "preview":  # later stages would repeat them
         for line in "\n".join(outcome.warnings).splitlines():
             console.print(f"    [yellow]{escape(shorten(line, 160))}[/]", highlight=False, soft_wrap=True)
 
@@ -43,11 +43,11 @@ def stage(console: Console, outcome: Outcome, remark: str = "") -> None:
 def tables(
     console: Console, outcomes: list[Outcome], view: ClusterView | None, refusals: list[dict[str, Any]], problem: str | None
 ) -> None:
-    """Resources by type, pods per node, refusals; one that `problem` tells in full is only counted."""
+    """Prints resources by type, pods per node, and refusals. Refusals that `problem` quotes are only counted."""
     types = next((outcome.types for outcome in outcomes if outcome.name == "up"), None)
     if types:
         components = [name for name in types if name.count(":") == 2 and not name.startswith(("azure-native:", "kubernetes:"))]
-        for name in components:  # they only group others
+        for name in components:  # components only group other resources
             del types[name]
         table = Table(title="Resources", box=None, title_justify="left", pad_edge=False)
         table.add_column("type")
@@ -86,13 +86,13 @@ def tables(
 
 
 def not_proven(console: Console) -> None:
-    """What a person must not conclude from a rehearsal."""
-    console.print("Not proven here:")
+    """Prints what must not be concluded from a rehearsal."""
+    console.print("What a rehearsal does not prove:")
     for line in NOT_PROVEN:
         console.print(f"  - {line}", highlight=False)
 
 
 def shorten(text: str, longest: int = 400) -> str:
-    """A long list of sizes is cut in the middle: both ends say something."""
+    """Cuts a long text in the middle, because both ends of Azure's messages carry information."""
     half = longest // 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"

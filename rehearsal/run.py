@@ -1,4 +1,4 @@
-"""One rehearsal: preview, up, up again, refresh, destroy, and nothing left."""
+"""One rehearsal: preview, up, up again, refresh, destroy, and a check that nothing is left."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ UNSCHEDULABLE_S = 25  # longer than a node or a GPU needs to appear after its po
 
 
 class Unmet(Exception):
-    """An expectation that was not met. The message is for the user; nothing else is printed about it."""
+    """An expectation of the rehearsal was not met; the message is shown to the user."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What was asked for."""
+    """The options of a rehearsal."""
 
     stack: str
     subscription: str = "default"
@@ -49,7 +49,7 @@ class Options:
 
 @dataclass
 class Rehearsal:
-    """A rehearsal under way."""
+    """A running rehearsal."""
 
     options: Options
     layout: Layout
@@ -60,11 +60,11 @@ class Rehearsal:
 
     @property
     def refusals(self) -> list[dict[str, Any]]:
-        """What the stand-in refused so far."""
+        """The requests that the stand-in for Azure has refused so far."""
         return StateFile(self.layout.azure).read().content["refusals"]
 
     def stages(self) -> None:
-        """All of them in order. Raises Unmet."""
+        """Runs all stages in order. Raises Unmet."""
         self._done(self.engine.preview())
         self._up()
         self._faults_happened()
@@ -100,7 +100,7 @@ class Rehearsal:
         fired = StateFile(self.layout.azure).read().content["fired"]
         idle = [fault for fault in filter(None, self.options.faults.split(",")) if fault not in fired]
         if idle:
-            raise Unmet(f"asked for and never happened: {', '.join(idle)}: the program makes nothing of that type")
+            raise Unmet(f"these faults never happened, because the program creates no resource of that type: {', '.join(idle)}")
 
     def _done(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -111,23 +111,25 @@ class Rehearsal:
     def _unchanged(self, outcome: Outcome) -> None:
         self._done(outcome)
         if outcome.changed:
-            raise Unmet(f"{outcome.name} must change nothing, but:\n  " + "\n  ".join(outcome.details or [str(outcome.changed)]))
+            raise Unmet(f"{outcome.name} must change nothing, but it changed:\n  " + "\n  ".join(outcome.details or [str(outcome.changed)]))
 
     def _nothing_left(self) -> None:
         left = [item["urn"].rsplit("::", 1)[-1] for item in self.engine.resources()]
         left += [item["id"] for item in StateFile(self.layout.azure).read().resources.values()]
         left += ["the cluster's kubeconfig"] if self.layout.kubeconfig.exists() else []
-        deadline = time.monotonic() + 5  # plugins end a moment after their engine
+        deadline = time.monotonic() + 5  # plugins end a moment after the engine
         while processes.marked(self.layout.root) and time.monotonic() < deadline:
             time.sleep(0.1)
         left += [f"process {pid}: {line[:100]}" for pid, line in processes.marked(self.layout.root).items()]
         if left:
             raise Unmet("destroy left behind:\n  " + "\n  ".join(left))
-        self.console.print("  nothing left: the engine's state is empty, so is the subscription; no cluster, no process", highlight=False)
+        self.console.print(
+            "  nothing is left: Pulumi's state and the subscription are empty, and no cluster or process is running", highlight=False
+        )
 
 
 def run(options: Options, console: Console | None = None) -> int:
-    """Rehearse a stack; returns the exit code. Prints what happened, no traceback for what a user can cause."""
+    """Rehearses a stack and returns the exit code. Problems that a user can cause are printed without a traceback."""
     console = console or make_console()
     try:
         subscription = subscriptions.load(options.subscription)
@@ -137,11 +139,11 @@ def run(options: Options, console: Console | None = None) -> int:
     with _alone(layout) as alone:
         if not alone:
             return _refuse(
-                console, f"a rehearsal of {options.stack} is running already ({layout.root}); stop it, or rehearse another stack"
+                console, f"a rehearsal of {options.stack} is already running ({layout.root}): stop it, or rehearse another stack"
             )
         leftover = take_away(layout)
         if leftover:
-            console.print(f"Took away what an earlier run left: {leftover}", highlight=False)
+            console.print(f"Removed what an earlier run left: {leftover}", highlight=False)
         console.print(
             f"Rehearsing [bold]{options.stack}[/] in subscription '{subscription.name}': {subscription.description}", highlight=False
         )
@@ -156,7 +158,7 @@ def run(options: Options, console: Console | None = None) -> int:
             return _refuse(console, str(error))
         except KeyboardInterrupt:
             take_away(layout)
-            return _refuse(console, "interrupted; everything of this rehearsal was taken away")
+            return _refuse(console, "interrupted; the rehearsal was removed")
 
 
 @contextlib.contextmanager
@@ -169,9 +171,9 @@ def rehearsed(
     faults: str = "",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Engine]:
-    """The engine on a fresh stack of a repository's program, with the stand-in for Azure behind it.
+    """Yields the engine on a fresh stack of the repository's program, with the stand-in for Azure behind it.
 
-    What the program made stays when this ends: `take_away` removes it. Raises ProjectError, RuntimeError.
+    The resources stay when the context ends; `take_away` removes them. Raises ProjectError and RuntimeError.
     """
     endpoint = ArmEndpoint(subscription, StateFile(layout.azure))
     try:
@@ -195,16 +197,16 @@ def _stages(rehearsal: Rehearsal) -> int:
     if problem is None:
         report.not_proven(console)
     else:
-        made = len(StateFile(layout.azure).read().resources)
+        created = len(StateFile(layout.azure).read().resources)
         lines = "\n".join(report.shorten(line, 1200) for line in problem.splitlines())
         console.print(f"[red]{escape(lines)}[/]", highlight=False)
-        console.print("Azure held nothing yet." if not made else f"Azure held {made} resources by then.", highlight=False)
+        console.print("Azure held no resources yet." if not created else f"Azure held {created} resources at that time.", highlight=False)
     if keep and layout.kubeconfig.exists():
         _how_to_look(console, layout, rehearsal.options.stack)
     elif problem is not None:
         logs = _keep_logs(layout)
         take_away(layout)
-        console.print(f"Everything of this rehearsal was taken away; logs: {logs}", highlight=False)
+        console.print(f"The rehearsal was removed; its logs: {logs}", highlight=False)
     else:
         take_away(layout)
     return 0 if problem is None else 1
@@ -213,12 +215,12 @@ def _stages(rehearsal: Rehearsal) -> int:
 def _how_to_look(console: Console, layout: Layout, stack: str) -> None:
     config = layout.kubeconfig
     for line in (
-        "Kept. Look around:",
+        "The rehearsal is kept. To look around:",
         f"  export KUBECONFIG={config}",
         "  kubectl get nodes -L topology.kubernetes.io/zone,node.kubernetes.io/instance-type",
         "  kubectl get pods -A -o wide",
-        f"  less {layout.azure}  # what Azure has",
-        f"Take it away: make clean-rehearsal, or python -m rehearsal clean --stack {stack}",
+        f"  less {layout.azure}  # the resources in Azure",
+        f"To remove it: make clean-rehearsal, or python -m rehearsal clean --stack {stack}",
     ):
         console.print(line, highlight=False)
 
@@ -232,16 +234,16 @@ def _keep_logs(layout: Layout) -> Path:
 
 
 def take_away(layout: Layout) -> str:
-    """End every process of a rehearsal and remove its files; says what there was, empty if nothing."""
+    """Ends every process of a rehearsal and removes its files. Returns a description of what was removed, empty if nothing was."""
     ended = processes.end(layout.root)
-    there = layout.root.exists()
+    existed = layout.root.exists()
     control_plane.stop(layout)
     shutil.rmtree(layout.root, ignore_errors=True)
-    return f"{len(ended)} processes and {layout.root}" if ended or there else ""
+    return f"{len(ended)} processes and {layout.root}" if ended or existed else ""
 
 
 def clean(repository: Path = REPOSITORY, stack: str | None = None, console: Console | None = None) -> int:
-    """Take away the rehearsal of one stack, or all and what they share."""
+    """Removes the rehearsal of one stack, or all rehearsals and the files that they share."""
     console = console or make_console()
     base = repository / ".rehearsal"
     names = [stack] if stack else sorted(path.name for path in base.iterdir() if path.is_dir()) if base.exists() else []
@@ -249,7 +251,7 @@ def clean(repository: Path = REPOSITORY, stack: str | None = None, console: Cons
         if name != "azure-types" and not name.endswith("-logs"):
             gone = take_away(Layout(base / name))
             if gone:
-                console.print(f"{name}: took away {gone}", highlight=False)
+                console.print(f"{name}: removed {gone}", highlight=False)
         if stack:
             shutil.rmtree(base / f"{name}-logs", ignore_errors=True)
     if stack is None:
@@ -259,7 +261,7 @@ def clean(repository: Path = REPOSITORY, stack: str | None = None, console: Cons
 
 
 def make_console() -> Console:
-    """A terminal's width on a terminal; lines as long as they are where output is kept."""
+    """Returns a console that wraps lines on a terminal only."""
     console = Console(soft_wrap=True)
     return console if console.is_terminal else Console(soft_wrap=True, width=200)
 
@@ -271,9 +273,9 @@ def _refuse(console: Console, message: str) -> int:
 
 @contextlib.contextmanager
 def _alone(layout: Layout) -> Iterator[bool]:
-    """Whether no other run of this stack is under way. The lock ends with the process, however it ends."""
+    """Yields whether no other rehearsal of this stack is running. The lock ends with the process, however it ends."""
     layout.root.parent.mkdir(parents=True, exist_ok=True)
-    (layout.root.parent / ".gitignore").write_text("*\n")  # nothing of a rehearsal belongs into the repository
+    (layout.root.parent / ".gitignore").write_text("*\n")  # keeps rehearsals out of the repository
     with open(layout.root.parent / f"{layout.root.name}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -285,7 +287,7 @@ def _alone(layout: Layout) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _progress(console: Console) -> Iterator[Any]:
-    """A changing line on a terminal; nothing where output is kept."""
+    """Yields a function that shows progress on one changing line; without a terminal it shows nothing."""
     if not console.is_terminal:
         yield lambda _: None
         return
@@ -295,7 +297,7 @@ def _progress(console: Console) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _scheduling_watch(layout: Layout, engine: Engine) -> Iterator[list[dict[str, Any]]]:
-    """Interrupt the engine when pods have been unschedulable for long; yields the list that then holds them."""
+    """Interrupts the engine when pods stay unschedulable for `UNSCHEDULABLE_S`. Yields the list that then contains them."""
     stuck: list[dict[str, Any]] = []
     over = threading.Event()
 
@@ -321,7 +323,7 @@ def _scheduling_watch(layout: Layout, engine: Engine) -> Iterator[list[dict[str,
 
 
 def main_is_supported() -> str | None:
-    """Why a rehearsal cannot run on this machine; None if it can."""
+    """Returns why a rehearsal cannot run on this machine, or None if it can."""
     if sys.platform not in ("linux", "darwin"):
-        return "a rehearsal needs Linux or macOS (unix sockets, processes found by their environment)"
+        return "a rehearsal needs Linux or macOS, because it uses Unix sockets and finds processes by their environment"
     return None

@@ -38,7 +38,7 @@ def test_an_unknown_stack_and_an_unknown_subscription(repository):
 def test_a_fault_that_hits_nothing_is_told(repository):
     """Else a misspelt type would pass for one that the program survives."""
     code, output = rehearse(repository, "run", "--stack", "dev", "--fault", "500:AgentPol")
-    assert code == 1 and "asked for and never happened: 500:AgentPol" in output
+    assert code == 1 and "no resource of that type: 500:AgentPol" in output
     assert nothing_runs(repository)
 
 

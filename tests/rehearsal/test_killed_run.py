@@ -21,13 +21,13 @@ def test_a_killed_run_can_be_run_again_from_nothing_to_nothing(repository):
 
     code, output = rehearse(repository, "run", "--stack", "dev")
     assert code == 0, output
-    assert "Took away what an earlier run left" in output
+    assert "Removed what an earlier run left" in output
     lines = {line.split("  ")[1].strip(): line for line in output.splitlines() if line.startswith("  ") and " ok " in line}
     assert set(lines) == {"preview", "up", "up again", "refresh", "destroy"}
     assert "unchanged" in lines["up again"] and "created" not in lines["up again"]
     assert "pulumi state unprotect --all --yes" in output
-    assert "nothing left" in output
-    assert "Not proven here" in output
+    assert "nothing is left" in output
+    assert "What a rehearsal does not prove" in output
     # a Deployment's four pods and a LeaderWorkerSet's three, where the real scheduler put them
     used = [line.split(" of 4")[0].split()[-1] for line in output.splitlines() if " of 4" in line]
     assert sum(map(int, used)) == 7, output
@@ -44,7 +44,7 @@ def test_an_impatient_ctrl_c_leaves_nothing(repository):
         os.killpg(run.pid, signal.SIGINT)
         time.sleep(0.2)
     output, _ = run.communicate(timeout=200)
-    assert run.returncode == 1 and "interrupted; everything of this rehearsal was taken away" in output
+    assert run.returncode == 1 and "interrupted; the rehearsal was removed" in output
     assert "Traceback" not in output
     assert nothing_runs(repository) and not layout.root.exists()
 

@@ -205,7 +205,7 @@ def test_a_second_run_of_a_stack_waits_for_nobody(tmp_path):
     with open(tmp_path / ".rehearsal" / "dev.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert run(Options(stack="dev", repository=tmp_path), Console(file=output, width=200)) == 1
-    assert "a rehearsal of dev is running already" in output.getvalue()
+    assert "a rehearsal of dev is already running" in output.getvalue()
 
 
 def test_clean_where_there_is_nothing(tmp_path):
