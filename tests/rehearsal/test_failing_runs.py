@@ -30,7 +30,7 @@ def test_a_size_that_azure_no_longer_sells(repository):
 
 def test_an_unknown_stack_and_an_unknown_subscription(repository):
     code, output = rehearse(repository, "run", "--stack", "prd")
-    assert code == 1 and "there is no stack 'prd'" in output and "there are: dev" in output
+    assert code == 1 and "there is no stack 'prd'" in output and "the stacks are: dev" in output
     code, output = rehearse(repository, "run", "--stack", "dev", "--subscription", "tomorrow")
     assert code == 1 and "there are: default, granted, no-zones, tight-quota, today" in output
 
@@ -50,5 +50,5 @@ def test_a_stack_whose_name_leads_elsewhere_costs_nobody_a_file(command, stack, 
     kept.mkdir()
     before = sorted(path.name for path in repository.iterdir())
     code, output = rehearse(repository, command, "--stack", stack.format(absolute=kept))
-    assert code == 2 and "is no stack's name" in output
+    assert code == 2 and "is not a valid stack name" in output
     assert kept.exists() and sorted(path.name for path in repository.iterdir()) == before

@@ -61,7 +61,7 @@ def test_the_engine_writes_into_copies_only(tmp_path, monkeypatch):
     assert (repository / "Pulumi.dev.yaml").read_text() == "config: {}\n"
     assert (repository / "Pulumi.yaml").read_text().startswith("name: p")
     assert not (layout.project / ".rehearsal").exists()
-    with pytest.raises(ProjectError, match=r"there is no stack 'prod' \(Pulumi\.prod\.yaml\); there are: dev"):
+    with pytest.raises(ProjectError, match=r"there is no stack 'prod' \(Pulumi\.prod\.yaml\); the stacks are: dev"):
         prepare(layout, repository, "prod")
 
 
