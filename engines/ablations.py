@@ -22,6 +22,8 @@ SOURCES = {
 REPEATS = ("as rendered", "as rendered, again")
 NOISE = 0.05
 """Of requests/s in a window of some 10 s, at least; more where the two repeats are further apart."""
+_NO_LONGER = {"--kv-unified": "all slots shared one cache, where each has its own part now"}
+"""Flags of a line that was measured and is rendered no more, and what they meant."""
 _MIB = 100
 """Less is not worth a word."""
 
@@ -45,7 +47,9 @@ def _measured(engine: str, release: str) -> dict[str, str]:
     base = {name: statistics.fmean(row[name] for row in repeats) for name in ("requests_s", "latency_p95_s", "memory_mib")}
     which = f"{kept['engine']['package']}{f' in place of {release}' if release else ''}"
     load = f"{repeats[0]['concurrency']} users, windows of {repeats[0]['window_s']:g} s"
+    line = kept["arms"]["guide"]["commands"][0].split()
     how = f"{which} on one {kept['machine']['gpu']}, {load}, the command line of its arm `guide` but for this"
+    how += "".join(f"; {flag} there: {meant}" for flag, meant in _NO_LONGER.items() if flag in line)
     found: dict[str, str] = {}
     for arm, row in rows.items():
         setting, separated, value = arm.partition(": ")

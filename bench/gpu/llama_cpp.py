@@ -15,13 +15,14 @@ from bench.gpu import llama_cpp_build, load
 from bench.gpu.arms import Arm, Options
 from bench.gpu.deployed import SIZE, Deployed, deployed
 from planner.catalogue.model_shapes import ModelShape
+from planner.engine_facts.llama_cpp import TRAITS
 from serve.substitutions import pairs
 
 _PLACED = ("--model", "--host", "--port")
 """Flags of a rendered command line that say where a process is."""
-_AS_MEASURED = {"--no-kv-unified": "--kv-unified"}
-"""What the results differ in from what is rendered since: their slots share one cache. The arms `--kv-unified left out` and `100 slots
-on the GPU, cache for each` have one for each slot, as a pod has, and are as fast."""
+_ONE_CACHE = {"without": ("--no-kv-unified",), "options": {"--kv-unified": None}}
+"""That all slots share. The results of 2026-11-25 were measured with one, and the arms `--kv-unified left out` and `100 slots on the GPU,
+cache for each` of theirs have one for each slot, as a pod has since, and are as fast."""
 _DEFAULT_SLOTS = 4
 _PROGRAM = "llama-server"
 
@@ -36,7 +37,7 @@ DEFAULTS = Arm(name="defaults", because="llama-server's own: FP16, 4 slots, flas
 
 
 def guide(pod: Deployed) -> Arm:
-    options = {_AS_MEASURED.get(flag, flag): value for flag, value in pairs(pod.server.args) if flag not in _PLACED}
+    options = {flag: value for flag, value in pairs(pod.server.args) if flag not in _PLACED}
     environment = tuple((name, value) for name, value in pod.environment.items() if name != "HOME")
     return Arm(name="guide", because="the guide's tuning as rendered", precision="Q8_0", options=options, environment=environment)
 
@@ -51,8 +52,8 @@ each (tools/server/server-http.cpp)."""
 
 
 def _slots(count: int) -> dict[str, str | None]:
-    """And a cache for so many requests of 132 tokens."""
-    return {"--parallel": str(count), "--ctx-size": str((count * 136 + 255) // 256 * 256)} | _THREADS
+    """And a part of the cache for each, the smallest that there is: a request has 132 tokens."""
+    return {"--parallel": str(count), "--ctx-size": str(count * (TRAITS.slot_tokens or 1))} | _THREADS
 
 
 def candidates(tuned: Arm) -> tuple[Arm, ...]:
@@ -67,7 +68,7 @@ def candidates(tuned: Arm) -> tuple[Arm, ...]:
         best,
         best.but("64 slots on the GPU, OpenAI's sampling", "fewer slots than users", options=_slots(64)),
         best.but("100 slots, OpenAI's sampling", "tokens chosen on the CPU", without=tuple(_ON_GPU)),
-        best.but("100 slots on the GPU, cache for each", "a cache a slot: no attention to others' tokens", without=("--kv-unified",)),
+        best.but("100 slots on the GPU, one cache", "a cache that all slots share", **_ONE_CACHE),
         best.but("2 servers with MPS", "two threads that choose tokens", options=_slots(50), mps=True, **one_of_two),
         best.but(
             "4 servers with MPS, on the CPU", "four threads that choose tokens", options=_slots(25), without=tuple(_ON_GPU),
@@ -107,7 +108,7 @@ def ablation(tuned: Arm) -> tuple[Arm, ...]:
             "coordinator.config.dynamicBatching.adaptiveBatching: false", "requests join only when all have ended",
             without=("--cont-batching",), options={"--no-cont-batching": None},
         ),
-        tuned.but("--kv-unified left out", "a cache a slot", without=("--kv-unified",)),
+        tuned.but("--kv-unified", "a cache that all slots share", **_ONE_CACHE),
         tuned.but("as rendered, again", "the noise of a repeat"),
     )  # fmt: skip
 
@@ -184,13 +185,13 @@ class LlamaCpp:
         return built | {"version": llama_cpp_build.version(self.programs)}
 
     def step_times(self) -> list[dict[str, object]]:
-        """By llama-batched-bench."""
+        """By llama-batched-bench, whose sequences have a part of the cache each as it is."""
         assert self.programs is not None, "made() comes first"
         found: list[dict[str, object]] = []
         for precision, name in self.precisions.items():
-            batches = "1,4,16,32,64,100"
-            command = [self.programs / "llama-batched-bench", "-m", self._model(precision), "-ngl", "99", "-fa", "on", "-c", "13568"]
-            command += ["-npp", str(load.PROMPT_TOKENS), "-ntg", "50", "-npl", batches, "--kv-unified", "--output-format", "jsonl"]
+            batches, tokens = "1,4,16,32,64,100", str(100 * (TRAITS.slot_tokens or 1))
+            command = [self.programs / "llama-batched-bench", "-m", self._model(precision), "-ngl", "99", "-fa", "on", "-c", tokens]
+            command += ["-npp", str(load.PROMPT_TOKENS), "-ntg", "50", "-npl", batches, "--output-format", "jsonl"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
             found += [{"precision": name, "sequences": line["pl"], "step_ms": round(line["t_tg"] / line["tg"] * 1e3, 2)} for line in lines]
