@@ -9,8 +9,8 @@ from engines import ENGINES
 from engines.workload import Endpoints, Workload
 from infra.endpoints import leaders_dns_name, shard_dns_names
 from infra.kubernetes import names
-from infra.kubernetes.monitoring import prometheus_rules
 from planner import plan as make_plan
+from serve.monitoring import Monitoring, monitoring
 from settings import files
 
 ENGINE = "llama_cpp"
@@ -27,8 +27,7 @@ class Rendered:
     pipelines: int
     api_keys: bool
     """Whether clients need an API key."""
-    rules: str
-    """Prometheus' rules, as in the cluster."""
+    monitoring: Monitoring
     leaders: str
     """The DNS name of the pipelines' leaders in the coordinator's configuration."""
 
@@ -56,6 +55,6 @@ def render(file: Path, stack: str, pipelines: int, engine: str = ENGINE) -> Rend
         workload=workload,
         pipelines=pipelines,
         api_keys=settings.exposure.api_keys is not None,
-        rules=prometheus_rules.rules_yaml(plan, workload),
+        monitoring=monitoring(plan, workload, pipelines),
         leaders=endpoints.leaders_dns,
     )

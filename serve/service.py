@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from engines.envoy.config import ADMIN_PORT
 from engines.workload import Server
 from rehearsal import processes
@@ -199,13 +197,11 @@ def _pipelines(shard: Server, addresses: list[str], port: int, model: Path, fold
 
 
 def _prometheus(port: int, targets: Mapping[str, str], rendered: Rendered, folder: Path) -> tuple[Member | None, dict[str, str]]:
-    """Returns Prometheus, which scrapes each member and has the cluster's rules, and its files. It is None if it is not installed."""
+    """Returns Prometheus and its files: it scrapes each member by the cluster's jobs and has the cluster's rules. It is None if it is not
+    installed. `targets`: the coordinator's address, then the pipelines'."""
     if shutil.which(OBSERVER_PROGRAM) is None:
         return None, {}
-    jobs = [
-        {"job_name": name.replace(" ", "-"), "metrics_path": rendered.workload.metrics_path, "static_configs": [{"targets": [target]}]}
-        for name, target in targets.items()
-    ]
+    coordinator, *pipelines = targets.values()
     file, rules = "prometheus.yml", "rules.yml"
     command = Command(
         arguments=(
@@ -219,6 +215,7 @@ def _prometheus(port: int, targets: Mapping[str, str], rendered: Rendered, folde
             Substitution(
                 what="scraped by Prometheus", pod="what Kubernetes finds", here="each process", because="there is no cluster to ask"
             ),
+            Substitution(what="scrape jobs", pod="of GPUs and nodes too", here="of the servers", because="there is no GPU and no kubelet"),
         ),
     )
     member = Member(
@@ -229,8 +226,8 @@ def _prometheus(port: int, targets: Mapping[str, str], rendered: Rendered, folde
         probe_port=port,
         probe_path="/-/ready",
     )
-    often = {"scrape_interval": "5s", "evaluation_interval": "5s"}
-    return member, {file: yaml.safe_dump({"global": often, "rule_files": [rules], "scrape_configs": jobs}), rules: rendered.rules}
+    config = rendered.monitoring.prometheus_yaml(rules, f"{HOST}:{port}", coordinator, pipelines)
+    return member, {file: config, rules: rendered.monitoring.rules}
 
 
 def _environment(command: Command, folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import openai
 import pytest
 import yaml
 
+from infra.kubernetes import names
 from rehearsal import processes
 from serve.rendering import render
 from serve.service import HOST, MARK
@@ -218,6 +219,22 @@ def test_what_the_autoscaler_asks_prometheus_has_an_answer(client, made, tmp_pat
     latency, requests = workload.latency, workload.requests
     for query in (workload.load_query, f"{requests.name}{requests.where}", f"{latency.name}_bucket{latency.where}"):
         wait_for(lambda query=query: asked(client, made, query), 20)
+
+
+def test_an_alert_about_what_does_not_answer_stands_only_while_something_does_not(client, made):
+    """The jobs here had other names than the cluster's, so that it stood for ever."""
+
+    def states(of):
+        answer = client.request("GET", "/api/v1/rules?type=alert", at=f"{HOST}:{made.observer.probe_port}")[2]
+        rules = [rule for group in json.loads(answer)["data"]["groups"] for rule in group["rules"]]
+        return {rule["state"] for rule in rules if rule["name"] == "ZigAiScrapeMissing" and of in rule["query"]}
+
+    wait_for(lambda: states("up{") == {"inactive"}, 60)
+    made.pipelines[0].process.kill()
+    wait_for(lambda: states(names.SHARD) == {"pending"}, 60)
+    assert states(names.COORDINATOR) == {"inactive"}
+    made.pipelines[0].start()
+    wait_for(lambda: states("up{") == {"inactive"}, 60)
 
 
 GUIDES = (
