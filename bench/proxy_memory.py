@@ -23,19 +23,21 @@ from pathlib import Path
 import yaml
 
 from engines.envoy.config import ADMIN_PORT
-from planner import plan
 from planner.fit import proxy_memory
 from rehearsal.ports import free_ports
 from serve.name_server import NameServer
 from serve.rendering import render
 from serve.substitutions import HOST, Around, coordinator_command
 from settings import files
+from settings.coordinator import CoordinatorLimits
 
 STACK = "dev"
 """Its coordinator has the guide's limits, as prod's."""
 RESULT = files.ROOT / "bench" / "results" / "proxy_memory.json"
 UPSTREAM = "127.0.1.1"
 BODIES_KIB = (64, 512)
+WAITING = CoordinatorLimits().queued_requests
+"""The line that a stack has unasked. One that waits costs more by the byte than one on its way, so a long line is measured."""
 MIB = 2**20
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -70,7 +72,7 @@ async def _pipeline(port: int, answered: asyncio.Event) -> asyncio.Server:
 
 
 @contextlib.contextmanager
-def _proxy(port: int, cpus: int) -> Iterator[Proxy]:
+def _proxy(port: int, cpus: int, requests: int) -> Iterator[Proxy]:
     rendered = render(files.stack_file_path(STACK), STACK, 1)
     server = rendered.workload.coordinator
     here = dict(zip((*(each.number for each in server.ports), ADMIN_PORT), free_ports(3), strict=True))
@@ -80,8 +82,7 @@ def _proxy(port: int, cpus: int) -> Iterator[Proxy]:
         around = Around(folder=Path(folder), ports=here, names={rendered.leaders: port}, name_server=names.port, secrets=None)
         command, written = coordinator_command(server, around)
         for name, content in written.items():
-            document = yaml.safe_load(content)
-            (Path(folder) / name).write_text(yaml.safe_dump(document))
+            (Path(folder) / name).write_text(_with_one_pipeline_for_all(content, requests))
         arguments = list(command.arguments)
         arguments[arguments.index("--concurrency") + 1] = str(cpus)
         process = subprocess.Popen([*arguments, "--log-level", "error"])
@@ -91,6 +92,25 @@ def _proxy(port: int, cpus: int) -> Iterator[Proxy]:
             process.kill()
             process.wait()
             names.close()
+
+
+async def _grown(proxy: Proxy) -> float:
+    """MiB, once they have been the same for ten seconds: the machine may be busy, and all bodies must have come."""
+    seen = [0.0]
+    while len(seen) < 10 or max(seen[-10:]) - min(seen[-10:]) > 0.5:
+        await asyncio.sleep(1)
+        seen.append(proxy.resident_mib())
+    return seen[-1]
+
+
+def _with_one_pipeline_for_all(content: str, requests: int) -> str:
+    """One pipeline takes as many requests as the pool has connections, where a real one takes as many as it runs: no others are here."""
+    document = yaml.safe_load(content)
+    breakers = document["static_resources"]["clusters"][0]["circuit_breakers"]
+    del breakers["per_host_thresholds"]
+    # All come at once, and one whose connection is being opened counts as one that waits.
+    breakers["thresholds"][0] |= dict.fromkeys(("max_pending_requests", "max_requests", "max_retries"), requests)
+    return yaml.safe_dump(document)
 
 
 async def _asked(connection: Connection, request: bytes) -> None:
@@ -131,7 +151,7 @@ async def measure(cpus: int, connections: int, requests: int) -> dict[str, float
     [port] = free_ports(1, UPSTREAM)
     found: dict[str, float] = {}
     async with await _pipeline(port, answered):
-        with _proxy(port, cpus) as proxy:
+        with _proxy(port, cpus, requests) as proxy:
             await _until_healthy(proxy)
             found["idle"] = proxy.resident_mib()
             async with _connected(proxy, connections) as clients:
@@ -142,8 +162,7 @@ async def measure(cpus: int, connections: int, requests: int) -> dict[str, float
                     head = f"POST /v1/inference HTTP/1.1\r\nhost: x\r\ncontent-length: {kib * 1024}\r\n\r\n".encode()
                     answered.clear()
                     waiting = [asyncio.create_task(_asked(client, head + bytes(kib * 1024))) for client in clients[:requests]]
-                    await asyncio.sleep(10)
-                    found[f"requests of {kib} KiB"] = proxy.resident_mib()
+                    found[f"requests of {kib} KiB"] = await _grown(proxy)
                     answered.set()
                     await asyncio.gather(*waiting)
     return found
@@ -157,7 +176,7 @@ def main() -> None:
     assert settings is not None
     connections, requests = (
         settings.coordinator.config.max_connections,
-        proxy_memory.most_requests(settings.coordinator, plan(settings).waiting_requests),
+        proxy_memory.most_requests(settings.coordinator, WAITING),
     )
     # Both ends of each connection to clients, and of each to the pipeline, are descriptors here.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
