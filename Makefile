@@ -53,7 +53,7 @@ unit: environment ## Run the tests that start no process (two minutes, Python en
 	pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not process"
 
 .PHONY: lint
-lint: environment ## Check the Python files and the workflows
+lint: environment ## Check the style and the types of the Python files, and the workflows
 	@ruff check .
 	@ruff format --check --quiet .
 	@$(PYTHON) -m toolchain get actionlint

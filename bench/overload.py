@@ -21,7 +21,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class Users:
 
 
 @contextmanager
-def serving(pipelines: int, queued: int) -> Iterator[Service]:
+def serving(pipelines: int, queued: int) -> Generator[Service]:
     with tempfile.TemporaryDirectory() as name:
         document = yaml.safe_load((files.ROOT / f"Pulumi.{STACK}.yaml").read_text())
         config = document["config"]

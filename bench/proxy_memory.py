@@ -16,7 +16,7 @@ import json
 import resource
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ async def _pipeline(port: int, answered: asyncio.Event) -> asyncio.Server:
 
 
 @contextlib.contextmanager
-def _proxy(port: int, cpus: int, requests: int) -> Iterator[Proxy]:
+def _proxy(port: int, cpus: int, requests: int) -> Generator[Proxy]:
     rendered = render(files.stack_file_path(STACK), STACK, 1)
     server = rendered.workload.coordinator
     here = dict(zip((*(each.number for each in server.ports), ADMIN_PORT), free_ports(3), strict=True))

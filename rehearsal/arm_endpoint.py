@@ -112,7 +112,7 @@ def _handler(subscription: Subscription, state: StateFile) -> type[BaseHTTPReque
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""
 
     return Handler

@@ -60,7 +60,7 @@ class Engine:
             self._stack = automation.create_or_select_stack(stack, work_dir=str(layout.project), opts=options)
             # Only events are needed here; otherwise the API would start the CLI three more times per operation, for outputs and history.
             self._stack.outputs = dict
-            self._stack.info = lambda *_: automation.UpdateSummary("", datetime.datetime.min, "", {}, {}, "")
+            self._stack.info = lambda show_secrets=False: automation.UpdateSummary("", datetime.datetime.min, "", {}, {}, "")
         except automation.CommandError as error:
             raise RuntimeError(_plain(str(error))) from error
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def rehearsed(
     *,
     faults: str = "",
     progress: Callable[[str], None] = lambda _: None,
-) -> Iterator[Engine]:
+) -> Generator[Engine]:
     """Yields the engine on a fresh stack of the repository's program, with the stand-in for Azure behind it.
 
     The resources stay when the context ends; `take_away` removes them. Raises ProjectError and RuntimeError.
@@ -272,7 +272,7 @@ def _refuse(console: Console, message: str) -> int:
 
 
 @contextlib.contextmanager
-def _alone(layout: Layout) -> Iterator[bool]:
+def _alone(layout: Layout) -> Generator[bool]:
     """Yields whether no other rehearsal of this stack is running. The lock ends with the process, however it ends."""
     layout.root.parent.mkdir(parents=True, exist_ok=True)
     (layout.root.parent / ".gitignore").write_text("*\n")  # keeps rehearsals out of the repository
@@ -286,7 +286,7 @@ def _alone(layout: Layout) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def _progress(console: Console) -> Iterator[Any]:
+def _progress(console: Console) -> Generator[Any]:
     """Yields a function that shows progress on one changing line; without a terminal it shows nothing."""
     if not console.is_terminal:
         yield lambda _: None
@@ -296,7 +296,7 @@ def _progress(console: Console) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _scheduling_watch(layout: Layout, engine: Engine) -> Iterator[list[dict[str, Any]]]:
+def _scheduling_watch(layout: Layout, engine: Engine) -> Generator[list[dict[str, Any]]]:
     """Interrupts the engine when pods stay unschedulable for `UNSCHEDULABLE_S`. Yields the list that then contains them."""
     stuck: list[dict[str, Any]] = []
     over = threading.Event()

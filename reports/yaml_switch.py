@@ -23,7 +23,7 @@ def lines(asked: StackSettings, choice: Choice) -> str:
     """Returns YAML to paste below `config:`, one line per section. Its keys replace those of the same section and leave the others."""
     sections: dict[str, Any] = {}
     for (section, *path), value in changes(asked, choice).items():
-        block = sections.setdefault(section, {})
+        block = sections.setdefault(str(section), {})
         for part in path[:-1]:
             block = block.setdefault(part, {})
         block[path[-1]] = value
@@ -56,12 +56,12 @@ def _layout(asked: StackSettings, choice: Choice) -> Iterator[tuple[SettingPath,
     yield ("model", "quantization", "precision"), before.precision, choice.precision
     yield ("model", "quantization", "enabled"), before.enabled, after.enabled
     if asked.model.compilation.tensorrt.enabled:
-        compiled = (settings.model.compilation.tensorrt.max_batch_size for settings in (asked, needed))
-        yield ("model", "compilation", "tensorrt", "maxBatchSize"), *compiled
+        compiled, compiled_then = (settings.model.compilation.tensorrt.max_batch_size for settings in (asked, needed))
+        yield ("model", "compilation", "tensorrt", "maxBatchSize"), compiled, compiled_then
     for side in ("requests", "limits"):
-        gpus = [getattr(settings.shard.resources, side).nvidia_gpu for settings in (asked, needed)]
-        if gpus[1] is not None:
-            yield ("shard", "resources", side, "nvidia.com/gpu"), *gpus
+        gpus, gpus_then = (getattr(settings.shard.resources, side).nvidia_gpu for settings in (asked, needed))
+        if gpus_then is not None:
+            yield ("shard", "resources", side, "nvidia.com/gpu"), gpus, gpus_then
     yield ("sharding", "shardsCount"), asked.sharding.shards_count, needed.sharding.shards_count
     if asked.sharding.layers_per_shard is not None:
         yield ("sharding", "layersPerShard"), asked.sharding.layers_per_shard, needed.sharding.layers_per_shard
@@ -69,9 +69,9 @@ def _layout(asked: StackSettings, choice: Choice) -> Iterator[tuple[SettingPath,
     if asked.autoscaling.enabled:
         most = asked.autoscaling.max_pipelines
         yield ("autoscaling", "maxPipelines"), most, max(most, needed.sharding.pipelines)
-    batching = [settings.coordinator.config.dynamic_batching for settings in (asked, needed)]
-    yield ("coordinator", "config", "dynamicBatching", "enabled"), *(setting.enabled for setting in batching)
-    yield ("coordinator", "config", "dynamicBatching", "maxBatchSize"), *(setting.max_batch_size for setting in batching)
+    batching, batching_then = (settings.coordinator.config.dynamic_batching for settings in (asked, needed))
+    yield ("coordinator", "config", "dynamicBatching", "enabled"), batching.enabled, batching_then.enabled
+    yield ("coordinator", "config", "dynamicBatching", "maxBatchSize"), batching.max_batch_size, batching_then.max_batch_size
 
 
 def _pulumi_path(path: SettingPath) -> str:

@@ -71,7 +71,7 @@ class Member:
         say(f"  {self.name}: ready after {time.monotonic() - self.started:.1f} s")
 
     def ask_to_stop(self) -> None:
-        if self.running:
+        if self.process is not None and self.running:
             self.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:

@@ -143,7 +143,7 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets
         log=folder / "logs" / "coordinator.log",
         environment=_environment(command, folder),
         probe_port=ports[coordinator.port(coordinator.readiness.port)],
-        probe_path=coordinator.readiness.path,
+        probe_path=_probe_path(coordinator),
     )
     metrics = {proxy.name: f"{HOST}:{ports[coordinator.port(coordinator.metrics_port)]}"}
     metrics |= {pipeline.name: f"{pipeline.host}:{pipeline.probe_port}" for pipeline in pipelines}
@@ -162,6 +162,12 @@ def service(rendered: Rendered, *, model: Path, port: int, folder: Path, secrets
             difference for member in (pipelines[0], proxy, observer) if member for difference in member.command.substitutions
         ),
     )
+
+
+def _probe_path(server: Server) -> str:
+    if server.readiness.path is None:
+        raise ServeError("the rendered readiness probe asks no path over HTTP, so nothing here can wait for the server")
+    return server.readiness.path
 
 
 def _check(model: Path, port: int) -> None:
@@ -189,7 +195,7 @@ def _pipelines(shard: Server, addresses: list[str], port: int, model: Path, fold
             environment=_environment(command, folder),
             host=address,
             probe_port=port,
-            probe_path=shard.readiness.path,
+            probe_path=_probe_path(shard),
             pre_stop_seconds=shard.pre_stop_seconds,
         )
         for index, (command, address) in enumerate(zip(commands, addresses, strict=True))

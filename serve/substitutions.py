@@ -100,10 +100,10 @@ def shard_command(server: Server, here: Here) -> Command:
     command, substitutions = [program], []
     for flag, pod in pairs(arguments):
         rule = rules.get(flag)
-        value = rule.value(pod, here) if rule and pod is not None else pod
-        command += [flag] if value is None else [flag, value]
-        if value != pod:
+        value = pod
+        if rule and pod is not None and (value := rule.value(pod, here)) != pod:
             substitutions.append(Substitution(what=flag, pod=pod, here=value, because=rule.because))
+        command += [flag] if value is None else [flag, value]
     environment, of_environment = _environment(server)
     return Command(arguments=tuple(command), environment=environment, substitutions=(*substitutions, *of_environment))
 

@@ -171,12 +171,13 @@ def explain(error: ErrorDetails, root: type[Section]) -> Problem:
     """One validation error of a document of `root`."""
     of_key = error["loc"][-1] == "[key]"
     path = error["loc"][:-1] if of_key else error["loc"]
-    spot = Spot(root)
-    parent = spot
+    parent = Spot(root)
+    known: Spot | None = parent
     for part in path:
-        parent, spot = spot, (spot.child(part) if spot else None)
+        if known is not None:
+            parent, known = known, known.child(part)
     value = "" if error["type"] == "missing" else value_text(path, error["input"])
-    consequence, fix = _consequence_and_fix(error, path, parent, spot)
+    consequence, fix = _consequence_and_fix(error, path, parent, known)
     return Problem(key=key_text(path), value=value, consequence=consequence, fix=fix)
 
 
@@ -253,7 +254,7 @@ def _instead(path: SettingPath, model: Any) -> str:
     name = str(path[-1])
     section = field_named(StackSettings, str(path[0]))
     for root, start in (((section.annotation, path[:1]),) if section else ()) + ((StackSettings, ()),):
-        places = list(places_of(name, root, start)) if issubclass(root, Section) else []
+        places = list(places_of(name, root, start)) if isinstance(root, type) and issubclass(root, Section) else []
         if len(places) == 1:
             return f"it belongs at {key_text(places[0])}"
     known = keys_of(model)

@@ -52,26 +52,31 @@ def with_values(settings: StackSettings, values: Mapping[SettingPath, Any]) -> S
     fields = {name: str(field.alias) for name, field in StackSettings.model_fields.items() if field.alias in sections}
     changed = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(fields))
     for path, value in values.items():
-        *parents, last = path
-        place: Any = changed
-        for part in parents:
-            place = _named(place)[part] if isinstance(place, list) and isinstance(part, str) else _child(place, part)
-        if isinstance(place, list) and isinstance(last, str):
-            place, last = _named(place)[last], "value"
-        place[last] = value
+        _put(changed, path, value)
     return settings.model_copy(update={name: _reader(name).validate_json(json.dumps(changed[key])) for name, key in fields.items()})
 
 
 @cache
 def _reader(field: str) -> TypeAdapter[Any]:
-    return TypeAdapter(StackSettings.model_fields[field].annotation)
+    annotation = StackSettings.model_fields[field].annotation
+    assert annotation is not None, "each section has a type"
+    return TypeAdapter(annotation)
+
+
+def _put(place: Any, path: SettingPath, value: Any) -> None:
+    *parents, last = path
+    for part in parents:
+        place = _named(place)[part] if isinstance(place, list) and isinstance(part, str) else _child(place, part)
+    if isinstance(place, list) and isinstance(last, str):
+        place, last = _named(place)[last], "value"
+    place[last] = value
 
 
 def _child(place: Any, part: int | str) -> Any:
     return place[part] if isinstance(place, list) else place.setdefault(part, {})
 
 
-def _named(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _named(items: list[dict[str, Any]]) -> dict[str, Any]:
     return {item["name"]: item for item in items}
 
 

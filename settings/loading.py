@@ -141,7 +141,9 @@ def _read(name: str, text: str) -> tuple[Any, Problem | None]:
         content = text or None
     if isinstance(content, dict):
         return (content, None) if (problem := _unreadable(name, content)) is None else (None, problem)
-    known = keys_of(field.annotation)
+    section = field.annotation
+    assert isinstance(section, type) and issubclass(section, Section)
+    known = keys_of(section)
     return None, Problem(
         key=name,
         value=value_text((name,), content),

@@ -144,6 +144,7 @@ class _Reader:
         self._documents = 0
 
     def take(self, event: yaml.Event) -> None:
+        assert event.start_mark is not None, "PyYAML marks where each event of a text starts"
         line = event.start_mark.line + 1
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,7 @@ class Page:
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Page]:
+def browser(folder: Path) -> Generator[Page]:
     """A page of a browser that keeps its profile in `folder`. Fails where there is no browser: a skipped test would prove nothing."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     assert program, f"no browser on PATH ({', '.join(NAMES)}); `make toolchain` gets one on Linux, else install Chromium or Chrome"

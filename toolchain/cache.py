@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class Cache:
         return self.root / "logs"
 
     @contextmanager
-    def lock(self, item: str) -> Iterator[None]:
+    def lock(self, item: str) -> Generator[None]:
         """Hold `item` alone; says so once when another run has it. The kernel frees it when a run dies."""
         with self._lock_file(item) as handle:
             try:
@@ -61,7 +61,7 @@ class Cache:
             yield
 
     @contextmanager
-    def building(self) -> Iterator[None]:
+    def building(self) -> Generator[None]:
         """Held together by all runs that build, so that none removes `work` under another."""
         with self._lock_file("work") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -78,7 +78,7 @@ class Cache:
             remove(self.work)
 
     @contextmanager
-    def _lock_file(self, item: str) -> Iterator[int]:
+    def _lock_file(self, item: str) -> Generator[int]:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / f"{item}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from toolchain.cache import Cache, copy_out, point, remove, size_bytes
 from toolchain.console import megabytes, say
@@ -50,7 +51,7 @@ class Progress:
 
 def folder_of(cache: Cache, recipe: AnyRecipe, pins: Path = PINS) -> Path:
     """Named by what is built, not by what builds it: a newer Go on PATH is no reason to spend 20 minutes again."""
-    what = asdict(recipe) | ({"flags": [BUILD_FLAGS, LINK_FLAGS]} if isinstance(recipe, Recipe) else {})
+    what: dict[str, Any] = asdict(recipe) | ({"flags": [BUILD_FLAGS, LINK_FLAGS]} if isinstance(recipe, Recipe) else {})
     for output in what["outputs"]:
         del output["cpu_seconds"]  # only an estimate
     content = hashlib.sha256(json.dumps(what, sort_keys=True).encode())

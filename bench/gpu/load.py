@@ -14,7 +14,7 @@ import multiprocessing
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -102,7 +102,7 @@ def run(
 
 
 @contextmanager
-def _processes(shares: list[tuple]) -> Iterator[list[Connection]]:
+def _processes(shares: list[tuple]) -> Generator[list[Connection]]:
     """One for each share of the users, which has begun when this is entered. Raises RuntimeError."""
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = [], []

@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Servers:
 
 
 @contextlib.contextmanager
-def serving(arm: Arm, engine: Engine, logs: Path) -> Iterator[Servers]:
+def serving(arm: Arm, engine: Engine, logs: Path) -> Generator[Servers]:
     """Ready when entered. Raises NotServing."""
     logs.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -108,7 +108,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 @contextlib.contextmanager
-def _mps(folder: Path) -> Iterator[dict[str, str]]:
+def _mps(folder: Path) -> Generator[dict[str, str]]:
     """NVIDIA's Multi-Process Service: kernels of several processes at the same time. Raises NotServing where it cannot be started."""
     own = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "mps"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "mps-log")}
     for path in own.values():

@@ -201,6 +201,11 @@ def gpu_names() -> tuple[str, ...]:
     return tuple(sorted(_gpus()))
 
 
+def gpu_of(size: GpuSize) -> Gpu:
+    """The GPU of a size of the catalogue, which has the GPUs of all its sizes."""
+    return _gpus()[size.gpu]
+
+
 def gpu(name: str) -> Gpu | None:
     """Returns the GPU that a `GpuSize.gpu` names; None when the catalogue does not have it."""
     return _gpus().get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
@@ -32,17 +33,20 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
     stages = settings.sharding.shards_count * split
     # The stages between the ends are equal, except that the first of them may have one layer more.
     candidates = [layers.stage(shape.layers, stages, index) for index in sorted({0, min(1, stages - 1), stages - 1})]
-    common = {
-        "weight_precision": weight_precision,
-        "kv_precision": kv_precision,
-        "memory_fraction": settings.shard.config.gpu_memory_fraction,
-        "workspace_gib": compiled.max_workspace_size.gib if compiled.enabled else 0.0,
-        "batch_tokens": batch_tokens(settings, gpu, shape),
-        "kv_asked_gib": model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
-        "gpus": gpus_of_shard(settings) if split == 1 else 1,
-        "batch_sequences": settings.coordinator.config.dynamic_batching.max_batch_size,
-    }
-    fits = [memory_model.fit(gpu, shape, first_layer=stage.first_layer, last_layer=stage.last_layer, **common) for stage in candidates]
+    fit_of = partial(
+        memory_model.fit,
+        gpu,
+        shape,
+        weight_precision=weight_precision,
+        kv_precision=kv_precision,
+        memory_fraction=settings.shard.config.gpu_memory_fraction,
+        workspace_gib=compiled.max_workspace_size.gib if compiled.enabled else 0.0,
+        batch_tokens=batch_tokens(settings, gpu, shape),
+        kv_asked_gib=model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
+        gpus=gpus_of_shard(settings) if split == 1 else 1,
+        batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
+    )
+    fits = [fit_of(first_layer=stage.first_layer, last_layer=stage.last_layer) for stage in candidates]
     # A token is in the cache of every stage, so the stage that holds the fewest decides.
     return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
 

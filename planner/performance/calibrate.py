@@ -105,15 +105,16 @@ def shifts(path: Path) -> Shifts:
 def _add(row: dict[str, str], points: dict[str, list[Point]]) -> None:
     """Adds what a row has measured, by quantity. Raises Impossible."""
     question, work, constants = prepared(published_rows.question(row))
+    targets = {quantity: name for quantity in _COLUMNS if (name := target(question, quantity))}
     measured = {
         quantity: published_rows.number(row, column, 1e-6, 1e9) * unit
         for quantity, (column, unit) in _COLUMNS.items()
-        if target(question, quantity) and row.get(column, "").strip()
+        if quantity in targets and row.get(column, "").strip()
     }
     if rate_follows(question) and (rate := measured.pop("rate", None)) and "tpot" not in measured:
         measured["tpot"] = _per_token_s(question, rate, measured.get("ttft"))
     for quantity, value in measured.items():
-        point = Point(target=target(question, quantity), work=work, constants=constants, measured=math.log(value))
+        point = Point(target=targets[quantity], work=work, constants=constants, measured=math.log(value))
         points.setdefault(quantity, []).append(point)
 
 
@@ -127,4 +128,7 @@ def _per_token_s(question: Question, rate: float, first_s: float | None) -> floa
     further = question.output_tokens - 1
     if request_s < further * found.floor_tpot_s:
         raise Impossible(f"output_tok_s {rate:g}: more than the GPUs could give with {question.concurrency:g} requests in flight")
-    return max((request_s - (first_s or found.ttft_s.value)) / further, found.floor_tpot_s)
+    if first_s is None:
+        assert found.ttft_s, "a question whose rate follows has both times"
+        first_s = found.ttft_s.value
+    return max((request_s - first_s) / further, found.floor_tpot_s)

@@ -94,7 +94,7 @@ def ceiling_tok_s(w: Work, running: float, floor_s: float) -> float:
 def prepared(q: Question) -> tuple[Question, Work, SimpleNamespace]:
     """The question, an open loop as a closed one; its numbers; its constants."""
     if q.load_unknown and q.arrivals_per_s:
-        q = _closed(q)
+        q = _closed(q, q.arrivals_per_s)
     w = work(q)
     return q, w, _constants(tuple(w.keys.items()))
 
@@ -109,7 +109,10 @@ def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
     if tpot is not None:
         tpot = _at_least(tpot, floor)
     first = _range(q, "ttft", w, moved.get("ttft", k))
-    rate = _by_littles_law(q, first, tpot) if rate_follows(q) else _range(q, "rate", w, moved.get("rate", k))
+    if first is not None and tpot is not None and rate_follows(q):
+        rate = _by_littles_law(q, first, tpot)
+    else:
+        rate = _range(q, "rate", w, moved.get("rate", k))
     if rate is not None and q.kind == "concurrency":
         most = ceiling_tok_s(w, running, floor)
         rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))
@@ -139,7 +142,7 @@ def _by_littles_law(q: Question, first: Range, each: Range) -> Range:
     return Range(value=rate("value"), low=rate("high"), high=rate("low"))
 
 
-def _closed(q: Question) -> Question:
+def _closed(q: Question, arrivals_per_s: float) -> Question:
     """An open loop as the closed one with as many requests in flight: arrivals a second x seconds each, by Little's law."""
     concurrency = 1.0
     for _ in range(_ROUNDS):
@@ -147,7 +150,7 @@ def _closed(q: Question) -> Question:
         w = work(q)
         k = _constants(tuple(w.keys.items()))
         each = math.exp(model.log_served_ttft(w, k, math.log)) + q.output_tokens * math.exp(model.log_served_tpot(w, k, math.log))
-        concurrency = math.sqrt(concurrency * min(max(q.arrivals_per_s * each, 1.0), _MOST_IN_FLIGHT))
+        concurrency = math.sqrt(concurrency * min(max(arrivals_per_s * each, 1.0), _MOST_IN_FLIGHT))
     return q
 
 

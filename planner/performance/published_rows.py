@@ -219,8 +219,8 @@ def engine_keys(row: dict[str, str], kind: str) -> tuple[str, str, str]:
         generation = "vllm-0" if way == "static" or (version and version < (0, 8)) else "vllm-1"
         if generation == "vllm-0":
             stamp = "0.6" if text.startswith("0.6") else "0.5"
-    elif engine == "sglang" and found:
-        stamp = re.match(r"[\d.]+", text)[0].rstrip(".")
+    elif engine == "sglang" and found and (release := re.match(r"[\d.]+", text)):
+        stamp = release[0].rstrip(".")
     return engine, f"{generation}-{way}", f"{generation}-{way}-{stamp}"
 
 

@@ -28,8 +28,7 @@ class EngineLayout:
 
 def engine_layouts(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator[EngineLayout]:
     """Yields every layout that the engine accepts on this size. bf16 is left out: it equals fp16 in size and speed."""
-    gpu, layers = hardware.gpu(size.gpu), shape.layers
-    assert gpu, "every size's GPU is in the catalogue"
+    gpu, layers = hardware.gpu_of(size), shape.layers
     engine_traits = traits(settings.engine, gpu)
     # Where the layers do not divide evenly, all stages wait for those that have one layer more.
     stages = (1,) if engine_traits.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)

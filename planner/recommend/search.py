@@ -108,8 +108,7 @@ class _Search:
         """Returns the stack on this size, with every change made that does not depend on the layout. Raises _Rejected."""
         if too_long(self.load, self.shape, longest_request(self.asked, self.shape)):
             raise _Rejected("the longest request that is allowed is too short for such requests")
-        gpu = hardware.gpu(size.gpu)
-        assert gpu, "every size's GPU is in the catalogue"
+        gpu = hardware.gpu_of(size)
         if size.retired_on and not self.options.retired:
             raise _Rejected("Azure no longer sells the size")
         if instead := drivers.lacking(size, gpu):

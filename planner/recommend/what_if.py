@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from planner.catalogue import hardware
 from planner.recommend.assessment import Assessment
 from planner.recommend.choice import Choice, SearchOptions, bits
 from planner.recommend.search import search
 from settings import StackSettings
+from settings.error_messages import SettingPath
 from settings.flatten import with_values
 
 
@@ -38,7 +40,7 @@ def _cases(assessment: Assessment) -> Iterator[tuple[str, StackSettings, SearchO
         yield f"latency within {seconds:g} s", with_values(asked, {("targets", "latency"): f"{round(seconds * 1000)}ms"}), options, least
     for times in (0.1, 0.5, 2.0):
         rate, users = targets.throughput_rps * times, max(1, round(test.concurrent_users * times))
-        changed = {("targets", "throughputRps"): rate, ("loadTest", "concurrentUsers"): users}
+        changed: dict[SettingPath, Any] = {("targets", "throughputRps"): rate, ("loadTest", "concurrentUsers"): users}
         yield f"{rate:g} requests/s, {users:,} users", with_values(asked, changed), options, least
     yield "a prompt of 1,000 tokens", with_values(asked, {("loadTest", "prompt"): "word" * 1000}), options, least
     answer = test.max_tokens * 4

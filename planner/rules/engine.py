@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from planner.fit.layers import most_sharing_heads, shares_heads
 from planner.fit.layout import keeps_pipelines_together, nodes_by_zone
 from planner.fit.plan import Finding
 from planner.fit.stack_memory import gpus_of_shard, missing_gib, precisions
 from planner.rules.rule import RuleContext, Rules
+from settings.error_messages import SettingPath
 from settings.flatten import document, with_values
 from settings.wording import count
 
@@ -125,7 +127,7 @@ def _fits(context: RuleContext, pods: int, gpus: int) -> bool:
     """Whether such pods hold the model, within the share of their memory that later rules leave."""
     settings = context.settings
     fraction = min(settings.shard.config.gpu_memory_fraction, settings.targets.gpu_memory.fraction)
-    changed = {
+    changed: dict[SettingPath, Any] = {
         ("sharding", "shardsCount"): pods,
         ("shard", "resources", "limits", "nvidia.com/gpu"): gpus,
         ("shard", "config", "gpuMemoryFraction"): fraction,

@@ -139,7 +139,8 @@ def _memory(settings: StackSettings, most: Share) -> tuple[str | None, str | Non
     requests, limits = settings.shard.resources.requests.memory, settings.shard.resources.limits.memory
     wanted = limits or requests
     if wanted is None:
-        return (f"{most.memory_mib // 1024}Gi",) * 2 if pins(settings) else (None, None)
+        whole = f"{most.memory_mib // 1024}Gi" if pins(settings) else None
+        return whole, whole
     if not pins(settings) and (requests is None or requests.bytes <= most.memory_mib * 2**20):
         return None, None
     given = f"{most.memory_mib // 1024}Gi" if wanted.bytes > most.memory_mib * 2**20 else str(wanted)

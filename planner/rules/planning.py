@@ -180,7 +180,7 @@ def _size_and_gpu(settings: StackSettings, problems: list[Problem]) -> tuple[Gpu
         return None
     if pool.usd_per_hour is not None:
         size = replace(size, usd_per_hour=pool.usd_per_hour)
-    gpu = hardware.gpu(size.gpu)
+    gpu = hardware.gpu_of(size)
     if undriven := drivers.problem(settings, size, gpu):
         problems.append(undriven)
         return None

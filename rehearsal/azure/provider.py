@@ -189,7 +189,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     @_answers
     def Invoke(self, request: Any, context: Any) -> Any:
         result = invokes.invoke(request.tok, from_struct(request.args), self.state.read(), self.subscription, self.layout)
-        return provider_pb2.InvokeResponse(**{"return": to_struct(result)})
+        response = provider_pb2.InvokeResponse()
+        getattr(response, "return").CopyFrom(to_struct(result))
+        return response
 
     # parts
 

@@ -21,11 +21,15 @@ import tempfile
 import threading
 from enum import Enum
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from rehearsal.azure.resources import RESOURCE_TYPES
 
 FORMAT = 3  # raise it when what is kept changes shape
+
+
+_T = TypeVar("_T")  # stands for the parameter of `pulumi.Input` where its forward reference is resolved
 
 
 class UnknownType(Exception):
@@ -124,7 +128,7 @@ def _object(cls: type, objects: dict[str, Any]) -> dict[str, Any]:
     properties, required = {}, []
     for wire, getter in _properties(cls):
         properties[wire] = _type(_hint(getter), objects)
-        if parameters[getter.fget.__name__].default is inspect.Parameter.empty:
+        if parameters[_function(getter).__name__].default is inspect.Parameter.empty:
             required.append(wire)
     return {"properties": properties, "required": required}
 
@@ -133,8 +137,14 @@ def _hint(getter: property) -> Any:
     """What a property holds, with the names that `pulumi.Input`'s forward reference needs."""
     import pulumi
 
-    namespace = {**getter.fget.__globals__, "Output": pulumi.Output, "T": TypeVar("T")}
-    return get_type_hints(getter.fget, globalns=namespace)["return"]
+    function = _function(getter)
+    namespace = {**function.__globals__, "Output": pulumi.Output, "T": _T}
+    return get_type_hints(function, globalns=namespace)["return"]
+
+
+def _function(getter: property) -> FunctionType:
+    assert isinstance(getter.fget, FunctionType), "the SDK's properties are plain functions"
+    return getter.fget
 
 
 def _type(hint: Any, objects: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class StateFile:
             return Cloud(json.loads(json.dumps(EMPTY)))
 
     @contextlib.contextmanager
-    def change(self) -> Iterator[Cloud]:
+    def change(self) -> Generator[Cloud]:
         """Read, change, write; one at a time. Nothing is written if the body raises."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path.with_suffix(".lock"), "w") as lock:

@@ -196,6 +196,7 @@ def test_needs_no_engine():
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.process
 def test_a_check_does_not_wait_for_the_sdks():
     program = (
         "import sys; from stacks.__main__ import main; status = main(['check', '--stack', 'prod']);"
