@@ -8,6 +8,7 @@ import pytest
 from toolchain.recipes import PROGRAMS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ROOMS = {path.name for path in REPOSITORY.iterdir() if path.is_dir()}
 DECISIONS = sorted((REPOSITORY / "docs" / "adr").glob("0*.md"))
 
 
@@ -31,3 +32,14 @@ def test_the_licence_of_everything_that_is_fetched_is_listed():
     assert [source for source in sources if source not in page] == []
     versions = {recipe.version for recipe in PROGRAMS if "github.com/pulumi/pulumi-kubernetes" not in getattr(recipe, "module", "")}
     assert [version for version in sorted(versions) if version not in page] == []
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/licences.md", "README.md", "CHANGELOG.md"])
+def test_the_paths_that_a_page_names_exist(page):
+    """A page that sends a newcomer to a file which has moved costs more than it helps."""
+    text = (REPOSITORY / page).read_text()
+    named = {path for path in re.findall(r"`((?:[a-z_]+/)+[\w.]*)`", text) if path.split("/")[0] in ROOMS}
+    linked = {path for path in re.findall(r"\]\(([^)#:]+)\)", text)}
+    missing = [path for path in sorted(named) if not (REPOSITORY / path).exists()]
+    missing += [path for path in sorted(linked) if not (REPOSITORY / page).parent.joinpath(path).exists()]
+    assert missing == []
