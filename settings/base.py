@@ -1,4 +1,4 @@
-"""What every section of the stack file has in common."""
+"""The base class of every section of the stack file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 
 class Section(BaseModel):
-    """Frozen and strict; unknown keys are errors; keys are spelt in camelCase as in the guide and in Kubernetes."""
+    """A frozen and strict model. Unknown keys are errors, and keys are spelt in camelCase as in the guide and in Kubernetes."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -23,6 +23,6 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Otherwise:
-    """Beside a constraint: what would come of a value that breaks it. Errors quote it."""
+    """The consequence of a value outside a constraint; it stands beside the constraint, and error messages quote it."""
 
     text: str

@@ -1,4 +1,4 @@
-"""`coordinator`: the front door of the service, as the guide writes it."""
+"""The section `coordinator`: the front door of the service, as the guide has it."""
 
 from typing import Annotated, Literal
 
@@ -16,17 +16,19 @@ Buffer = Annotated[
 
 
 class DynamicBatching(Section):
-    """Requests that arrive close together run as one batch."""
+    """Combines requests that arrive close together into one batch."""
 
     enabled: bool = True
     max_batch_size: Annotated[int, Field(ge=1, le=4096), Otherwise("no GPU holds a batch of that size")] = 32
-    batch_timeout: Annotated[Duration, Between("0ms", "60s", "every request would wait that long for company")] = Duration("10ms")
+    batch_timeout: Annotated[Duration, Between("0ms", "60s", "every request would wait that long for others to join it")] = Duration("10ms")
     adaptive_batching: bool = True
-    """Batch by request size."""
+    """Adapts batches to the size of the requests."""
     priority_batching: bool = True
 
 
 class CoordinatorConfig(Section):
+    """Connections, buffers, load balancing and batching of the coordinator."""
+
     max_connections: Connections = 2000
     connection_pool_size: Connections = 500
     keep_alive_timeout: Annotated[Duration, Between("1s", "1h", "idle connections would close at once, or never")] = Duration("60s")
@@ -42,25 +44,27 @@ class CoordinatorConfig(Section):
 
 
 class CoordinatorLimits(Section):
-    """What one coordinator refuses, so that it stays up."""
+    """Limits beyond which a coordinator refuses requests, so that it keeps running."""
 
     request_size: Annotated[ByteSize, Between("1KB", "1GB", "no prompt would fit, or a few requests would fill its memory")] = ByteSize(
         "1MB"
     )
-    """Of one request; larger ones are answered with 413."""
+    """Largest size of a request; larger ones are answered with 413."""
     request_tokens: Annotated[int, Field(ge=16, le=100_000_000), Otherwise("no prompt with its answer would fit")] | None = None
-    """Prompt and answer together, of one request. A longer prompt is refused, a longer answer ends there. Shorter requests let more of them
-    run at once: a pipeline's cache is for that many tokens in all. Left out: as many as the model reads and the cache holds."""
+    """Most tokens of a request, prompt and answer together. A longer prompt is refused, and a longer answer ends there. A lower limit lets
+    more requests run at once in the same cache. By default as many as the model reads and the cache holds."""
     queued_requests: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("every request would be refused, or wait for hours")] = 1000
-    """Requests beyond those that the pipelines run at once, which may wait for one; further ones are answered with 503 and Retry-After."""
+    """Most requests that may wait, beyond those that the pipelines run at once; further ones are answered with 503 and Retry-After."""
     requests_per_minute_per_client: (
         Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no client would get an answer, or none would ever be limited")] | None
     ) = None
-    """Of one API key, or of one address where no key is asked for; further ones are answered with 429 and Retry-After. Left out: no limit.
-    Each coordinator counts for itself, and the balancer keeps a client at one of them."""
+    """Most requests per minute of an API key, or of an address if no key is required; further ones are answered with 429 and Retry-After.
+    By default there is no limit. Each coordinator counts separately, and the load balancer keeps a client at one of them."""
 
 
 class CoordinatorService(Section):
+    """The Kubernetes Service in front of the coordinator."""
+
     type: Literal["LoadBalancer", "ClusterIP"] = "LoadBalancer"
     annotations: dict[LabelKey, str] = Field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""From a validation error to a `Problem` that somebody can act on."""
+"""Turns a validation error into a `Problem` that says what to write instead."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ SettingPath = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class Spot:
-    """What the models say about one place of the stack file."""
+    """The type, constraints and default of one place in the stack file."""
 
     type: Any
     metadata: tuple[Any, ...] = ()
     default: Any = None
 
     def child(self, part: int | str) -> Spot | None:
+        """Returns the place of a key or list item below this one, or None if there is none."""
         if isinstance(self.type, type) and issubclass(self.type, Section):
             field = field_named(self.type, str(part))
             return field and _spot(field.annotation, tuple(field.metadata), field.default)
@@ -42,11 +43,12 @@ class Spot:
 
     @property
     def otherwise(self) -> str | None:
+        """The consequence of a value outside the constraints, if the model states one."""
         return next((m.text for m in self.metadata if isinstance(m, Otherwise)), None)
 
 
 def _spot(annotation: Any, metadata: tuple[Any, ...] = (), default: Any = None) -> Spot:
-    """Without the wrappers: `Annotated`, `| None`, and constraints packed into a FieldInfo."""
+    """Unwraps `Annotated`, `| None`, and constraints inside a FieldInfo."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation, *more = get_args(annotation)
@@ -60,15 +62,17 @@ def _spot(annotation: Any, metadata: tuple[Any, ...] = (), default: Any = None) 
 
 
 def field_named(model: type[Section], key: str) -> FieldInfo | None:
+    """Returns the field of a model with this key in the stack file."""
     return next((field for field in model.model_fields.values() if field.alias == key), None)
 
 
 def keys_of(model: type[Section]) -> list[str]:
+    """Returns the keys of a model as the stack file spells them."""
     return [str(field.alias) for field in model.model_fields.values()]
 
 
 def key_text(path: SettingPath) -> str:
-    """`shard.env[3].value`."""
+    """Writes a path as users do: `shard.env[3].value`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{_name_text(part)}" for part in path).removeprefix(".")
 
 
@@ -78,7 +82,7 @@ def _name_text(name: str) -> str:
 
 
 def value_text(path: SettingPath, value: Any) -> str:
-    """The value as YAML would spell it, short; never a secret."""
+    """Returns the value as YAML spells it, shortened, and never a secret."""
     if value is None:
         return "null"
     if isinstance(value, bool | int | float):
@@ -89,23 +93,24 @@ def value_text(path: SettingPath, value: Any) -> str:
     if _may_be_secret(path, value):
         return HIDDEN
     text = value if len(value) <= 60 else f"{value[:57]}..."
-    # Text that YAML would read as something else needs its quotes to be told from it.
+    # Text that YAML would read as something else is shown in quotes.
     plain = re.fullmatch(r"[A-Za-z/~_][^\n#:{}\[\]\"'\x00-\x1f]*", text) and text.lower() not in ("true", "false", "null", "~")
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-# Known keys whose names end like a credential's.
+# Known keys whose names end like those of credentials.
 _HARMLESS = frozenset({"key", "topologyKey"})
 
 
 def _may_be_secret(path: SettingPath, value: str) -> bool:
     if path[:2] == ("shard", "env"):
-        # The variable's name stands beside the value, not in the path.
+        # The name of the variable is beside the value, not in the path.
         return path[-1] != "name" or is_secret(value)
     return looks_secret(value, *(part for part in path if isinstance(part, str) and part not in _HARMLESS))
 
 
 def kind_text(value: Any) -> str:
+    """Returns the type of a value in words, such as `a list` or `text`."""
     if value is None:
         return "empty"
     for kind, name in ((bool, "true or false"), (str, "text"), (int | float, "a number"), (list, "a list"), (dict, "a block of keys")):
@@ -115,13 +120,14 @@ def kind_text(value: Any) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that is most like this one, ignoring case and punctuation, or None."""
     by_fold = {re.sub(r"[^a-z0-9/]", "", k.lower()): k for k in known}
     close = difflib.get_close_matches(re.sub(r"[^a-z0-9/]", "", name.lower()), by_fold, n=1, cutoff=0.7)
     return by_fold[close[0]] if close else None
 
 
 def places_of(key: str, model: type[Section], path: SettingPath = ()) -> Iterator[SettingPath]:
-    """Everywhere in a model that a key of this name stands."""
+    """Yields the paths of all keys with this name in a model."""
     for field in model.model_fields.values():
         here = (*path, str(field.alias))
         if field.alias == key:
@@ -132,7 +138,7 @@ def places_of(key: str, model: type[Section], path: SettingPath = ()) -> Iterato
 
 
 def expected(spot: Spot) -> str:
-    """What belongs at a place, in words."""
+    """Returns in words what is expected at a place."""
     kind = spot.type
     if get_origin(kind) is Literal:
         choices = list(map(str, get_args(kind)))
@@ -168,7 +174,7 @@ def _listing(names: list[str], most: int = 8) -> str:
 
 
 def explain(error: ErrorDetails, root: type[Section]) -> Problem:
-    """One validation error of a document of `root`."""
+    """Turns a validation error of a document of `root` into a problem."""
     of_key = error["loc"][-1] == "[key]"
     path = error["loc"][:-1] if of_key else error["loc"]
     parent = Spot(root)
@@ -201,7 +207,7 @@ def _consequence_and_fix(error: ErrorDetails, path: SettingPath, parent: Spot, s
         return _FORMER[path]
     if kind == "extra_forbidden":
         return "there is no such setting, so it would have no effect", _instead(path, parent.type)
-    assert spot, f"a place that the models do not know: {error}"
+    assert spot, f"the models do not know this place: {error}"
     wanted = expected(spot)
     if kind == "missing":
         return "is required and has no default", wanted
@@ -231,7 +237,7 @@ def _wrong_type(given: Any, spot: Spot, wanted: str) -> tuple[str, str]:
     if isinstance(given, str) and spot.type in (int, float, bool) and re.fullmatch(r"true|false|[0-9.]{1,20}", given):
         return consequence, f"{given} without quotes"
     if isinstance(given, float) and spot.type is int:
-        # A number beyond 64 bits reaches a program as a fraction.
+        # A number beyond 64 bits arrives as a fraction.
         return "is too large" if given.is_integer() else "is not a whole number", wanted
     return consequence, wanted
 
@@ -248,7 +254,7 @@ _NOUNS = {
 
 
 def _instead(path: SettingPath, model: Any) -> str:
-    """What somebody who wrote an unknown key most likely meant."""
+    """Returns the fix for an unknown key: where it belongs, or the key that was most likely meant."""
     from settings.stack import StackSettings
 
     name = str(path[-1])

@@ -1,4 +1,4 @@
-"""How a command ends when whoever reads it or started it has had enough: without a traceback."""
+"""Ends a command without a traceback when it is interrupted or its output is no longer read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def ended(main: Callable[[], int]) -> int:
-    """Exit status of `main`: its own, 130 after Ctrl-C, 141 when the reader of a pipe has gone (`| head`), as shells have them."""
+    """Runs `main` and returns its exit status: 130 after Ctrl-C and 141 when a pipe is closed (`| head`), as shells use them."""
     try:
         status = main()
         sys.stdout.flush()
@@ -16,6 +16,6 @@ def ended(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Python would complain of what is still to be written when it ends: docs.python.org/3/library/signal.html#note-on-sigpipe
+        # At its end, Python would complain about output that is not written yet: docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

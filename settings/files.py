@@ -1,4 +1,4 @@
-"""The stack files of this repository, and what is right and wrong in one."""
+"""Finds the stack files of this repository and checks them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from settings.stack import StackSettings
 from settings.stack_file import StackFile, open_stack_file
 
 PROJECT = "zig-ai-aks"
-"""The Pulumi project: what stands before each section's name in a stack file."""
+"""The Pulumi project, whose name precedes each section's name in a stack file."""
 ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What a stack file says, and what is wrong with it."""
+    """A stack file with its settings and its problems."""
 
     file: StackFile
     settings: StackSettings | None
-    """None when there are problems, or when encrypted values keep the settings from being known without the engine."""
+    """None if there are problems, or encrypted values that only Pulumi can decrypt."""
     problems: tuple[Problem, ...]
     encrypted: tuple[str, ...] = ()
-    """Settings that hold a Pulumi secret, as the user types them."""
+    """Keys of settings that are encrypted."""
     readable: StackSettings
+    """The sections that are valid by themselves, and defaults for the others."""
     unusable: frozenset[str]
-    """As of `settings.loading.Result`."""
+    """Names of the sections that are not valid by themselves."""
 
     def require(self) -> StackSettings:
-        """The settings. Raises SettingsError with the problems, or with the secrets that only the engine can read."""
+        """Returns the settings. Raises SettingsError with the problems, or with the encrypted settings."""
         if self.settings is None:
             raise SettingsError(self.problems or tuple(map(_unreadable, self.encrypted)))
         return self.settings
@@ -41,12 +42,12 @@ def _unreadable(key: str) -> Problem:
 
 
 def stack_file_path(stack: str) -> Path:
-    """Where the engine keeps a stack's configuration; `stack` may be qualified (`organization/zig-ai-aks/prod`)."""
+    """Returns the path of a stack's file; `stack` may be qualified (`organization/zig-ai-aks/prod`)."""
     return ROOT / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
 
 
 def from_file(path: Path, stack: str) -> Checked:
-    """The settings in a stack file, checked without the engine."""
+    """Checks a stack file without Pulumi."""
     file = open_stack_file(path, PROJECT)
     result = check(file.sections, stack=stack.rsplit("/", 1)[-1])
     problems = (*file.problems, *result.problems)

@@ -1,4 +1,4 @@
-"""Every leaf setting of a stack by its key, as text; and a stack with some of them changed."""
+"""Lists the settings of a stack by key, as text, and changes some of them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from settings.stack import StackSettings
 
 
 def document(settings: StackSettings) -> dict[str, Any]:
-    """The stack as its file would say it: quantities as they were written, settings that were left out without a default missing."""
+    """Returns the stack as nested keys: quantities as written, without settings that have neither a value nor a default."""
     return settings.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def leaves(settings: StackSettings) -> dict[str, str]:
-    """Key to value of all settings, defaults too: `shard.config.workerThreads` to `24`, `shard.env.GC_THREADS` to `8`.
+    """Returns the values of all settings, with defaults, by key: `shard.config.workerThreads` is `24`, `shard.env.GC_THREADS` is `8`.
 
-    An item of a list that has a name is found by it; a list of plain values is one leaf, as is an empty section.
+    A named item of a list has its name in the key. A list of plain values is one setting, and so is an empty section.
     """
     return {key_text(path): text_of(value) for path, value in _walk(document(settings))}
 
 
 def written(settings: StackSettings) -> dict[str, str]:
-    """The same of what the stack file itself gives, without defaults."""
+    """Returns the values of the settings that the stack file itself has, by key."""
     return {key_text(path): text_of(value) for path, value in _walk(settings.model_dump(mode="json", by_alias=True, exclude_unset=True))}
 
 
 def text_of(value: Any) -> str:
-    """A value as YAML spells it on one line."""
+    """Returns a value as YAML spells it on one line."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -41,14 +41,14 @@ def text_of(value: Any) -> str:
 
 
 def with_values(settings: StackSettings, values: Mapping[SettingPath, Any]) -> StackSettings:
-    """The same stack with other values at these places; lists of named items take the item's name as a part of the path.
+    """Returns the stack with other values at these paths, which name an item of a list by its name.
 
     Raises pydantic's ValidationError for values that the models refuse.
     """
     if not values:
         return settings
     sections = {path[0] for path in values}
-    # The others are as valid as they were.
+    # Only the changed sections have to be validated again.
     fields = {name: str(field.alias) for name, field in StackSettings.model_fields.items() if field.alias in sections}
     changed = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(fields))
     for path, value in values.items():

@@ -1,4 +1,4 @@
-"""Text with a form of its own: CIDRs, zones, image references and what else Azure and Kubernetes spell their own way."""
+"""Types of text with a fixed form, such as address ranges, zones and image references."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from settings.quantities import problem_error
 
 @dataclass(frozen=True)
 class Form:
-    """A regular expression that the whole text must match, what would come of other text, and what to write."""
+    """A regular expression that the whole text must match, the consequence of other text, and what to write instead."""
 
     pattern: str
     otherwise: str
@@ -37,7 +37,7 @@ class Form:
 
 
 class WholeNumberOrText:
-    """Either of the two, with one error instead of one for each."""
+    """A whole number or text, with one error message instead of one for each type."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -80,7 +80,7 @@ Cidr = Annotated[str, AfterValidator(_cidr)]
 """An IPv4 range without host bits: `10.64.0.0/16`."""
 
 CallerCidr = Annotated[Cidr, AfterValidator(_caller)]
-"""Whom to let in: a range that somebody can have."""
+"""An address range of callers, neither the whole internet nor a range for documentation."""
 
 Zone = Annotated[str, Form("[123]", "Azure's availability zones are 1, 2 and 3", '"1", "2" or "3" in quotes')]
 

@@ -1,4 +1,4 @@
-"""From the stack's sections as text to checked settings, with every problem of every section at once."""
+"""Turns a stack's sections, as text, into checked settings, and reports every problem of every section at once."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ from settings.rules import broken_rules, workload
 from settings.secrets import HIDDEN
 from settings.stack import StackSettings
 
-# The engine hands the whole configuration, texts in JSON, to the program in one environment variable; Linux allows 128 KiB for one.
+# Pulumi passes the whole configuration to the program as JSON in one environment variable, which Linux limits to 128 KiB.
 MOST_BYTES = 120 * 1024
 MOST_LEVELS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """The settings of a stack and what is wrong with them."""
+
     settings: StackSettings | None
-    """None when there are problems or encrypted values."""
+    """None if there are problems or encrypted values."""
     problems: tuple[Problem, ...]
     encrypted: tuple[str, ...] = ()
-    """Keys that hold a value which only the engine can decrypt; their sections are checked as far as they can be read."""
+    """Keys whose values only Pulumi can decrypt. Their sections are checked as far as they can be read."""
     readable: StackSettings = field(default_factory=StackSettings)
-    """The sections that are right by themselves, and defaults for the others."""
+    """The sections that are valid by themselves, and defaults for the others."""
     unusable: frozenset[str] = frozenset()
-    """Names of the others."""
+    """Names of the sections that are not valid by themselves."""
 
 
 def load(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collection[str] = ()) -> StackSettings:
-    """The settings of one stack, as the engine hands them to a program.
+    """Returns the settings of a stack, from the texts that Pulumi passes to the program.
 
-    `raw` has one text a section: JSON for blocks, the bare text for scalars. `stack` is the stack's name, part of the names
-    that Azure limits. No message repeats a value of an `encrypted` section. Raises SettingsError with all problems.
+    `raw` maps each section to its text: JSON for blocks, plain text for scalars. `stack` is the stack's name, which is part of names whose
+    length Azure limits. No message repeats a value of a section in `encrypted`. Raises SettingsError with all problems.
     """
     result = check(raw, stack=stack, encrypted=encrypted)
     if result.problems:
@@ -48,7 +50,7 @@ def load(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collect
 
 
 def check(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collection[str] = ()) -> Result:
-    """As `load`, with the problems beside the settings, and for files too, in which secrets are still encrypted."""
+    """Checks settings like `load`, but returns the problems. It also accepts files, whose secrets are still encrypted."""
     if problem := _too_large(raw):
         return Result(settings=None, problems=(problem,), unusable=frozenset(raw))
     problems: list[Problem] = []
@@ -76,7 +78,7 @@ def check(raw: Mapping[str, str], *, stack: str | None = None, encrypted: Collec
 
 
 def _ciphertexts(value: Any, path: SettingPath = ()) -> Iterator[SettingPath]:
-    """Where a file holds `secure: ...`, which the engine alone can read."""
+    """Yields the paths of `secure:` values, which only Pulumi can decrypt."""
     if isinstance(value, dict) and list(value) == ["secure"] and isinstance(value["secure"], str):
         yield path
     elif isinstance(value, dict | list):
@@ -98,7 +100,7 @@ def _section(problem: Problem) -> str:
 
 
 def _hide(problem: Problem) -> Problem:
-    """Without the value, which an encrypted section's message must not repeat."""
+    """Removes the value from a problem of an encrypted section."""
 
     def without(text: str) -> str:
         return text.replace(problem.value.strip('"'), HIDDEN) if problem.value else text
@@ -121,7 +123,7 @@ def _too_large(raw: Mapping[str, str]) -> Problem | None:
 
 
 def _read(name: str, text: str) -> tuple[Any, Problem | None]:
-    """One section's content, or why it cannot be read."""
+    """Returns the content of a section, or why it cannot be read."""
     field = field_named(StackSettings, name)
     if field is None:
         return None, _unknown_section(name, text)
@@ -137,7 +139,7 @@ def _read(name: str, text: str) -> tuple[Any, Problem | None]:
             fix="keep one of the two settings",
         )
     except (ValueError, RecursionError):
-        # The engine hands over a section without content as empty text.
+        # Pulumi passes a section without content as empty text.
         content = text or None
     if isinstance(content, dict):
         return (content, None) if (problem := _unreadable(name, content)) is None else (None, problem)
@@ -169,7 +171,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unreadable(name: str, content: dict[str, Any]) -> Problem | None:
-    """What the validator itself would stumble over: nesting without end, text that is not Unicode."""
+    """Returns a problem that the validator itself cannot handle: extreme nesting, or text that is not Unicode."""
     level: list[tuple[tuple[int | str, ...], Any]] = [((name,), content)]
     for _ in range(MOST_LEVELS):
         deeper: list[tuple[tuple[int | str, ...], Any]] = []
@@ -217,7 +219,7 @@ def _unknown_section(name: str, text: str) -> Problem:
 
 
 def _validate(document: dict[str, Any], ciphertexts: list[SettingPath], problems: list[Problem]) -> tuple[StackSettings, set[str]]:
-    """Settings of the sections that are right by themselves (defaults for the others), and the names of the others."""
+    """Returns the settings of the valid sections, with defaults for the others, and the names of the others."""
     try:
         return StackSettings.model_validate_json(json.dumps(document)), set()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""`model`: the weights that are served and how they are held, as the guide writes it."""
+"""The section `model`: the weights that are served and how they are kept in memory, as the guide has it."""
 
 from typing import Annotated, Literal
 
@@ -12,10 +12,12 @@ from settings.weight_source import SourceText, WeightSource, parse
 
 
 class Quantization(Section):
+    """The precision of the weights."""
+
     enabled: bool = True
     precision: Literal["fp16", "bf16", "fp8", "int8", "int4"] = "int8"
     dynamic: bool = True
-    """Choose scales at run time instead of from the calibration data."""
+    """Chooses scales at run time instead of from calibration data."""
     calibration_dataset: (
         Annotated[
             str,
@@ -28,8 +30,10 @@ class Quantization(Section):
 
 
 class KvCache(Section):
+    """The cache of attention keys and values on the GPUs."""
+
     enabled: bool = True
-    max_cache_size: Annotated[ByteSize, Between("1Mi", "32Ti", "no attention keys of a single token fit, or no GPU has that memory")] = (
+    max_cache_size: Annotated[ByteSize, Between("1Mi", "32Ti", "it would not hold a single token, or no GPU has that much memory")] = (
         ByteSize("16Gi")
     )
     eviction_policy: Literal["lru", "lfu", "fifo"] = "lru"
@@ -38,20 +42,26 @@ class KvCache(Section):
 
 
 class SparseAttention(Section):
+    """Attention to a part of the text only."""
+
     enabled: bool = False
     sparsity_pattern: Literal["local", "strided", "global"] = "local"
     window_size: Annotated[
-        int, Field(ge=1, le=10_000_000), Otherwise("a token would see no other token, or more than any model's context")
+        int, Field(ge=1, le=10_000_000), Otherwise("a token would see no other token, or more tokens than any model reads")
     ] = 512
 
 
 class Attention(Section):
+    """The attention kernels."""
+
     flash_attention: bool = True
     fused_attention: bool = True
     sparse_attention: SparseAttention = SparseAttention()
 
 
 class TensorRt(Section):
+    """Compilation of the model by TensorRT."""
+
     enabled: bool = False
     precision: Literal["fp32", "fp16", "bf16", "fp8", "int8"] = "fp16"
     max_batch_size: Annotated[int, Field(ge=1, le=4096), Otherwise("no GPU holds a batch of that size")] = 32
@@ -61,24 +71,28 @@ class TensorRt(Section):
 
 
 class OnnxRuntime(Section):
+    """Execution of the model by ONNX Runtime."""
+
     enabled: bool = False
     optimization_level: Literal["none", "basic", "extended", "all"] = "all"
     enable_cuda_graph: bool = True
 
 
 class Compilation(Section):
+    """Compilers of the model."""
+
     tensorrt: TensorRt = TensorRt()
     onnx_runtime: OnnxRuntime = OnnxRuntime()
 
 
-Count = Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model is built like that")]
+Count = Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model has such a shape")]
 
 
 class Shape(Section):
-    """A decoder-only transformer's shape, by the names of its `config.json` where it has them."""
+    """The shape of a decoder-only transformer; descriptions give the names in its `config.json`."""
 
     params_b: Annotated[float, Field(gt=0, le=100_000), Otherwise("no model has that many parameters")]
-    """Parameters, in units of 10^9."""
+    """Number of parameters, in 10^9."""
     layers: Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers")]
     """num_hidden_layers."""
     hidden: Count
@@ -88,7 +102,7 @@ class Shape(Section):
     kv_heads: Count
     """num_key_value_heads."""
     head_dim: Count | None = None
-    """Left out: hidden / heads."""
+    """head_dim. By default hidden / heads."""
     intermediate: Count
     """intermediate_size."""
     vocab: Count
@@ -96,21 +110,21 @@ class Shape(Section):
     context: Annotated[int, Field(ge=1, le=100_000_000), Otherwise("no model reads that many tokens")]
     """max_position_embeddings."""
     attention: Literal["full", "windowed", "hybrid"] = "full"
-    """Whether all layers look at the whole text, some only at a window of it (layer_types with sliding_attention), or some keep a state
-    instead (linear attention, Mamba). Memory is counted as if all did."""
+    """`full` if all layers attend to the whole text, `windowed` if some attend to a window of it (layer_types with sliding_attention),
+    `hybrid` if some keep a state instead (linear attention, Mamba). Memory is always counted as for `full`."""
 
 
 class Model(Section):
-    """The weights that are served and how they are held in memory."""
+    """The weights that are served and how they are kept in memory."""
 
     name: str = "llama-2-70b"
-    """A model whose shape the catalogue knows, or any name with a `shape`."""
+    """A model of the catalogue, or any name together with a `shape`."""
     shape: Shape | None = None
-    """For a model that the catalogue does not know."""
+    """The model's shape, for a model that is not in the catalogue."""
     source: SourceText | None = None
-    """Where its weights are fetched from, once, into the stack's storage. Left out: someone puts them there."""
+    """The source from which the weights are downloaded once into the stack's storage. Without it you upload them yourself."""
     token_secret: SecretKeyRef | None = None
-    """What opens the source: a hub token, a shared access signature of a blob path, `user:password` of a registry."""
+    """The Secret that opens the source: a hub token, a shared access signature of a blob path, or `user:password` of a registry."""
     quantization: Quantization = Quantization()
     kv_cache: KvCache = KvCache()
     attention: Attention = Attention()
@@ -118,5 +132,5 @@ class Model(Section):
 
     @property
     def weight_source(self) -> WeightSource | None:
-        """`source`, taken apart."""
+        """The parsed `source`, or None without one."""
         return parse(self.source) if self.source else None

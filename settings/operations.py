@@ -1,6 +1,5 @@
-"""The guide's monitoring, caching, scripts and targets as data.
-
-`monitoring`, `caching`, `nodeTuning`, `profiling`, `loadTest`, `targets`.
+"""The guide's monitoring, caching, scripts and targets: the sections `monitoring`, `caching`, `nodeTuning`, `profiling`, `loadTest` and
+`targets`.
 """
 
 from typing import Annotated, Literal
@@ -11,14 +10,16 @@ from settings.base import Otherwise, Section
 from settings.quantities import Between, ByteSize, Duration, KubernetesSize, Percent
 
 Volume = Annotated[KubernetesSize, Between("1Gi", "64Ti", "an Azure disk holds from 1 GiB to 64 TiB")]
-Sampling = Annotated[Duration, Between("1ms", "1h", "sampling that often would slow the server down, or that rarely would show nothing")]
+Sampling = Annotated[Duration, Between("1ms", "1h", "sampling so often would slow the server down, or so rarely would show nothing")]
 Stage = Annotated[Duration, Between("1s", "24h", "a stage of the load test lasts from a second to a day")]
 
 
 class Metric(Section):
+    """A metric that Prometheus reads at an interval of its own."""
+
     name: Literal["gpu_utilization", "gpu_memory_usage", "inference_latency", "throughput_rps", "cpu_utilization", "memory_usage"]
-    interval: Annotated[Duration, Between("1s", "1h", "Prometheus would be overrun, or alerts would come an hour late")]
-    """How often Prometheus reads it."""
+    interval: Annotated[Duration, Between("1s", "1h", "Prometheus would be overloaded, or alerts would come an hour late")]
+    """How often Prometheus reads the metric."""
 
 
 class Monitoring(Section):
@@ -31,11 +32,11 @@ class Monitoring(Section):
     )
     storage: Volume = KubernetesSize("64Gi")
     managed_prometheus: bool = False
-    """Also send metrics to an Azure Monitor workspace."""
+    """Sends metrics to an Azure Monitor workspace too."""
 
 
 class L1Cache(Section):
-    """Answers, in the coordinator's memory."""
+    """The first-level cache: answers in the coordinator's memory."""
 
     enabled: bool = True
     size: Annotated[ByteSize, Between("1Mi", "4Ti", "no answer would fit, or no node has that memory")] = ByteSize("8Gi")
@@ -43,7 +44,7 @@ class L1Cache(Section):
 
 
 class L2Cache(Section):
-    """Weights, on the node's own disk."""
+    """The second-level cache: weights on the node's own disk."""
 
     enabled: bool = True
     size: Annotated[KubernetesSize, Between("1Gi", "64Ti", "no model's weights fit, or no node has that disk")] = KubernetesSize("32Gi")
@@ -51,7 +52,7 @@ class L2Cache(Section):
 
 
 class L3Cache(Section):
-    """Answers, in Redis, shared by all coordinators."""
+    """The third-level cache: answers in Redis, shared by all coordinators."""
 
     enabled: bool = True
     backend: Literal["redis"] = "redis"
@@ -59,7 +60,7 @@ class L3Cache(Section):
 
 
 class Caching(Section):
-    """Three levels: answers in memory, weights on the node, answers in Redis."""
+    """Three levels of caches: answers in memory, weights on the node, answers in Redis."""
 
     l1_cache: L1Cache = Field(default=L1Cache(), alias="l1Cache")
     l2_cache: L2Cache = Field(default=L2Cache(), alias="l2Cache")
@@ -67,37 +68,43 @@ class Caching(Section):
 
 
 class NodeTuning(Section):
-    """What the guide's `hugepages-config` script sets on a node."""
+    """The kernel settings of the guide's `hugepages-config` script, applied to each GPU node."""
 
-    huge_pages_2mi: Annotated[int, Otherwise("a node has no such memory to set aside: a page is 2 MiB")] = Field(
+    huge_pages_2mi: Annotated[int, Otherwise("a node has not that much memory to reserve: a page is 2 MiB")] = Field(
         default=1024, ge=0, le=1_000_000, alias="hugePages2Mi"
     )
-    """Pages of 2 MiB; 1024 are 2 GiB of each node."""
+    """Number of huge pages of 2 MiB on each node; 1024 take 2 GiB of memory."""
     transparent_huge_pages: Literal["always", "madvise", "never"] = "always"
     overcommit_memory: Annotated[int, Field(ge=0, le=2), Otherwise("the kernel knows the modes 0, 1 and 2")] = 1
     overcommit_ratio: Annotated[int, Field(ge=0, le=100), Otherwise("it is a percentage of the node's memory")] = 80
-    """Read by the kernel only while `overcommitMemory` is 2."""
+    """Percentage of memory; the kernel reads it only while `overcommitMemory` is 2."""
 
 
 class CpuProfiling(Section):
+    """CPU profiles."""
+
     enabled: bool = True
     interval: Sampling = Duration("100ms")
     duration: Stage = Duration("60s")
 
 
 class MemoryProfiling(Section):
+    """Memory profiles."""
+
     enabled: bool = True
     interval: Sampling = Duration("1s")
 
 
 class GpuProfiling(Section):
+    """GPU profilers."""
+
     enabled: bool = True
     nvprof: bool = True
     nsight: bool = True
 
 
 class Profiling(Section):
-    """What the guide's `profiling-config` says."""
+    """The guide's `profiling-config`."""
 
     enabled: bool = True
     cpu: CpuProfiling = CpuProfiling()
@@ -106,7 +113,7 @@ class Profiling(Section):
 
 
 class LoadTest(Section):
-    """The guide's k6 script as data."""
+    """The settings of the guide's k6 load test."""
 
     concurrent_users: Annotated[int, Field(ge=1, le=100_000), Otherwise("one k6 pod cannot play that many users")] = 100
     duration: Stage = Duration("300s")
@@ -120,10 +127,10 @@ class LoadTest(Section):
 
 
 class Targets(Section):
-    """What the service should reach; the load test and the alerts check these."""
+    """The targets of the service, which the plan, the load test and the alerts check."""
 
     latency: Annotated[Duration, Between("1ms", "1h", "every request would fail the check, or none")] = Duration("2s")
-    """For `tokens` tokens, 95th percentile."""
+    """Time of an answer of `tokens` tokens, at the 95th percentile."""
     tokens: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model writes that many tokens")] = 100
     throughput_rps: Annotated[float, Field(gt=0, le=1_000_000), Otherwise("the alert would never fire, or always")] = 100.0
     gpu_utilization: Annotated[Percent, Between("0%", "100%", "a GPU is busy between 0 and 100 % of the time")] = Percent("80%")

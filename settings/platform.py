@@ -1,6 +1,5 @@
-"""Ours: where the service runs and how it is operated.
-
-`images`, `sizing`, `azure`, `cluster`, `gpuPool`, `redis`, `autoscaling`, `rollout`, `exposure`, `budget`.
+"""Where the service runs and how it is operated: the sections `images`, `sizing`, `azure`, `cluster`, `gpuPool`, `redis`, `autoscaling`,
+`rollout`, `exposure` and `budget`, which this project adds to the guide.
 """
 
 from typing import Annotated, Literal
@@ -17,40 +16,42 @@ PipelinesInRollout = Annotated[int, Field(ge=0, le=MOST_PIPELINES), Otherwise(f"
 
 
 class Images(Section):
-    """Container images; without a registry host they are taken from the stack's own registry."""
+    """Container images. An image without a registry host is pulled from the stack's own registry."""
 
     coordinator: ImageReference | None = None
-    """Left out: the engine's own."""
+    """The coordinator's image. By default the engine's."""
     shard: ImageReference | None = None
-    """Left out: the engine's own."""
+    """The shards' image. By default the engine's."""
     node_tuning: ImageReference = "docker.io/library/debian:13-slim"
-    """Anything with a shell and `nsenter` (Debian's util-linux); what it runs are the node's own programs."""
+    """Any image with a shell and `nsenter` (util-linux in Debian); it runs the node's own programs."""
     device_plugin: ImageReference = "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"
     gpu_metrics: ImageReference = "nvcr.io/nvidia/k8s/dcgm-exporter:4.5.3-4.8.2-distroless"
     prometheus: ImageReference = "quay.io/prometheus/prometheus:v3.13.3"
     load_test: ImageReference = "docker.io/grafana/k6:1.8.1"
     weights: ImageReference = "docker.io/library/python:3.13-slim"
-    """Any Python from 3.11 on; it runs the program that fetches `model.source`."""
+    """Any image with Python 3.11 or newer; it runs the program that downloads `model.source`."""
 
 
 class Sizing(Section):
-    """What is done about settings that do not fit the hardware."""
+    """What happens to settings that do not fit the hardware."""
 
     mode: Literal["fitted", "strict", "verbatim"] = "fitted"
     """`fitted` adjusts what does not fit and reports it, `strict` refuses it, `verbatim` deploys what was written and reports it."""
 
 
 class Network(Section):
+    """Address ranges of the network."""
+
     address_space: Cidr = "10.64.0.0/16"
     nodes_cidr: Cidr = "10.64.0.0/22"
     private_endpoints_cidr: Cidr = "10.64.8.0/24"
     pod_cidr: Cidr = "10.244.0.0/16"
-    """Overlay addresses: each node takes a /24 of it."""
+    """Overlay addresses of pods; each node takes a /24."""
     service_cidr: Cidr = "10.65.0.0/16"
 
 
 class Azure(Section):
-    """Where in Azure, under which names and tags."""
+    """The region, names, tags and network in Azure."""
 
     location: Location = "eastus"
     name_prefix: Annotated[
@@ -61,7 +62,7 @@ class Azure(Section):
             "lower-case letters, digits and '-', starting with a letter and ending with a letter or digit",
         ),
     ] = "zig-ai"
-    """First part of every Azure name; the stack's name is the second."""
+    """The first part of every Azure name; the stack's name is the second."""
     name_suffix: (
         Annotated[
             str,
@@ -71,20 +72,20 @@ class Azure(Section):
         ]
         | None
     ) = None
-    """End of the names that must be unique in all of Azure (registry, storage account, Redis). Left out: a hash of prefix, stack
-    and region. Set it when Azure says that one of these names is already taken."""
+    """The end of names that must be unique in all of Azure (registry, storage account, Redis). By default a hash of prefix, stack and
+    region. Set it if Azure reports that one of these names is taken."""
     tags: dict[str, str] = Field(default_factory=dict)
-    """On everything that takes tags."""
+    """Tags of every resource that can have tags."""
     network: Network = Network()
     protect: bool = False
-    """Refuse to delete the cluster, Redis and the weights until `pulumi state unprotect`."""
+    """Refuses to delete the cluster, Redis and the weights until `pulumi state unprotect`."""
     weights_size: Annotated[KubernetesSize, Between("1Gi", "64Ti", "no model's weights fit, or no Azure volume is that large")] = (
         KubernetesSize("512Gi")
     )
 
 
 class SystemPool(Section):
-    """The nodes that run everything but the shards."""
+    """The nodes that run everything except the shards."""
 
     vm_size: VmSize = "Standard_D8ds_v5"
     min_nodes: Nodes = 1
@@ -92,11 +93,11 @@ class SystemPool(Section):
 
 
 class MaintenanceWindow(Section):
-    """Weekly window for node OS and cluster upgrades, in UTC."""
+    """The weekly window for upgrades of nodes and cluster, in UTC."""
 
     day: Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"] = "Sunday"
     start: Annotated[str, Form(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", "is not a time of day", 'a time such as "02:00"')] = "02:00"
-    hours: Annotated[int, Field(ge=4, le=24), Otherwise("AKS takes windows of 4 to 24 hours")] = 4
+    hours: Annotated[int, Field(ge=4, le=24), Otherwise("AKS accepts windows of 4 to 24 hours")] = 4
 
 
 class Cluster(Section):
@@ -106,56 +107,56 @@ class Cluster(Section):
         str, Form(r"1\.[0-9]{1,2}(?:\.[0-9]{1,3})?", "is not a Kubernetes version", 'a version in quotes such as "1.36"')
     ] = "1.36"
     tier: Literal["Free", "Standard", "Premium"] = "Standard"
-    """Free has no uptime commitment; Premium adds long-term support."""
+    """The AKS tier. Free has no uptime commitment; Premium adds long-term support."""
     private: bool = False
-    """No public API server; the engine must then run inside the network."""
+    """Gives the cluster no public API server; Pulumi must then run inside the network."""
     authorized_ip_ranges: Annotated[
-        tuple[CallerCidr, ...], Field(max_length=200), Otherwise("AKS takes at most 200 authorised ranges")
+        tuple[CallerCidr, ...], Field(max_length=200), Otherwise("AKS accepts at most 200 authorised ranges")
     ] = ()
-    """CIDRs that may reach the public API server; empty leaves it open to all."""
+    """Address ranges that may reach the public API server; without any it is open to all."""
     admin_group_object_ids: tuple[Guid, ...] = ()
-    """Entra groups with cluster admin."""
+    """Entra groups whose members administer the cluster."""
     system_pool: SystemPool = SystemPool()
     zones: tuple[Zone, ...] = ("1", "2", "3")
     maintenance: MaintenanceWindow = MaintenanceWindow()
     control_plane_logs: bool = True
-    """Keep the API server's audit log of changes, its sign-ins and the cluster autoscaler's decisions for 30 days in Log Analytics."""
+    """Keeps the API server's audit log of changes, its sign-ins and the cluster autoscaler's decisions in Log Analytics for 30 days."""
     leader_worker_set_chart: Annotated[str, Field(min_length=1), Otherwise("the shards' controller could not be installed")] = (
         "oci://registry.k8s.io/lws/charts/lws"
     )
-    """The controller's official Helm chart: an OCI address, or a folder with a copy of it."""
+    """The LeaderWorkerSet controller's Helm chart: an OCI address, or a folder with a copy."""
     leader_worker_set_version: Annotated[
         str, Form(r"v?[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?", "is not a chart version", 'a version such as "0.9.0"')
     ] = "0.9.0"
 
 
 class GpuPool(Section):
-    """The nodes that run the shards, and nothing else."""
+    """The nodes that run only the shards."""
 
     vm_size: VmSize = "Standard_NC24s_v3"
     min_nodes: Annotated[int, Field(ge=0, le=1000), Otherwise("an AKS node pool holds from 0 to 1000 nodes")] | None = None
-    """Left out: as many as the plan needs."""
+    """Fewest nodes. By default as many as the plan needs."""
     max_nodes: Nodes | None = None
-    """Left out: as many as the plan needs, with an autoscaler at its most pipelines."""
+    """Most nodes. By default as many as the plan needs, with an autoscaler for its most pipelines."""
     zones: tuple[Zone, ...] = ("1", "2", "3")
     mig: Literal["MIG1g", "MIG2g", "MIG3g", "MIG4g", "MIG7g"] | None = None
-    """Cuts each GPU into equal parts of this profile, each of which counts as one `nvidia.com/gpu`; A100 and later."""
+    """Divides each GPU into equal parts of this profile, each of which counts as one `nvidia.com/gpu` (A100 and later)."""
     usd_per_hour: Annotated[float, Field(gt=0, le=10_000), Otherwise("no Azure size costs that")] | None = None
-    """What one node costs, in place of the catalogue's pay-as-you-go price: a reservation, spot, or a newer price."""
+    """The price of one node, in place of the catalogue's pay-as-you-go price: of a reservation, of spot, or a newer one."""
     spot: bool = False
-    """Cheaper nodes that Azure may take back at 30 seconds' notice."""
-    os_disk_gib: Annotated[int, Field(ge=30, le=2048), Otherwise("AKS takes operating system disks from 30 to 2048 GiB")] = 128
+    """Uses cheaper nodes, which Azure may take back at 30 seconds' notice."""
+    os_disk_gib: Annotated[int, Field(ge=30, le=2048), Otherwise("AKS accepts operating system disks from 30 to 2048 GiB")] = 128
     max_surge: Annotated[
         str,
         Form(
             r"[1-9][0-9]{0,3}|(?:100|[1-9]?[0-9])%", "is not a number or share of nodes", 'nodes or a share in quotes, such as "1" or "33%"'
         ),
     ] = "1"
-    """Extra nodes during an upgrade."""
+    """Extra nodes during an upgrade: a number or a share."""
     cpu_manager_policy: Literal["none", "static"] = "static"
     topology_manager_policy: Literal["none", "best-effort", "restricted", "single-numa-node"] = "best-effort"
     sysctls: dict[str, Annotated[int | str, WholeNumberOrText]] = Field(default_factory=dict)
-    """Names as the kernel spells them (`net.core.somaxconn`), of those AKS lets a pool set."""
+    """Kernel settings that AKS allows a pool to set, by their kernel names, such as `net.core.somaxconn`."""
 
 
 class Redis(Section):
@@ -172,94 +173,94 @@ class Redis(Section):
         ]
         | None
     ) = None
-    """Left out: the smallest Azure Managed Redis SKU whose usable memory holds `caching.l3Cache.size`."""
+    """The SKU. By default the smallest one whose usable memory holds `caching.l3Cache.size`."""
     high_availability: bool = True
 
 
 class Autoscaling(Section):
-    """Whole pipelines come and go with the number of requests in flight: those that run and those that wait."""
+    """Adds and removes whole pipelines by the number of requests in flight, running and waiting."""
 
     enabled: bool = False
     min_pipelines: Pipelines = 1
     max_pipelines: Pipelines = 4
     requests_per_pipeline: (
-        Annotated[int, Field(ge=1, le=100_000), Otherwise("pipelines would come and go for no load, or never")] | None
+        Annotated[int, Field(ge=1, le=100_000), Otherwise("pipelines would come and go without load, or never")] | None
     ) = None
-    """Requests in flight for each pipeline, on average, beyond which another one is added. Left out: the most that one pipeline answers
-    within `targets.latency`, by the slow end of the plan's estimate; where it keeps that with none, as many as it runs at once."""
+    """Average requests in flight per pipeline above which another pipeline is added. By default the most that one pipeline answers within
+    `targets.latency`, by the slow end of the plan's estimate, or as many as it runs at once if it never meets that target."""
     poll_interval: Annotated[Duration, Between("1s", "1h", "the metrics would be read all the time, or hardly ever")] = Duration("15s")
     cooldown: Annotated[Duration, Between("0s", "24h", "idle GPUs would be paid for longer than a day")] = Duration("360s")
 
 
 class Rollout(Section):
-    """How a new version replaces the old one."""
+    """How a new version replaces the old one, and how pods stop."""
 
     max_unavailable_pipelines: PipelinesInRollout = 1
     max_surge_pipelines: PipelinesInRollout = 0
     model_load_timeout: Annotated[
         Duration,
-        Between("30s", "24h", "a shard would be killed before its weights are read, or a stuck one would wait for more than a day"),
+        Between("30s", "24h", "a shard would be killed before it has read its weights, or a stuck one would wait for more than a day"),
     ] = Duration("30m")
-    """How long a shard may take from start to ready; longer is a failure."""
+    """Longest time from a shard's start until it is ready; a slower shard is restarted."""
     termination_grace: Annotated[Duration, Between("0s", "1h", "a node drain waits at most an hour")] = Duration("120s")
-    """How long a pod may finish its requests before it is killed."""
+    """Time that a pod has to finish its requests before it is killed."""
     weights_retention: (
         Annotated[
             Duration, Between("1d", "3650d", "pods of the previous version may still read those weights, or nothing would ever be deleted")
         ]
         | None
     ) = None
-    """How long the weights of an earlier `model.source` stay, in the storage and on the nodes, once those of this one are complete. Left
-    out: in the storage until someone deletes them, on a node until it goes."""
+    """How long weights of an earlier `model.source` are kept, in the storage and on the nodes, once the present ones are complete. By
+    default until somebody deletes them, and on a node as long as the node exists."""
 
 
 class Tls(Section):
-    """HTTPS at the coordinator, and nothing else."""
+    """The coordinator accepts only HTTPS."""
 
     secret_name: DnsName
-    """Of the Secret with the certificate, `tls.crt` and `tls.key`, in the namespace zig-ai. A renewed one is taken without a restart."""
+    """The Secret in the namespace zig-ai with the certificate as `tls.crt` and `tls.key`. It can be renewed without a restart."""
     client_ca_secret_name: DnsName | None = None
-    """Of the Secret whose `ca.crt` signs the certificates that clients must then have; the load test has its `tls.crt` and `tls.key`.
-    Left out: clients need none."""
+    """The Secret whose `ca.crt` signs the certificates that clients must present; the load test uses its `tls.crt` and `tls.key`. By
+    default clients need no certificate."""
 
 
 class ApiKeys(Section):
-    """Requests need a key; health and metrics do not."""
+    """Requests need an API key; health checks and metrics do not."""
 
     secret_name: DnsName
-    """Of the Secret that `python -m stacks api-keys` makes, in the namespace zig-ai. Changed keys are taken without a restart."""
+    """The Secret in the namespace zig-ai that `python -m stacks api-keys` prints. Keys can be changed without a restart."""
 
 
 Origin = Annotated[
     str,
     Form(
         r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?",
-        "is not an origin as a browser sends it, so none would be let in by it",
-        'scheme and host, and a port where there is one, such as "https://app.your-company.com"',
+        "is not an origin as browsers send it, so it would let in no page",
+        'a scheme and a host, with a port if it has one, such as "https://app.your-company.com"',
     ),
 ]
 
 
 class Exposure(Section):
-    """Who can reach the service, and what they need for it."""
+    """Who can reach the service, and what they need to use it."""
 
     public: bool = False
-    """A public address for the coordinator; otherwise the load balancer is internal to the network."""
+    """Gives the coordinator a public address; otherwise the load balancer is internal to the network."""
     allowed_ip_ranges: tuple[CallerCidr, ...] = ()
-    """CIDRs that the load balancer lets through; required for a public address."""
+    """Address ranges that the load balancer lets through; required for a public address."""
     tls: Tls | None = None
-    """Left out: plain HTTP."""
+    """By default the service speaks plain HTTP."""
     api_keys: ApiKeys | None = None
-    """Left out: whoever reaches the service may use it."""
-    allowed_origins: Annotated[tuple[Origin, ...], Field(min_length=1), Otherwise("leave it out to let no page in")] | None = None
-    """Whose pages a browser lets ask this service (CORS). Left out: none but the service's own."""
+    """By default whoever can reach the service may use it."""
+    allowed_origins: Annotated[tuple[Origin, ...], Field(min_length=1), Otherwise("remove the key to let in no page")] | None = None
+    """Origins whose pages may call this service from a browser (CORS). By default only the service's own."""
 
 
 class Budget(Section):
-    """An alert before the bill is a surprise; nothing is switched off."""
+    """A cost alert; nothing is switched off."""
 
     monthly_usd: Annotated[float, Field(gt=0, le=1e9), Otherwise("Azure refuses such a budget")] | None = None
-    """Left out: no budget."""
+    """Monthly budget in USD. By default there is none."""
     alert_emails: Annotated[tuple[Email, ...], Field(max_length=50), Otherwise("Azure mails at most 50 addresses")] = ()
     alert_roles: tuple[Literal["Owner", "Contributor", "Reader"], ...] = ("Owner",)
-    """Holders of these roles on the subscription are mailed too."""
+    """Holders of these roles on the subscription are notified too."""

@@ -1,4 +1,4 @@
-"""How every layer says that a setting will not do: which key, what was written, what would come of it, what to write."""
+"""The error of every layer about a setting: its key, its value, the consequence and the fix."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Problem:
     """
 
     key: str
-    """As the user types it: `shard.config.gpuMemoryFraction`, `shard.env[3].value`."""
+    """The key as in the stack file: `shard.config.gpuMemoryFraction`, `shard.env[3].value`."""
     value: str
-    """As the user wrote it; empty when nothing was written."""
+    """The value as written; empty if there is none."""
     consequence: str
     fix: str
 
@@ -26,7 +26,7 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """Every problem found, at once; its text is the listing that a user sees."""
+    """All problems of the settings; its text is the listing that the user sees."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         assert problems, "an error without a problem would stop a good stack"

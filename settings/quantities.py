@@ -1,7 +1,7 @@
-"""Values with units, as people write them in YAML and in Kubernetes manifests.
+"""Values with units, as they are written in YAML and in Kubernetes manifests.
 
-Each type is a `str` that prints back exactly as it was written and carries its value in base units, so that rendering
-never changes what the user asked for and arithmetic never parses text twice.
+Each type is a `str` that prints exactly as it was written and knows its value in base units, so that rendering never changes what the user
+wrote and arithmetic never parses text twice.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-# Twelve digits hold a pebibyte in bytes and 30,000 years in seconds; more is a typing error.
+# Twelve digits are enough for a pebibyte in bytes or 30,000 years in seconds; more are a typing error.
 _NUMBER = r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,9})?)"
 
 
 def problem_error(consequence: str, fix: str) -> PydanticCustomError:
-    """A validation error that already carries its consequence and its fix."""
-    # The text goes in as context: braces in a user's value are not placeholders.
+    """Returns a validation error that carries a consequence and a fix, as `Problem` has them."""
+    # The texts are passed as context, so that braces in a user's value are not taken for placeholders.
     return PydanticCustomError("problem", "{consequence}; {fix}", {"consequence": consequence, "fix": fix})
 
 
 class Quantity(str):
-    """A string of a number and a unit; `expected` is what an error tells the user to write."""
+    """A number with a unit. `expected` is what error messages ask the user to write."""
 
     __slots__ = ()
     FACTOR: ClassVar[dict[str, Decimal]]
-    """Base units in one of each unit; the empty unit where a bare number may stand."""
+    """Value of each unit in base units. The empty unit stands for a number without a unit."""
     NEAR: ClassVar[dict[str, str]]
-    """By first letter in lower case: the unit that somebody who wrote another one most likely meant."""
+    """The most likely unit for an unknown one, by its first letter in lower case."""
     PATTERN: ClassVar[re.Pattern[str]]
     noun: ClassVar[str]
     expected: ClassVar[str]
@@ -68,7 +68,7 @@ class Quantity(str):
 
     @property
     def amount(self) -> Decimal:
-        """In base units, exactly."""
+        """The exact value in base units."""
         return _amount(type(self), str(self))
 
 
@@ -80,10 +80,10 @@ def _amount(kind: type[Quantity], text: str) -> Decimal:
 
 
 class ByteSize(Quantity):
-    """A size in bytes: Kubernetes quantities (`64Gi`, `500M`) and the guide's `64KB`."""
+    """A size in bytes: a Kubernetes quantity (`64Gi`, `500M`) or the guide's `64KB`."""
 
     __slots__ = ()
-    # KB, MB and GB are the powers of 1024 that buffer sizes are counted in; Kubernetes' own k, M and G are decimal.
+    # KB, MB and GB are powers of 1024, as is usual for buffers; Kubernetes' own k, M and G are decimal.
     FACTOR: ClassVar[dict[str, Decimal]] = {unit: Decimal(1000) ** power for power, unit in enumerate(["", "k", "M", "G", "T", "P"])} | {
         unit: Decimal(1024) ** power
         for power, units in enumerate(["Ki KB KiB", "Mi MB MiB", "Gi GB GiB", "Ti TB TiB", "Pi PB PiB"], 1)
@@ -95,15 +95,17 @@ class ByteSize(Quantity):
 
     @property
     def bytes(self) -> int:
+        """The size in bytes."""
         return int(self.amount)
 
     @property
     def gib(self) -> float:
+        """The size in GiB (2^30 bytes)."""
         return self.bytes / 2**30
 
 
 class KubernetesSize(ByteSize):
-    """A size that Kubernetes itself reads, which refuses KB, MB and GB: memory, volumes."""
+    """A size that Kubernetes reads, such as that of memory or a volume; it must not use KB, MB or GB."""
 
     __slots__ = ()
     FACTOR: ClassVar[dict[str, Decimal]] = {unit: factor for unit, factor in ByteSize.FACTOR.items() if not unit.endswith("B")}
@@ -122,6 +124,7 @@ class Cpu(Quantity):
 
     @property
     def cores(self) -> float:
+        """The number of CPU cores."""
         return float(self.amount)
 
 
@@ -142,6 +145,7 @@ class Duration(Quantity):
 
     @property
     def seconds(self) -> float:
+        """The duration in seconds."""
         return float(self.amount)
 
 
@@ -156,12 +160,13 @@ class Percent(Quantity):
 
     @property
     def fraction(self) -> float:
+        """The share from 0 to 1."""
         return float(self.amount)
 
 
 @dataclass(frozen=True)
 class Between:
-    """Bounds of a quantity, both included, and what would come of a value beyond them."""
+    """The bounds of a quantity, both included, and the consequence of a value outside them."""
 
     low: str
     high: str

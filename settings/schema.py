@@ -1,4 +1,4 @@
-"""The JSON schema of a stack file, from the same models that check it: completion and squiggles in an editor."""
+"""The JSON schema of a stack file, from the models that check it; editors use it for completion and warnings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from settings.stack import StackSettings
 
 
 def stack_file_schema(project: str) -> dict[str, Any]:
-    """Draft 2020-12. Sections stand under `config:` with the project's name in front; other projects' keys are let through."""
+    """Returns the schema (draft 2020-12): sections below `config:` with the project's name in front, and other projects' keys."""
     sections = StackSettings.model_json_schema(by_alias=True, mode="validation")
     definitions = sections.pop("$defs")
     _describe(StackSettings, sections, definitions)
@@ -42,9 +42,10 @@ def stack_file_schema(project: str) -> dict[str, Any]:
 
 
 def _describe(model: type[Section], schema: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Adds what stands below each field in the source.
+    """Adds the docstring of each field as its description.
 
-    Pydantic's `use_attribute_docstrings` would do it, but parses all sources at each import: a quarter of a check's time.
+    Pydantic's `use_attribute_docstrings` would do the same, but it parses all sources at each import, which takes a quarter
+    of a check's time.
     """
     below = _texts_below_fields(model)
     for (name, _), key in zip(model.model_fields.items(), keys_of(model), strict=True):

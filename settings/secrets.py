@@ -1,4 +1,4 @@
-"""What looks like a credential: it may stand in no setting, and no message may repeat it."""
+"""Detects credentials, which no setting may contain and no message may repeat."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _FILE = re.compile(r"/(?:[\w.-]+/)+[\w.-]+")
 
 
 def names_secret(name: str) -> bool:
-    """Whether a variable or key of this name holds a credential: its last words are TOKEN, KEY, PASSWORD, SECRET ..."""
+    """Whether a variable or key of this name holds a credential: its last word is TOKEN, KEY, PASSWORD, SECRET or similar."""
     return bool(_NAMES.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()))
 
 
 def is_secret(value: str) -> bool:
-    """Whether this text has the form of a credential, whatever it is called."""
+    """Whether this text has the form of a credential, whatever its name."""
     return bool(_VALUES.search(value))
 
 
 def looks_secret(value: str, *names: str) -> bool:
-    """Whether this text is a credential, by its own form or by one of the names it stands under."""
-    # A variable such as TLS_KEY often holds the path of a file, which tells nothing.
+    """Whether this text is a credential, by its form or by one of its names."""
+    # A variable such as TLS_KEY often contains the path of a file, which is no secret.
     return is_secret(value) or bool(value and not _FILE.fullmatch(value) and any(map(names_secret, names)))

@@ -1,4 +1,4 @@
-"""`shard`: one inference shard's pod, as the guide writes it."""
+"""The section `shard`: the pod of one inference shard, as the guide has it."""
 
 from typing import Annotated, Literal
 
@@ -23,28 +23,38 @@ class ResourceList(Section):
 
 
 class Resources(Section):
+    """The resource requests and limits of a container."""
+
     requests: ResourceList = ResourceList()
-    """What the scheduler sets aside."""
+    """What the scheduler reserves."""
     limits: ResourceList = ResourceList()
-    """What the container may not exceed."""
+    """What the container must not exceed."""
 
 
 class ShardLimits(ResourceList):
+    """The resource limits of a shard, which has one GPU by default."""
+
     nvidia_gpu: Gpus | None = Field(default=1, alias="nvidia.com/gpu")
-    """A shard without a GPU runs no model; Kubernetes takes the limit for the request."""
+    """GPUs of a shard. Kubernetes uses the limit as the request too."""
 
 
 class ShardResources(Resources):
+    """The resource requests and limits of a shard."""
+
     limits: ShardLimits = ShardLimits()
 
 
 class SecretKeyRef(Section):
+    """A key of a Kubernetes Secret."""
+
     name: DnsName
-    """A Kubernetes Secret in the service's namespace."""
+    """The Secret's name, in the service's namespace."""
     key: Annotated[str, Field(min_length=1, max_length=253), Otherwise("a Secret has no such key")]
 
 
 class EnvSource(Section):
+    """The source of a variable's value."""
+
     secret_key_ref: SecretKeyRef
 
 
@@ -64,25 +74,29 @@ class EnvVar(Section):
 
 
 class TopologySpreadConstraint(Section):
+    """A Kubernetes topology spread constraint."""
+
     max_skew: Annotated[int, Field(ge=1, le=1000), Otherwise("Kubernetes refuses a skew below 1")] = 1
     topology_key: LabelKey
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]
 
 
 class ShardConfig(Section):
+    """The tuning of a shard's server."""
+
     gpu_memory_fraction: Annotated[
         float,
         Field(gt=0, le=1),
         Otherwise("with that share of its GPU's memory, a server runs out of memory while it loads the model"),
     ] = 0.95
-    """Share of each GPU's memory the server may use."""
+    """Share of each GPU's memory that the server may use, from 0 to 1."""
     allow_gpu_memory_growth: bool = True
-    """Take GPU memory as it is needed instead of all at start."""
+    """Takes GPU memory when it is needed instead of all at start."""
     enable_mixed_precision: bool = True
     memory_mapping: bool = True
-    """Map the weight files instead of reading them into memory."""
+    """Maps the weight files instead of reading them into memory."""
     use_huge_pages: bool = True
-    """Take the huge pages that `nodeTuning.hugePages2Mi` sets aside on the node."""
+    """Uses the huge pages that `nodeTuning.hugePages2Mi` reserves on the node."""
     memory_allocator: Literal["jemalloc", "tcmalloc", "mimalloc", "glibc"] = "jemalloc"
     worker_threads: Threads = 24
     io_threads: Threads = 8
@@ -92,13 +106,13 @@ class ShardConfig(Section):
     compression_enabled: bool = True
     compression_algorithm: Literal["lz4", "zstd", "gzip", "none"] = "lz4"
     network_timeout: Annotated[
-        Duration, Between("1ms", "1h", "a shard would give up before its neighbour can answer, or wait for a dead one for ever")
+        Duration, Between("1ms", "1h", "a shard would give up before its neighbour can answer, or wait forever for a dead one")
     ] = Duration("30s")
     retry_attempts: Annotated[int, Field(ge=0, le=20), Otherwise("retries would keep a dead shard's requests alive for minutes")] = 3
 
 
 class Shard(Section):
-    """One shard's pod: what it asks for, how its server is tuned, where it may run."""
+    """The pod of a shard: its resources, the tuning of its server, and where it may run."""
 
     resources: ShardResources = ShardResources()
     config: ShardConfig = ShardConfig()

@@ -1,4 +1,4 @@
-"""`sharding`: how the model's layers are split over shards, as the guide writes it."""
+"""The section `sharding`: how the model's layers are split over shards, as the guide has it."""
 
 from typing import Annotated, Literal
 
@@ -14,6 +14,8 @@ Pipelines = Annotated[int, Field(ge=1, le=MOST_PIPELINES), Otherwise("each pipel
 
 
 class AffinityRule(Section):
+    """A requirement on a label; the guide gives each shard's range of layers this way."""
+
     key: LabelKey
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     values: tuple[LabelValue, ...] = ()
@@ -25,10 +27,10 @@ class Sharding(Section):
     strategy: Literal["layer_wise"] = "layer_wise"
     shards_count: Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers to split")] = 8
     layers_per_shard: Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers")] | None = None
-    """Layers of one shard; left out, the model's layers are split evenly."""
+    """Layers of one shard. By default the model's layers are split evenly."""
     overlap_layers: Annotated[int, Field(ge=0, le=4096), Otherwise("no model has that many layers")] = 0
-    """Layers that neighbouring shards both hold."""
+    """Layers that neighbouring shards both have."""
     load_balancing: Literal["dynamic", "static"] = "dynamic"
     affinity_rules: tuple[AffinityRule, ...] = ()
     pipelines: Pipelines = 1
-    """How many whole copies of the sharded model serve side by side."""
+    """Number of complete copies of the model that serve side by side."""

@@ -12,7 +12,7 @@ from settings.sharding import Sharding
 
 
 class StackSettings(Section):
-    """One attribute a key under `config:`; every default of the project lives in these models."""
+    """All sections of a stack file, one attribute per key below `config:`. Every default is in these models."""
 
     shard: Shard = Shard()
     model: Model = Model()
@@ -25,7 +25,7 @@ class StackSettings(Section):
     load_test: LoadTest = LoadTest()
     targets: Targets = Targets()
     engine: Literal["zig_ai", "llama_cpp", "vllm"] = "zig_ai"
-    """Which inference server runs in the pods."""
+    """The inference server that runs in the pods."""
     images: Images = Images()
     sizing: Sizing = Sizing()
     azure: Azure = Azure()

@@ -1,4 +1,4 @@
-"""A `Pulumi.<stack>.yaml` read without the engine: the same sections, as the same text, that the engine hands to a program."""
+"""Reads a `Pulumi.<stack>.yaml` without Pulumi, into the same sections and texts that Pulumi passes to the program."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from settings.stack import StackSettings
 from settings.yaml_tree import Duplicate, Tree, YamlError, read
 
 ENGINE_KEYS = ("config", "encryptionsalt", "encryptedkey", "secretsprovider", "environment")
-"""What the engine itself keeps in a stack file."""
+"""The keys of a stack file that belong to Pulumi itself."""
 
 _MOST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackFile:
+    """A stack file: its sections, its own problems, and the line of each key."""
+
     path: Path
     sections: dict[str, str] = field(default_factory=dict)
-    """As `settings.load` takes them."""
+    """The text of each section, as `settings.load` takes it."""
     problems: tuple[Problem, ...] = ()
-    """Of the file itself; the sections' own are found by `settings.load`."""
+    """Problems of the file itself; `settings.load` finds those of the sections."""
     lines: dict[str, int] = field(default_factory=dict)
-    """Line of each key, spelt as in a Problem."""
+    """The line of each key, spelt as in a Problem."""
     values: int = 0
-    """How many settings the file gives."""
+    """The number of settings in the file."""
 
     def line_of(self, key: str) -> int | None:
-        """The line of a key, or of the nearest one above it that the file has."""
+        """Returns the line of a key, or of the nearest key above it that is in the file."""
         while key:
             if key in self.lines:
                 return self.lines[key]
@@ -40,7 +42,7 @@ class StackFile:
 
 
 def open_stack_file(path: Path, project: str) -> StackFile:
-    """Reads a stack file; whatever is wrong with it becomes a problem, never an exception."""
+    """Reads a stack file. Whatever is wrong with it becomes a problem, never an exception."""
     try:
         text = path.read_bytes()[: _MOST_BYTES + 1].decode("utf-8-sig")
         if len(text) > _MOST_BYTES:
@@ -58,8 +60,8 @@ def open_stack_file(path: Path, project: str) -> StackFile:
 
 
 def _missing(path: Path) -> StackFile:
-    there = sorted(found.name.removeprefix("Pulumi.").removesuffix(".yaml") for found in path.parent.glob("Pulumi.*.yaml"))
-    fix = f"one of the existing stacks: {', '.join(there)}" if there else "pulumi stack init, or another --file"
+    stacks = sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in path.parent.glob("Pulumi.*.yaml"))
+    fix = f"one of the existing stacks: {', '.join(stacks)}" if stacks else "pulumi stack init, or another --file"
     return _unreadable(path, "does not exist, so there is no such stack here", fix)
 
 
@@ -73,7 +75,7 @@ def _sections(path: Path, tree: Tree, project: str) -> StackFile:
     if not isinstance(root, dict):
         return _unreadable(path, "contains a list or text where keys are expected", "config: with the sections below it")
     places = dict.fromkeys(duplicate.path for duplicate in tree.duplicates)
-    problems = [_duplicate([one for one in tree.duplicates if one.path == place], project) for place in places]
+    problems = [_duplicate([duplicate for duplicate in tree.duplicates if duplicate.path == place], project) for place in places]
     problems += [_unknown_top(key) for key in root if key not in ENGINE_KEYS]
     problems += [_date(date, project) for date in tree.dates]
     config = root.get("config")
@@ -107,7 +109,7 @@ def _sections(path: Path, tree: Tree, project: str) -> StackFile:
 
 
 def _key(place: tuple[int | str, ...], project: str) -> str:
-    """As the user types it: without `config`, without the project in front of the section."""
+    """Returns the key as users write it, without `config` and without the project's name."""
     ours = place[:1] == ("config",) and len(place) > 1 and ":" in str(place[1])
     return key_text(place[1:] if ours else place).removeprefix(f"{project}:config:").removeprefix(f"{project}:")
 
@@ -122,7 +124,7 @@ def _named(shard: Any) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _text(value: Any) -> str:
-    """As the engine hands a value to a program: JSON, but text as it is."""
+    """Returns a value as Pulumi passes it to a program: as JSON, or as plain text."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -135,7 +137,7 @@ def _count(value: Any) -> int:
 def _duplicate(of_one_key: list[Duplicate], project: str) -> Problem:
     first, *_ = of_one_key
     key = _key(first.path, project)
-    *others, last = [first.first_line, *(one.second_line for one in of_one_key)]
+    *others, last = [first.first_line, *(duplicate.second_line for duplicate in of_one_key)]
     times, all_of_them, the = (
         ("twice", "both", "two") if len(others) == 1 else (f"{len(others) + 1} times", "all of them", f"{len(others) + 1}")
     )
@@ -174,7 +176,10 @@ def _without_namespace(key: str, project: str) -> Problem:
 
 
 def stray(key: str, project: str) -> Problem | None:
-    """A section under a project that is misspelt: the engine takes it for another's. Providers have keys of their own there."""
+    """Returns a problem for a section below a misspelt project, which Pulumi takes for another project's.
+
+    Keys of providers are not affected.
+    """
     namespace, _, name = key.partition(":")
     if namespace == project or name not in keys_of(StackSettings) or not closest(namespace, (project,)):
         return None

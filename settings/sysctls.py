@@ -1,7 +1,7 @@
-"""The kernel settings that AKS lets a node pool set, with the range it takes.
+"""The kernel settings that AKS allows a node pool to set, with the ranges that it accepts.
 
-Source: MicrosoftDocs/azure-aks-docs articles/aks/custom-node-configuration-reference.md @7f0624a8 (2026-08-19); ranges that
-page has since dropped are from custom-node-configuration.md @38ccd8e4 (2025-09-24).
+Source: MicrosoftDocs/azure-aks-docs articles/aks/custom-node-configuration-reference.md @7f0624a8 (2026-08-19). Ranges that this page no
+longer has are from custom-node-configuration.md @38ccd8e4 (2025-09-24).
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ RANGES: dict[str, tuple[int, int]] = {
     "vm.vfs_cache_pressure": (1, 100),
 }
 WITHOUT_RANGE = ("net.core.rmem_default", "net.core.wmem_default")
-"""The API takes them; neither page gives a range."""
+"""Settings that the API accepts without a documented range."""
 
 PORT_RANGE = "net.ipv4.ip_local_port_range"
-"""The one that is a pair, as text: `32768 60999`."""
+"""The only setting that is a pair, as text: `32768 60999`."""
 
 ELSEWHERE = {
     "vm.nr_hugepages": "nodeTuning.hugePages2Mi",
     "vm.overcommit_memory": "nodeTuning.overcommitMemory",
     "vm.overcommit_ratio": "nodeTuning.overcommitRatio",
 }
-"""Settings of the kernel that AKS does not take and the node agent of this project sets."""
+"""Kernel settings that AKS does not accept and this project's node agent applies, with the setting of the stack file for each."""
 
 
 def port_range_is_allowed(text: str) -> bool:
+    """Whether AKS accepts this text as `PORT_RANGE`: two ports, the first from 1024 to 60999 and the second from 32768 to 65535."""
     match = re.fullmatch(r"([0-9]{4,5})[ \t]+([0-9]{5})", text)
     return bool(match) and 1024 <= int(match[1]) <= 60999 and 32768 <= int(match[2]) <= 65535 and int(match[1]) < int(match[2])

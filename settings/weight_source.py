@@ -1,6 +1,6 @@
-"""`model.source`: where a model's weights come from, in a form that always means the same bytes.
+"""Parses `model.source`, which names a model's weights in a form that always means the same bytes.
 
-But for a blob path, whose content its owner can change: what was fetched under it once is what stays.
+A blob path is the exception, because its owner can change its content: the weights that were downloaded first are kept.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ EXAMPLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSource:
-    """A source taken apart, as far as anyone but the program that fetches needs it."""
+    """A parsed source, as far as other parts than the downloading program need it."""
 
     text: str
     file: str | None
-    """The one file that it names."""
+    """The file that the source names, or None for a whole model or a folder."""
     many: bool
-    """Whether it is a whole model or a folder; of an artifact that is known only when it is fetched."""
+    """Whether the source is a whole model or a folder. For an artifact this is known only after the download, so it is False."""
     repository: str | None = None
-    """`org/name` on the hub; None for other places."""
+    """`org/name` on the Hugging Face hub, or None for other sources."""
 
     @property
     def hash(self) -> str:
@@ -46,12 +46,12 @@ class WeightSource:
 
     @property
     def part_of_several(self) -> bool:
-        """Whether the file is one of the pieces that llama-gguf-split makes."""
+        """Whether the file is one of several parts made by llama-gguf-split."""
         return self.file is not None and _PART_OF_SEVERAL.search(self.file) is not None
 
 
 def parse(text: str) -> WeightSource:
-    """Raises `problem_error` for text that names no source, or one whose content may change under the same name."""
+    """Parses a source. Raises `problem_error` for text that names no source, or one whose content may change."""
     if ".." in text.split("/"):
         raise problem_error("contains `..`, which leads out of the model: there is no such file, so the fetch would fail", EXAMPLES)
     if match := _HUB.fullmatch(text):

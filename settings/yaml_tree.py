@@ -1,7 +1,7 @@
-"""YAML read as the engine reads it (Go's yaml.v3), with line numbers, duplicate keys found, and no recursion.
+"""Reads YAML as Pulumi does (by Go's yaml.v3), with line numbers and duplicate keys, and without recursion.
 
-PyYAML's own loader speaks YAML 1.1 (`yes` is true, `12:30` is 750), keeps the last of two equal keys without a word, and
-overflows the stack on deep input; only its parser is used here.
+PyYAML's own loader follows YAML 1.1 (`yes` is true, `12:30` is 750), silently keeps the last of two equal keys, and overflows the stack on
+deep input, so only its parser is used here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:[Tt ].*)?")
 
 
 class YamlError(Exception):
-    """Why a file cannot be read, in one line, and where."""
+    """A file cannot be read; the text says why in one line."""
 
     def __init__(self, text: str, line: int, fix: str = "correct that line; until then nothing in the file can be read") -> None:
         super().__init__(text)
@@ -42,6 +42,8 @@ class YamlError(Exception):
 
 @dataclass(frozen=True)
 class Duplicate:
+    """A key that occurs twice in the same block."""
+
     path: YamlPath
     first_line: int
     second_line: int
@@ -49,12 +51,14 @@ class Duplicate:
 
 @dataclass
 class Tree:
+    """A YAML document with the lines of its keys."""
+
     value: Any = None
     lines: dict[YamlPath, int] = field(default_factory=dict)
-    """Where each key or list item starts, counted from 1."""
+    """The line at which each key or list item starts, counted from 1."""
     duplicates: list[Duplicate] = field(default_factory=list)
     dates: list[YamlPath] = field(default_factory=list)
-    """Text without quotes that the engine would turn into a point in time."""
+    """Paths of text without quotes that Pulumi would turn into a point in time."""
 
 
 @dataclass
@@ -70,7 +74,7 @@ class _Open:
 
 
 def scalar(text: str) -> Any:
-    """A value without quotes, by the rules of Go's yaml.v3."""
+    """Returns the value of text without quotes, by the rules of Go's yaml.v3."""
     if text in _WORDS:
         return _WORDS[text]
     if text[:1] not in "+-.0123456789":
@@ -100,7 +104,7 @@ def _is_date(text: str) -> bool:
 
 
 def read(text: str) -> Tree:
-    """The file's one document. Raises YamlError."""
+    """Reads the file's only document. Raises YamlError."""
     if odd := _NOT_ALLOWED.search(text):
         raise YamlError(f"contains a character that YAML does not allow: {odd[0]!a}", text.count("\n", 0, odd.start()) + 1)
     reader = _Reader()
@@ -129,7 +133,7 @@ def _too_deep(line: int) -> YamlError:
 
 
 def _both(first: Any, second: Any) -> Any:
-    """What stands below two equal keys, so that the problems of both are found."""
+    """Merges the contents of two equal keys, so that the problems of both are found."""
     if not (isinstance(first, dict) and isinstance(second, dict)):
         return second
     return first | {key: _both(first[key], value) if key in first else value for key, value in second.items()}
@@ -144,6 +148,7 @@ class _Reader:
         self._documents = 0
 
     def take(self, event: yaml.Event) -> None:
+        """Adds one event of the parser. Raises YamlError."""
         assert event.start_mark is not None, "PyYAML marks where each event of a text starts"
         line = event.start_mark.line + 1
         if isinstance(event, yaml.DocumentStartEvent):

@@ -1,4 +1,4 @@
-"""What must hold between settings, within a section and across sections."""
+"""The rules that must hold between settings, within a section and across sections."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ RULES = (*workload.RULES, *nodes.RULES, *network.RULES)
 def broken_rules(
     settings: StackSettings, *, unusable: Collection[str], document: Mapping[str, Any], stack: str | None
 ) -> Iterator[Problem]:
-    """Problems of every rule whose sections could all be read; `unusable` names those that could not.
+    """Yields the problems of every rule whose sections are all valid by themselves; `unusable` names those that are not.
 
-    Credentials are looked for in all of the document.
+    It also searches the whole document for credentials.
     """
     for rule in RULES:
         if not any(section in unusable for section in rule.sections):
@@ -27,7 +27,7 @@ def broken_rules(
     if stack is not None and "azure" not in unusable:
         yield from network.names_fit_azure(settings, stack)
     for path, text in _texts(document):
-        # Variables have a rule of their own, which also knows their names.
+        # A separate rule, which also knows their names, covers variables.
         if is_secret(text) and (path[:2] != ("shard", "env") or "shard" in unusable):
             yield Problem(
                 key=key_text(path),

@@ -1,4 +1,4 @@
-"""Rules over names, addresses and who can reach what: `azure`, `cluster`, `coordinator`, `exposure`, `budget`."""
+"""Rules about names, addresses and access: `azure`, `cluster`, `coordinator`, `exposure` and `budget`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from settings.problems import Problem
 from settings.rules.rule import rule
 from settings.stack import StackSettings
 
-# Outside the network that Azure itself uses them for: multicast, loopback, link-local, its DNS and health probes.
+# Ranges that Azure reserves: multicast, loopback, link-local, and its DNS and health probes.
 _RESERVED = tuple(map(IPv4Network, ("224.0.0.0/4", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32")))
 _NETWORK = "azure.network"
 
 
 @rule("azure")
 def network_ranges(settings: StackSettings) -> Iterator[Problem]:
+    """The network's ranges are inside the address space and overlap neither each other nor Azure's reserved ranges."""
     network = settings.azure.network
     space, nodes, endpoints, pods, services = (
         (f"{_NETWORK}.{key}", IPv4Network(cidr))
@@ -38,7 +39,7 @@ def network_ranges(settings: StackSettings) -> Iterator[Problem]:
             )
     blamed = set()
     for (first, a), (second, b) in [*combinations((nodes, endpoints, pods, services), 2), (space, pods), (space, services)]:
-        # One wrong range may overlap many right ones.
+        # Each wrong range is reported once, because it may overlap many others.
         if a.overlaps(b) and not {first, second} & blamed:
             blamed.add(second)
             yield _overlap(second, b, first, a)
@@ -68,9 +69,10 @@ def _overlap(key: str, cidr: IPv4Network, other: str, taken: IPv4Network) -> Pro
 
 @rule("azure", "cluster", "gpuPool")
 def nodes_have_addresses(settings: StackSettings) -> Iterator[Problem]:
+    """The ranges of nodes and pods have room for the most nodes that the pools may have."""
     most = settings.cluster.system_pool.max_nodes + (settings.gpu_pool.max_nodes or settings.gpu_pool.min_nodes or 1)
     for key, cidr, room, why in (
-        # Azure keeps five addresses of a subnet; an upgrade adds a node a pool.
+        # Azure reserves five addresses of a subnet, and an upgrade adds a node to each of the two pools.
         ("nodesCidr", settings.azure.network.nodes_cidr, lambda net: net.num_addresses - 5 - 2, "an address"),
         ("podCidr", settings.azure.network.pod_cidr, lambda net: net.num_addresses // 256, "a /24"),
     ):
@@ -87,6 +89,7 @@ def nodes_have_addresses(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("exposure", "coordinator")
 def exposure_is_limited(settings: StackSettings) -> Iterator[Problem]:
+    """A public service names its callers' address ranges and has a load balancer."""
     exposure, service = settings.exposure, settings.coordinator.service
     if exposure.public and not exposure.allowed_ip_ranges:
         yield Problem(
@@ -115,6 +118,7 @@ def exposure_is_limited(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("exposure")
 def keys_are_not_sent_in_the_open(settings: StackSettings) -> Iterator[Problem]:
+    """A public service that requires API keys uses TLS."""
     exposure = settings.exposure
     if exposure.public and exposure.api_keys and not exposure.tls:
         yield Problem(
@@ -127,6 +131,7 @@ def keys_are_not_sent_in_the_open(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("exposure")
 def keys_have_a_secret_of_their_own(settings: StackSettings) -> Iterator[Problem]:
+    """API keys and certificates are in different Secrets."""
     keys, tls = settings.exposure.api_keys, settings.exposure.tls
     if keys and tls and keys.secret_name in (tls.secret_name, tls.client_ca_secret_name):
         yield Problem(
@@ -141,6 +146,7 @@ def keys_have_a_secret_of_their_own(settings: StackSettings) -> Iterator[Problem
 
 @rule("cluster")
 def private_cluster_has_no_public_ranges(settings: StackSettings) -> Iterator[Problem]:
+    """A private cluster has no authorised ranges for its API server."""
     if settings.cluster.private and settings.cluster.authorized_ip_ranges:
         yield Problem(
             key="cluster.authorizedIpRanges",
@@ -153,6 +159,7 @@ def private_cluster_has_no_public_ranges(settings: StackSettings) -> Iterator[Pr
 
 @rule("budget")
 def budget_reaches_somebody(settings: StackSettings) -> Iterator[Problem]:
+    """A budget alerts at least one address or role."""
     budget = settings.budget
     if budget.monthly_usd is not None and not budget.alert_emails and not budget.alert_roles:
         yield Problem(
@@ -165,8 +172,9 @@ def budget_reaches_somebody(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("azure")
 def tags_fit_azure(settings: StackSettings) -> Iterator[Problem]:
+    """Azure accepts the number, names and values of the tags."""
     tags = settings.azure.tags
-    # Three are the project's own.
+    # This project sets three tags.
     if len(tags) > 47:
         yield Problem(
             key="azure.tags", value=f"{len(tags)} tags", consequence="Azure takes 50, of which 3 are set already", fix="at most 47"
@@ -182,12 +190,12 @@ def tags_fit_azure(settings: StackSettings) -> Iterator[Problem]:
 
 
 STORAGE_ACCOUNT_LIMIT = 24
-"""The shortest limit among the names: lower-case letters and digits, unique in all of Azure."""
+"""The shortest limit of all names, in lower-case letters and digits."""
 
 
 def names_fit_azure(settings: StackSettings, stack: str) -> Iterator[Problem]:
-    """Prefix and stack name make every Azure name; a storage account leaves them the least room."""
-    # `st` before, the unique suffix after.
+    """Prefix and stack name must fit into a storage account's name, which is the shortest of all Azure names."""
+    # The name starts with `st` and ends with the unique suffix.
     room = STORAGE_ACCOUNT_LIMIT - len("st") - len(settings.azure.name_suffix or "123456")
     joined = "".join(filter(str.isalnum, f"{settings.azure.name_prefix}{stack}".lower()))
     if len(joined) > room:

@@ -1,4 +1,4 @@
-"""Rules over the nodes: `cluster` and `gpuPool`."""
+"""Rules about the nodes: `cluster` and `gpuPool`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from settings.stack import StackSettings
 
 @rule("gpuPool")
 def gpu_pool_bounds(settings: StackSettings) -> Iterator[Problem]:
+    """The GPU pool's minNodes is at most its maxNodes."""
     pool = settings.gpu_pool
     if pool.min_nodes is not None and pool.max_nodes is not None and pool.min_nodes > pool.max_nodes:
         yield _above("gpuPool", pool.min_nodes, pool.max_nodes)
@@ -20,6 +21,7 @@ def gpu_pool_bounds(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("cluster")
 def system_pool_bounds(settings: StackSettings) -> Iterator[Problem]:
+    """The system pool's minNodes is at most its maxNodes."""
     pool = settings.cluster.system_pool
     if pool.min_nodes > pool.max_nodes:
         yield _above("cluster.systemPool", pool.min_nodes, pool.max_nodes)
@@ -36,6 +38,7 @@ def _above(key: str, low: int, high: int) -> Problem:
 
 @rule("gpuPool", "cluster")
 def zones_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    """No pool lists a zone twice."""
     for key, zones in (("gpuPool.zones", settings.gpu_pool.zones), ("cluster.zones", settings.cluster.zones)):
         if len(set(zones)) < len(zones):
             yield Problem(
@@ -45,6 +48,7 @@ def zones_are_unique(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("gpuPool")
 def sysctls_are_allowed(settings: StackSettings) -> Iterator[Problem]:
+    """AKS accepts the kernel settings of the GPU pool."""
     for name, value in settings.gpu_pool.sysctls.items():
         wrong = _sysctl(name, value)
         if wrong:

@@ -1,4 +1,4 @@
-"""Rules over what runs: `shard`, `coordinator`, `model`, `sharding`, `monitoring`, `caching`, `autoscaling`, `rollout`."""
+"""Rules about the workload: `shard`, `coordinator`, `model`, `sharding`, `monitoring`, `caching`, `autoscaling` and `rollout`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ SECRET_FIX = (
 
 @rule("shard")
 def shard_resources(settings: StackSettings) -> Iterator[Problem]:
+    """A shard's requests are within its limits."""
     yield from _requests_within_limits("shard.resources", settings.shard.resources)
 
 
 @rule("coordinator")
 def coordinator_resources(settings: StackSettings) -> Iterator[Problem]:
+    """The coordinator's requests are within its limits, and it has no GPU."""
     yield from _requests_within_limits("coordinator.resources", settings.coordinator.resources)
     if settings.coordinator.resources.requests.nvidia_gpu or settings.coordinator.resources.limits.nvidia_gpu:
         yield Problem(
@@ -56,6 +58,7 @@ def _requests_within_limits(key: str, resources: Resources) -> Iterator[Problem]
 
 @rule("shard")
 def env_names_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    """Each environment variable is listed once."""
     places = defaultdict(list)
     for index, variable in enumerate(settings.shard.env):
         places[variable.name].append(f"shard.env[{index}]")
@@ -71,6 +74,7 @@ def env_names_are_unique(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("shard")
 def env_holds_no_credentials(settings: StackSettings) -> Iterator[Problem]:
+    """No environment variable contains a credential as plain text."""
     for variable in settings.shard.env:
         if variable.value is not None and looks_secret(variable.value, variable.name):
             yield Problem(
@@ -83,6 +87,7 @@ def env_holds_no_credentials(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("coordinator")
 def connection_pool_fits(settings: StackSettings) -> Iterator[Problem]:
+    """The connection pool is at most as large as the number of connections."""
     config = settings.coordinator.config
     if config.connection_pool_size > config.max_connections:
         yield Problem(
@@ -95,6 +100,7 @@ def connection_pool_fits(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("coordinator", "model")
 def batches_fit_the_compiled_model(settings: StackSettings) -> Iterator[Problem]:
+    """A batch is at most as large as the compiled model accepts."""
     batching, compiled = settings.coordinator.config.dynamic_batching, settings.model.compilation.tensorrt
     if batching.enabled and compiled.enabled and batching.max_batch_size > compiled.max_batch_size:
         yield Problem(
@@ -108,6 +114,7 @@ def batches_fit_the_compiled_model(settings: StackSettings) -> Iterator[Problem]
 
 @rule("coordinator", "caching")
 def first_cache_fits_the_coordinator(settings: StackSettings) -> Iterator[Problem]:
+    """The first-level cache fits into the coordinator's memory."""
     cache, memory = settings.caching.l1_cache, settings.coordinator.resources.limits.memory
     if cache.enabled and memory is not None and cache.size.bytes >= memory.bytes:
         yield Problem(
@@ -121,6 +128,7 @@ def first_cache_fits_the_coordinator(settings: StackSettings) -> Iterator[Proble
 
 @rule("sharding")
 def affinity_rules_make_sense(settings: StackSettings) -> Iterator[Problem]:
+    """An affinity rule has values exactly if its operator needs them."""
     for index, affinity in enumerate(settings.sharding.affinity_rules):
         needs_values = affinity.operator in ("In", "NotIn")
         if needs_values != bool(affinity.values):
@@ -134,6 +142,7 @@ def affinity_rules_make_sense(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("monitoring")
 def metrics_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    """Each metric is listed once."""
     names = [metric.name for metric in settings.monitoring.metrics]
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
@@ -147,6 +156,7 @@ def metrics_are_unique(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("autoscaling", "sharding")
 def pipelines_are_within_bounds(settings: StackSettings) -> Iterator[Problem]:
+    """The autoscaler's bounds are in order and contain the number of pipelines."""
     scaling, pipelines = settings.autoscaling, settings.sharding.pipelines
     if scaling.min_pipelines > scaling.max_pipelines:
         yield Problem(
@@ -166,6 +176,7 @@ def pipelines_are_within_bounds(settings: StackSettings) -> Iterator[Problem]:
 
 @rule("autoscaling", "monitoring")
 def autoscaler_has_something_to_ask(settings: StackSettings) -> Iterator[Problem]:
+    """An autoscaler has a Prometheus to read its metrics from."""
     if settings.autoscaling.enabled and not settings.monitoring.enabled:
         yield Problem(
             key="autoscaling.enabled",
@@ -178,6 +189,7 @@ def autoscaler_has_something_to_ask(settings: StackSettings) -> Iterator[Problem
 
 @rule("rollout")
 def rollout_can_proceed(settings: StackSettings) -> Iterator[Problem]:
+    """A rollout may stop or add at least one pipeline."""
     if settings.rollout.max_unavailable_pipelines == 0 and settings.rollout.max_surge_pipelines == 0:
         yield Problem(
             key="rollout.maxUnavailablePipelines",

@@ -1,11 +1,15 @@
 """Defaults live in the models and are themselves valid; the schema for editors comes from the same models."""
 
+import ast
+import inspect
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+import settings
 from settings import StackSettings, load
 from settings.base import Section
 from settings.error_messages import Spot, expected, keys_of
@@ -20,6 +24,31 @@ def test_defaults_are_valid():
     written = {name: section for name, section in StackSettings().model_dump(mode="json", by_alias=True, exclude_none=True).items()}
     texts = {name: section if isinstance(section, str) else json.dumps(section) for name, section in written.items()}
     assert load(texts, stack="prod") == StackSettings()
+
+
+def test_the_index_of_settings_names_the_file_of_every_section():
+    lines = re.findall(r"^- (`.+): (settings/\w+\.py)$", settings.__doc__, re.MULTILINE)
+    index = {section: file for sections, file in lines for section in re.findall(r"`(\w+)`", sections)}
+    models = {key: Spot(StackSettings).child(key).type for key in keys_of(StackSettings)}
+    files = {
+        key: inspect.getfile(model if isinstance(model, type) and issubclass(model, Section) else StackSettings)
+        for key, model in models.items()
+    }
+    assert index == {key: str(Path(file).relative_to(ROOT)) for key, file in files.items()}
+
+
+def public_functions_and_classes():
+    for file in sorted((ROOT / "settings").rglob("*.py")):
+        for node in ast.parse(file.read_text()).body:
+            for definition in (node, *(node.body if isinstance(node, ast.ClassDef) else ())):
+                if isinstance(definition, (ast.FunctionDef, ast.ClassDef)) and not definition.name.startswith("_"):
+                    yield pytest.param(definition, id=f"{file.stem}.{definition.name}")
+
+
+@pytest.mark.parametrize("node", list(public_functions_and_classes()))
+def test_every_public_function_and_class_of_settings_is_documented(node):
+    assert re.match(r"[A-Z`].*\.", ast.get_docstring(node) or "", re.DOTALL)
+    assert not re.match(r"(Of|As|By)\b", ast.get_docstring(node))
 
 
 def test_nothing_given_is_all_defaults():
