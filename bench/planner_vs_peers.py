@@ -197,6 +197,7 @@ def main() -> None:
             told = compared(rows, told, ours) | {"sweep": sweep(ask_peer(peer, asked | {"rows": []}) for _ in range(SWEEPS))}
         peers[peer] = told
     result = {
+        "input": results.input_of(results.LEFT_OUT),
         "rows": len(chosen),
         "ours": {
             "start_s": round(ours["start_s"], 3), "sweep": sweep(our_sweep() for _ in range(SWEEPS)),

@@ -22,6 +22,11 @@ def test_a_result_is_of_todays_input(path):
     assert results.input_of(path) == INPUT
 
 
+def test_the_page_says_where_the_peers_were_asked_beside_an_older_fit():
+    asked_beside = json.loads((results.REPORT.parent / "planner_vs_peers.json").read_text())["input"]
+    assert ("beside an older fit" in results.PAGE.read_text()) == (asked_beside != INPUT)
+
+
 def of(rows=SOME):
     return identity(observations(rows)[0])
 
