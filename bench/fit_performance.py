@@ -76,7 +76,7 @@ def chosen_by_aim(data: Data) -> dict[str, np.ndarray]:
     }
 
 
-def by_aim(data: Data, error: np.ndarray, counted: np.ndarray | None = None) -> dict[str, dict[str, float]]:
+def by_aim(data: Data, error: np.ndarray, counted: np.ndarray | None = None) -> dict[str, dict[str, float | None]]:
     found = {}
     counted = np.ones(data.count, bool) if counted is None else counted
     for name, chosen in chosen_by_aim(data).items():

@@ -23,6 +23,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -57,7 +58,7 @@ def questions(count: int) -> list[dict[str, str]]:
     return [row for _, rows in sorted(groups.items()) for row in draw.sample(rows, min(each, len(rows)))]
 
 
-def plain(row: dict[str, str]) -> dict[str, object]:
+def plain(row: dict[str, str]) -> dict[str, Any]:
     """A row as the peers' scripts read it."""
     made = published_rows.question(row)
     experts = re.search(r"moe_tp (\d+) moe_ep (\d+)", row["notes"])
@@ -71,7 +72,7 @@ def plain(row: dict[str, str]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def ask_peer(peer: str, asked: dict[str, object]) -> dict[str, object] | str:
+def ask_peer(peer: str, asked: dict[str, Any]) -> dict[str, Any] | str:
     """What the peer's script prints, with the wall time of the whole run; or one line that says why it has none."""
     try:
         uv = find_uv(Cache.of_user())
@@ -102,20 +103,21 @@ print(json.dumps({"start_s": start_s, "sweep_s": time.perf_counter() - begun}))
 """
 
 
-def our_sweep() -> dict[str, object]:
+def our_sweep() -> dict[str, Any]:
     """As a peer's script tells of its own: the search of prod's layouts, and what comes before it."""
     done = subprocess.run([sys.executable, "-c", OUR_SWEEP], cwd=HERE.parent, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-def sweep(told: Iterable[dict[str, object]]) -> dict[str, float] | None:
-    """Medians of some fresh processes; None where the peer has no sweep."""
-    found = [(one["start_s"], one["sweep_s"]) for one in told]
-    if any(call_s is None for _, call_s in found):
+def sweep(told: Iterable[dict[str, Any] | str]) -> dict[str, float] | None:
+    """Medians of some fresh processes; None where the peer has no sweep, or did not answer in one of them."""
+    found = list(told)
+    times = [(one["start_s"], one["sweep_s"]) for one in found if not isinstance(one, str) and one["sweep_s"] is not None]
+    if len(times) < len(found):
         return None
     return {
-        "call_s": round(statistics.median(call_s for _, call_s in found), 3),
-        "cold_s": round(statistics.median(start_s + call_s for start_s, call_s in found), 3),
+        "call_s": round(statistics.median(call_s for _, call_s in times), 3),
+        "cold_s": round(statistics.median(start_s + call_s for start_s, call_s in times), 3),
     }
 
 
@@ -124,7 +126,7 @@ def left_out() -> dict[tuple[str, str], float]:
     return {(row["id"], row["quantity"]): float(row["estimate"]) for row in results.left_out()}
 
 
-def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, object]:
+def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, Any]:
     """As a peer's script answers; `seconds` are of the estimate as shipped, the values of fits without the row's group."""
     started = time.perf_counter()
     estimate(published_rows.question(rows[0]))
@@ -146,7 +148,7 @@ def summary(found: list[float]) -> dict[str, float]:
     return {"rows": len(found), "median": round(statistics.median(found), 1), "mean": round(statistics.fmean(found), 1)} if found else {}
 
 
-def compared(rows: dict[str, dict[str, str]], told: dict[str, object], ours: dict[str, object]) -> dict[str, object]:
+def compared(rows: dict[str, dict[str, str]], told: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     """A peer and the planner on the rows that the peer answers."""
     answers = told["answers"]
     ids = {a["id"] for a in answers if "error" not in a}

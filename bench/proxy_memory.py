@@ -16,7 +16,7 @@ import json
 import resource
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +134,7 @@ async def _until_healthy(proxy: Proxy) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _connected(proxy: Proxy, count: int) -> AsyncIterator[list[Connection]]:
+async def _connected(proxy: Proxy, count: int) -> AsyncGenerator[list[Connection]]:
     found: list[Connection] = []
     try:
         for _ in range(count):
@@ -179,7 +179,8 @@ def main() -> None:
         proxy_memory.most_requests(settings.coordinator, WAITING),
     )
     # Both ends of each connection to clients, and of each to the pipeline, are descriptors here.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # The last connections are for the health checks of this script.
     found = asyncio.run(measure(options.cpus, connections - 10, requests))
     small, large = (found[f"requests of {kib} KiB"] for kib in BODIES_KIB)

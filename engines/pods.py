@@ -70,11 +70,11 @@ def shard_fields(settings: StackSettings, plan: Plan, port: str, health_path: st
     Probes that kill a model which is still loading are the commonest fault of such deployments.
     """
     load_seconds = settings.rollout.model_load_timeout.seconds
-    startup = {"period_seconds": _STARTUP_PERIOD_SECONDS, "failure_threshold": math.ceil(load_seconds / _STARTUP_PERIOD_SECONDS)}
+    startup_threshold = math.ceil(load_seconds / _STARTUP_PERIOD_SECONDS)
     return {
         "requests": dict(plan.pod.requests),
         "limits": dict(plan.pod.limits),
-        "startup": Probe(port=port, path=health_path, **startup),
+        "startup": Probe(port=port, path=health_path, period_seconds=_STARTUP_PERIOD_SECONDS, failure_threshold=startup_threshold),
         # A restart costs a whole pipeline a model load, so a shard is given a minute to answer again.
         "liveness": Probe(port=port, path=health_path, failure_threshold=6),
         "readiness": Probe(port=port, path=health_path, period_seconds=5),

@@ -20,7 +20,7 @@ from typing import Any
 import pulumi
 from pulumi import _types as input_types
 from pulumi.runtime import Mocks, register_stack_transformation, set_mocks
-from pulumi.runtime.settings import Settings, set_root_resource
+from pulumi.runtime.settings import ROOT, Settings
 
 from engines.workload import Workload
 from infra import deployment
@@ -85,7 +85,8 @@ class Registration:
 def registration(plan: Plan, stack: str, *, today: datetime.date | None = None) -> Registration:
     """Runs the stack's program without an engine; `today` as in `deployment.deploy`. A program that is being deployed is not disturbed."""
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(copy_context().run, _record, plan, stack, today).result()
+        context = copy_context()
+        return thread.submit(lambda: context.run(_record, plan, stack, today)).result()
 
 
 class _NoCloud(Mocks):
@@ -94,7 +95,7 @@ class _NoCloud(Mocks):
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         raise NotImplementedError
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[Any, Any]:
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         raise NotImplementedError
 
 
@@ -117,7 +118,7 @@ def _record(plan: Plan, stack: str, today: datetime.date | None) -> Registration
     asyncio.set_event_loop(loop)
     try:
         # A new root and new settings, or else the tasks of this loop would be waited for with those of the program around.
-        set_root_resource(None)
+        ROOT.set(None)
         Settings(project=PROJECT, stack=stack)
         set_mocks(_NoCloud(), project=PROJECT, stack=stack, preview=True)
         register_stack_transformation(record)

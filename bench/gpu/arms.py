@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from bench.gpu.deployed import Deployed
 from planner.catalogue.model_shapes import ModelShape
@@ -48,29 +48,49 @@ class Arm:
         return dataclasses.replace(self, name=name, because=because, options=kept, **rest)
 
 
-class Engine(Protocol):
+class Startable(Protocol):
+    """A server that can be started here."""
+
+    @property
+    def name(self) -> str:
+        """As `planner estimate --engine` has it."""
+        ...
+
+    @property
+    def complaint(self) -> re.Pattern[str]:
+        """Matches a line of its log that reports an error; the first group is what is kept."""
+        ...
+
+    @property
+    def start_seconds(self) -> float:
+        """Longest start of a server."""
+        ...
+
+    def steps(self, arm: Arm) -> str | None:
+        """Returns the counter in /metrics of how often the model was run; None where there is none."""
+        ...
+
+    def command(self, arm: Arm, host: str, port: int) -> list[str]: ...
+
+
+class Engine(Startable, Protocol):
     """A server that can be measured: how it is got and started here, and with which arms."""
 
-    name: str
-    """As `planner estimate --engine` has it."""
-    package: str
+    package: ClassVar[str]
     """And version, of the package index."""
-    precisions: Mapping[str, str]
+    precisions: ClassVar[Mapping[str, str]]
     """Its names for the weights' types -> the planner's."""
-    untuned: Arm
-    defaults: Arm
-    warm_up_s: float
+    untuned: ClassVar[Arm]
+    defaults: ClassVar[Arm]
+    warm_up_s: ClassVar[float]
     """Longer than an answer takes with its own defaults and a hundred users."""
-    search_users: int
+    search_users: ClassVar[int]
     """Under whose load the candidates are compared."""
-    ablation_users: int
-    most_users: int
+    ablation_users: ClassVar[int]
+    most_users: ClassVar[int]
     """Beyond which no larger load is tried."""
-    together: Options
+    together: ClassVar[Options]
     """What a server needs in order to start beside others on the same GPU."""
-    complaint: re.Pattern[str]
-    """Of a line of its log that tells an error; the first group is what is kept."""
-    start_seconds: float
     size: str
     """Azure's, whose pods are measured."""
 
@@ -101,10 +121,6 @@ class Engine(Protocol):
         """Of a row of the search; the best has the lowest."""
         ...
 
-    def steps(self, arm: Arm) -> str | None:
-        """In /metrics: how often the model was run; None where that cannot be told."""
-        ...
-
     def slots(self, arm: Arm) -> int:
         """Requests that all servers work on at once."""
         ...
@@ -120,8 +136,6 @@ class Engine(Protocol):
     def step_times(self) -> list[dict[str, object]]:
         """Milliseconds of one step on the GPU by precision and sequences, without a server; empty where no program tells."""
         ...
-
-    def command(self, arm: Arm, host: str, port: int) -> list[str]: ...
 
 
 def all_of(engine: Engine) -> tuple[Arm, ...]:

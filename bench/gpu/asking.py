@@ -28,8 +28,14 @@ def completion(url: str, model: str) -> dict[str, Any]:
 
 def stream(url: str, model: str) -> dict[str, Any]:
     """Its events with text, and the usage that the last one tells."""
-    body = {"model": model, "prompt": "A pipeline is", "max_tokens": TOKENS, "ignore_eos": True}
-    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    body = {
+        "model": model,
+        "prompt": "A pipeline is",
+        "max_tokens": TOKENS,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     events, usage, ended = 0, {}, False
     for data in _events(f"{url}/v1/completions", body):
         if data == "[DONE]":

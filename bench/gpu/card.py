@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pynvml
@@ -40,7 +41,7 @@ class Card:
         pynvml.nvmlInit()
         self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
 
-    def described(self) -> dict[str, object]:
+    def described(self) -> dict[str, Any]:
         memory = pynvml.nvmlDeviceGetMemoryInfo(self._handle)
         return {
             "gpu": pynvml.nvmlDeviceGetName(self._handle),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,10 +38,9 @@ def write(shape: ModelShape, file: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting = [pool.submit(_values, size, spread, seed) for seed, (_, size, spread) in enumerate(tensors)]
-        for index, future in enumerate(waiting):
-            writer.write_tensor_data(future.result())
-            waiting[index] = None
+        waiting = deque(pool.submit(_values, size, spread, seed) for seed, (_, size, spread) in enumerate(tensors))
+        while waiting:
+            writer.write_tensor_data(waiting.popleft().result())
     writer.close()
 
 

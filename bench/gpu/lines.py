@@ -65,9 +65,9 @@ def _matrix(precision: str) -> tuple[Line, ...]:
     return tuple(line("llama-3-8b", precision, kv_bits=bits, l1=l1) for bits in (8, 16) for l1 in (True, False))
 
 
-_VERBATIM = {("sizing", "mode"): "verbatim"}
+_VERBATIM: Changes = {("sizing", "mode"): "verbatim"}
 """With the guide's batch of 32 as it is written."""
-_SMALL_CACHE = {("model", "kvCache", "maxCacheSize"): "4Gi"}
+_SMALL_CACHE: Changes = {("model", "kvCache", "maxCacheSize"): "4Gi"}
 """Half of what is kept on the host, where prod's cache on the GPU is twice of it."""
 
 GROUPS = (

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bench.gpu import llama_cpp_build, load
 from bench.gpu.arms import Arm, Options
@@ -20,7 +20,7 @@ from serve.substitutions import pairs
 
 _PLACED = ("--model", "--host", "--port")
 """Flags of a rendered command line that say where a process is."""
-_ONE_CACHE = {"without": ("--no-kv-unified",), "options": {"--kv-unified": None}}
+_ONE_CACHE: dict[str, Any] = {"without": ("--no-kv-unified",), "options": {"--kv-unified": None}}
 """That all slots share. The results of 2026-11-25 were measured with one, and the arms `--kv-unified left out` and `100 slots on the GPU,
 cache for each` of theirs have one for each slot, as a pod has since, and are as fast."""
 _DEFAULT_SLOTS = 4
@@ -62,7 +62,7 @@ def candidates(tuned: Arm) -> tuple[Arm, ...]:
         "one slot a user, tokens chosen on the GPU in as few steps as the request needs",
         options=_slots(100) | _F16_CACHE | _ON_GPU | _AS_OPENAI,
     )
-    one_of_two = {"precision": "Q4_0", "servers": 2}
+    one_of_two: dict[str, Any] = {"precision": "Q4_0", "servers": 2}
     return (
         tuned.but("64 slots on the GPU", "llama-server's own sampling, on the GPU", options=_slots(64) | _F16_CACHE | _ON_GPU),
         best,

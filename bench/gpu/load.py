@@ -212,6 +212,8 @@ async def _streamed(session: aiohttp.ClientSession, url: str, body: dict, sent: 
                 first = first or time.monotonic() - sent
                 if b'"usage"' in line:
                     tokens = (json.loads(line[6:]).get("usage") or {}).get("completion_tokens", tokens)
+    if first is None:
+        raise RuntimeError(f"{url}: the stream ended without an event")
     return first, tokens
 
 

@@ -141,7 +141,7 @@ class Run:
         slots = self.engine.slots(arm)
         shown = load.run(servers.urls, users, slots, self.shape.vocab, warm_up_s, window_s, opened)
         use, steps = seen["use"], seen["steps"]
-        price = hardware.gpu_size(*PRICED_AS).usd_per_hour
+        price = _price()
         made = shown.throughput_tok_s * shown.window_s
         row = {
             "arm": arm.name,
@@ -216,7 +216,7 @@ def best(run: Run) -> None:
     arm, fastest = arms.found(run.engine, run.kept)
     run.kept["best"], run.kept["fastest"] = arm.name, fastest.name
     for one in (arm,) if fastest == arm else (arm, fastest):
-        loads = [(1, 3, run.window_s / 2), (arms.USERS, 8, run.window_s)]
+        loads: list[Loading] = [(1, 3, run.window_s / 2), (arms.USERS, 8, run.window_s)]
         run.measured("rows", one, loads, lambda servers, one=one: most_users(run, one, servers))
 
 
@@ -254,6 +254,13 @@ def errors(run: Run) -> None:
     run.measured("errors", run.engine.too_large(run.engine.guide()), [])
 
 
+def _price() -> float:
+    """Azure's for a virtual machine with this GPU, in USD an hour."""
+    size = hardware.gpu_size(*PRICED_AS)
+    assert size is not None and size.usd_per_hour is not None, f"the catalogue has no price of {PRICED_AS}"
+    return size.usd_per_hour
+
+
 def prepare(options: argparse.Namespace) -> Run:
     card = Card()
     machine = card.described()
@@ -272,7 +279,7 @@ def prepare(options: argparse.Namespace) -> Run:
         "engine": kept.get("engine", {}) | made | {"package": engine.package},
         "load": {"prompt_tokens": load.PROMPT_TOKENS, "answer_tokens": load.ANSWER_TOKENS, "temperature": load.TEMPERATURE,
                  "streamed": f"every {load.STREAMED}th user", "python": platform.python_version()},
-        "price": {"size": PRICED_AS[0], "region": PRICED_AS[1], "usd_per_hour": hardware.gpu_size(*PRICED_AS).usd_per_hour},
+        "price": {"size": PRICED_AS[0], "region": PRICED_AS[1], "usd_per_hour": _price()},
         "model": {"shape": deployed.MODEL, "weights": "random"},
         # What `--add` has put together; a row's own window is `window_s`.
         "calls": [*kept.get("calls", []), {"stages": options.stage or list(STAGES), "window_s": options.window}],

@@ -15,7 +15,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gpu.arms import Arm, Engine
+from bench.gpu.arms import Arm, Startable
 from rehearsal.ports import free_port
 
 HOST = "127.0.0.1"
@@ -52,7 +52,7 @@ class Servers:
 
 
 @contextlib.contextmanager
-def serving(arm: Arm, engine: Engine, logs: Path) -> Generator[Servers]:
+def serving(arm: Arm, engine: Startable, logs: Path) -> Generator[Servers]:
     """Ready when entered. Raises NotServing."""
     logs.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -80,7 +80,7 @@ def serving(arm: Arm, engine: Engine, logs: Path) -> Generator[Servers]:
         )  # fmt: skip
 
 
-def _wait(process: subprocess.Popen, url: str, log: Path, engine: Engine) -> None:
+def _wait(process: subprocess.Popen, url: str, log: Path, engine: Startable) -> None:
     deadline = time.monotonic() + engine.start_seconds
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError), urllib.request.urlopen(f"{url}/health", timeout=2):

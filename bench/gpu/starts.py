@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -65,17 +66,17 @@ class Rendered:
     complaint = Vllm.complaint
     start_seconds: float
 
-    def steps(self, _: Arm) -> None:
+    def steps(self, arm: Arm) -> None:
         return None
 
     @property
     def model(self) -> Path:
         return self.checkpoints / f"{self.line.model}-{self.line.checkpoint}"
 
-    def command(self, _: Arm, host: str, port: int | str) -> list[str]:
+    def command(self, arm: Arm, host: str, port: int | str) -> list[str]:
         instead = {"serve": str(self.model), "--host": host, "--port": str(port)}
         if self.shared:
-            instead["--gpu-memory-utilization"] = Vllm.together["--gpu-memory-utilization"]
+            instead |= {flag: value for flag, value in Vllm.together.items() if value is not None}
         if not self.line.from_disk:
             instead["--load-format"] = "dummy"
         made = [str(self.programs / "vllm")]
@@ -232,7 +233,7 @@ def main() -> None:
     machine = Card().described()
     name = re.sub(r"[^a-z0-9]+", "_", machine["gpu"].lower()).strip("_")
     out = options.out or ROOT / "bench" / "results" / f"starts_{name}_vllm.json"
-    kept = json.loads(out.read_text()) if options.add and out.exists() else {"lines": []}
+    kept: dict[str, Any] = json.loads(out.read_text()) if options.add and out.exists() else {"lines": []}
     kept |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine}
     run = Run(
         programs=options.programs.absolute(), work=options.work.absolute(), out=out, deadline=deadline, kept=kept,

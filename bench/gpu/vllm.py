@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bench.gpu import checkpoint
 from bench.gpu.arms import Arm, Options
@@ -53,7 +53,7 @@ def guide(pod: Deployed) -> Arm:
 
 _ON_HOST = ("--kv-offloading-size", "--kv-offloading-backend", "--disable-hybrid-kv-cache-manager")
 _16_BIT_CACHE = {"--kv-cache-dtype": "auto"}
-_FP16 = {"precision": "F16", "without": ("--quantization",)}
+_FP16: dict[str, Any] = {"precision": "F16", "without": ("--quantization",)}
 
 
 def _sequences(count: int, gib: float) -> dict[str, str | None]:

@@ -71,7 +71,9 @@ class LeftOut:
 
 def seen(rows: list[Observation]) -> dict[str, object]:
     """What a fit of these rows has seen, so that an estimate can say how near a question is."""
-    found = {level: sorted({o.work.keys[level] for o in rows}) for level in ("family,engine", "shape,engine", "generation")}
+    found: dict[str, object] = {
+        level: sorted({o.work.keys[level] for o in rows}) for level in ("family,engine", "shape,engine", "generation")
+    }
     found["combinations"] = _combinations(rows)
     lengths = ("input_tokens", "output_tokens", "concurrency")
     found["limits"] = {name: [f(getattr(o.question, name) for o in rows) for f in (min, max)] for name in lengths}
@@ -217,7 +219,7 @@ def held(data: Data, left: LeftOut) -> Held:
     return Held(inside=inside, half_width=width)
 
 
-def summary(data: Data, left: LeftOut, test: Held, chosen: np.ndarray) -> dict[str, float]:
+def summary(data: Data, left: LeftOut, test: Held, chosen: np.ndarray) -> dict[str, float | None]:
     """Of the chosen of the rows left out: percent inside, by row and as the mean over groups that err alike; the median half width."""
     chosen = chosen & np.isfinite(test.half_width)
     if not chosen.any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
@@ -20,9 +20,9 @@ PAGE = _ROOT / "docs/performance-model.md"
 _INPUT = "# input "
 
 
-def write_json(path: Path, identity: str, content: dict[str, object], indent: int) -> None:
+def write_json(path: Path, identity: str, content: Mapping[str, object], indent: int) -> None:
     """One object, with the identity of the input it came from."""
-    path.write_text(json.dumps({"input": identity} | content, indent=indent, sort_keys=True) + "\n")
+    path.write_text(json.dumps({"input": identity, **content}, indent=indent, sort_keys=True) + "\n")
 
 
 def write_left_out(identity: str, rows: Iterable[tuple[str, ...]]) -> None:

@@ -10,7 +10,7 @@ from pulumi_azure_native import containerservice as aks
 from pulumi_azure_native import managedidentity
 
 from infra.azure import kubeconfig, roles
-from infra.azure.context import Site
+from infra.azure.context import Site, answered
 from infra.azure.network import Network
 from settings.platform import Cluster as ClusterSettings
 from settings.platform import Network as NetworkSettings
@@ -74,8 +74,12 @@ class Cluster(pulumi.ComponentResource):
 
         self.cluster_name = cluster.name
         self.cluster_id = cluster.id
-        self.oidc_issuer_url = cluster.oidc_issuer_profile.apply(lambda profile: profile.issuer_url)
-        self.kubelet_object_id = cluster.identity_profile.apply(lambda profile: profile["kubeletidentity"].object_id)
+        self.oidc_issuer_url = cluster.oidc_issuer_profile.apply(
+            lambda profile: answered(profile.issuer_url if profile else None, "OIDC issuer")
+        )
+        self.kubelet_object_id = cluster.identity_profile.apply(
+            lambda profile: answered((profile or {})["kubeletidentity"].object_id, "identity of the kubelets")
+        )
         self.kubeconfig = self._kubeconfig(cluster)
         self.register_outputs({"cluster_name": self.cluster_name, "cluster_id": self.cluster_id})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import network
 
-from infra.azure.context import Site
+from infra.azure.context import Site, answered
 
 _ALL_ZONES = ["1", "2", "3"]
 
@@ -47,7 +47,7 @@ class Network(pulumi.ComponentResource):
         self.vnet_id = vnet.id
         self.nodes_subnet_id = nodes.id
         self.private_endpoints_subnet_id = endpoints.id
-        self.outbound_ip = address.ip_address
+        self.outbound_ip = address.ip_address.apply(lambda ip: answered(ip, "outbound address"))
         self.register_outputs({"vnet_id": self.vnet_id, "outbound_ip": self.outbound_ip})
 
     def _way_out(self) -> tuple[network.PublicIPAddress, network.NatGateway]:

@@ -52,16 +52,18 @@ class Coordinator(pulumi.ComponentResource):
         k8s.apps.v1.Deployment(
             name,
             metadata=metadata,
-            spec={
-                "replicas": replicas,
-                "selector": {"matchLabels": names.selector(names.COORDINATOR)},
-                # Two or more are replaced one at a time, which needs no spare node; a single one is never taken away first.
-                "strategy": {
-                    "type": "RollingUpdate",
-                    "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0} if replicas > 1 else {"maxUnavailable": 0, "maxSurge": 1},
-                },
-                "template": pod_template(args),
-            },
+            spec=pods.manifest(
+                {
+                    "replicas": replicas,
+                    "selector": {"matchLabels": names.selector(names.COORDINATOR)},
+                    # Two or more are replaced one at a time, which needs no spare node; a single one is never taken away first.
+                    "strategy": {
+                        "type": "RollingUpdate",
+                        "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0} if replicas > 1 else {"maxUnavailable": 0, "maxSurge": 1},
+                    },
+                    "template": pod_template(args),
+                }
+            ),
             # The pods name both as text, which is no dependency that the engine could see.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[account, config]),
         )
@@ -74,12 +76,14 @@ class Coordinator(pulumi.ComponentResource):
         k8s.policy.v1.PodDisruptionBudget(
             f"{name}-budget",
             metadata=metadata,
-            spec={
-                "maxUnavailable": 1,
-                "selector": {"matchLabels": names.selector(names.COORDINATOR)},
-                # A coordinator that cannot start must not keep its node from being drained.
-                "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            },
+            spec=pods.manifest(
+                {
+                    "maxUnavailable": 1,
+                    "selector": {"matchLabels": names.selector(names.COORDINATOR)},
+                    # A coordinator that cannot start must not keep its node from being drained.
+                    "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                }
+            ),
             opts=child,
         )
         self.register_outputs({})

@@ -96,13 +96,15 @@ class LoadTest(pulumi.ComponentResource):
         k8s.batch.v1.CronJob(
             name,
             metadata={"name": names.LOAD_TEST, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
-            spec={
-                "suspend": True,
-                # A CronJob must have one; 31 February is for whoever lifts the suspension by mistake.
-                "schedule": "0 0 31 2 *",
-                "concurrencyPolicy": "Forbid",
-                "jobTemplate": {"spec": _job_spec(args, labels)},
-            },
+            spec=pods.manifest(
+                {
+                    "suspend": True,
+                    # A CronJob must have one; 31 February is for whoever lifts the suspension by mistake.
+                    "schedule": "0 0 31 2 *",
+                    "concurrencyPolicy": "Forbid",
+                    "jobTemplate": {"spec": _job_spec(args, labels)},
+                }
+            ),
             opts=child,
         )
         self.register_outputs({})

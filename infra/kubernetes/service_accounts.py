@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 import pulumi_kubernetes as k8s
 
-from infra.kubernetes.pods import Manifest
+from infra.kubernetes.pods import Manifest, manifest
 
 
 def of_identity(name: str, metadata: Manifest, client_id: pulumi.Input[str], opts: pulumi.ResourceOptions) -> k8s.core.v1.ServiceAccount:
@@ -13,7 +13,7 @@ def of_identity(name: str, metadata: Manifest, client_id: pulumi.Input[str], opt
     webhook."""
     return k8s.core.v1.ServiceAccount(
         f"{name}-account",
-        metadata=metadata | {"annotations": {"azure.workload.identity/client-id": client_id}},
+        metadata=manifest(metadata | {"annotations": {"azure.workload.identity/client-id": client_id}}),
         automount_service_account_token=False,
         opts=opts,
     )

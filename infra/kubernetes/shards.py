@@ -58,7 +58,7 @@ class Shards(pulumi.ComponentResource):
         super().__init__("zig-ai-aks:kubernetes:Shards", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         labels = names.labels(names.SHARD, "shard")
-        metadata = {"name": names.SHARD, "namespace": names.SERVICE_NAMESPACE, "labels": labels}
+        metadata: Any = {"name": names.SHARD, "namespace": names.SERVICE_NAMESPACE, "labels": labels}
         account = service_accounts.of_identity(name, metadata, args.client_id, child)
         config = [config_maps.server_config(names.SHARD, args.server, "shard", child)] if args.server.config_files else []
         timeout = f"{math.ceil(args.rollout.model_load_timeout.seconds / 60) + 10}m"
@@ -88,15 +88,17 @@ class Shards(pulumi.ComponentResource):
         k8s.policy.v1.PodDisruptionBudget(
             f"{name}-budget",
             metadata=metadata,
-            spec={
-                # One shard down is its whole pipeline down, since the group is recreated: with a budget of one pod the first eviction
-                # spends it, and no other pipeline is touched until that one is back. A budget of `stages` pods would let a drain
-                # take one shard each of several pipelines.
-                "maxUnavailable": 1,
-                "selector": {"matchLabels": names.selector(names.SHARD)},
-                # A shard that cannot start must not keep its node from being drained.
-                "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            },
+            spec=pods.manifest(
+                {
+                    # One shard down is its whole pipeline down, since the group is recreated: with a budget of one pod the first eviction
+                    # spends it, and no other pipeline is touched until that one is back. A budget of `stages` pods would let a drain
+                    # take one shard each of several pipelines.
+                    "maxUnavailable": 1,
+                    "selector": {"matchLabels": names.selector(names.SHARD)},
+                    # A shard that cannot start must not keep its node from being drained.
+                    "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                }
+            ),
             opts=child,
         )
         self.register_outputs({})

@@ -58,14 +58,16 @@ class GpuMetrics(pulumi.ComponentResource):
         k8s.apps.v1.DaemonSet(
             name,
             metadata={"name": names.GPU_METRICS, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels},
-            spec={
-                "selector": {"matchLabels": names.selector(names.GPU_METRICS)},
-                "updateStrategy": {"type": "RollingUpdate"},
-                "template": {
-                    "metadata": {"labels": labels, "annotations": {"zig-ai.io/config-hash": pods.content_hash(COUNTERS)}},
-                    "spec": _pod_spec(args, config),
-                },
-            },
+            spec=pods.manifest(
+                {
+                    "selector": {"matchLabels": names.selector(names.GPU_METRICS)},
+                    "updateStrategy": {"type": "RollingUpdate"},
+                    "template": {
+                        "metadata": {"labels": labels, "annotations": {"zig-ai.io/config-hash": pods.content_hash(COUNTERS)}},
+                        "spec": _pod_spec(args, config),
+                    },
+                }
+            ),
             opts=child,
         )
         self.register_outputs({})

@@ -63,33 +63,39 @@ class Prometheus(pulumi.ComponentResource):
         disk = k8s.core.v1.PersistentVolumeClaim(
             f"{name}-data",
             metadata=metadata,
-            spec={
-                "accessModes": ["ReadWriteOnce"],
-                "storageClassName": _STORAGE_CLASS,
-                "resources": {"requests": {"storage": str(args.plan.settings.monitoring.storage)}},
-            },
+            spec=pods.manifest(
+                {
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": _STORAGE_CLASS,
+                    "resources": {"requests": {"storage": str(args.plan.settings.monitoring.storage)}},
+                }
+            ),
             opts=child,
         )
         k8s.apps.v1.Deployment(
             name,
             metadata=metadata,
-            spec={
-                "replicas": 1,
-                # Two of them cannot hold the one disk.
-                "strategy": {"type": "Recreate"},
-                "selector": {"matchLabels": names.selector(names.PROMETHEUS)},
-                "template": {"metadata": {"labels": names.labels(names.PROMETHEUS, "monitoring")}, "spec": _pod_spec(args)},
-            },
+            spec=pods.manifest(
+                {
+                    "replicas": 1,
+                    # Two of them cannot hold the one disk.
+                    "strategy": {"type": "Recreate"},
+                    "selector": {"matchLabels": names.selector(names.PROMETHEUS)},
+                    "template": {"metadata": {"labels": names.labels(names.PROMETHEUS, "monitoring")}, "spec": _pod_spec(args)},
+                }
+            ),
             # The pod names the first, third and fourth as text, and without its rights it finds nothing to scrape.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[account, *rights, config, disk]),
         )
         k8s.core.v1.Service(
             f"{name}-service",
             metadata=metadata,
-            spec={
-                "selector": names.selector(names.PROMETHEUS),
-                "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
-            },
+            spec=pods.manifest(
+                {
+                    "selector": names.selector(names.PROMETHEUS),
+                    "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
+                }
+            ),
             opts=child,
         )
         self.register_outputs({})
@@ -98,20 +104,20 @@ class Prometheus(pulumi.ComponentResource):
 def _rights(name: str, child: pulumi.ResourceOptions) -> list[pulumi.Resource]:
     """Pods of the two namespaces it scrapes, nodes, and kubelets' metrics; nothing else, and nothing to write."""
     made: list[pulumi.Resource] = []
-    subjects = [{"kind": "ServiceAccount", "name": names.PROMETHEUS, "namespace": names.MONITORING_NAMESPACE}]
+    subjects: Any = [{"kind": "ServiceAccount", "name": names.PROMETHEUS, "namespace": names.MONITORING_NAMESPACE}]
     for namespace in (names.SERVICE_NAMESPACE, names.NODE_AGENTS_NAMESPACE):
-        metadata = {"name": names.PROMETHEUS, "namespace": namespace, "labels": names.labels(names.PROMETHEUS, "monitoring")}
-        rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+        metadata: Any = {"name": names.PROMETHEUS, "namespace": namespace, "labels": names.labels(names.PROMETHEUS, "monitoring")}
+        rules: Any = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
         made.append(k8s.rbac.v1.Role(f"{name}-{namespace}", metadata=metadata, rules=rules, opts=child))
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": names.PROMETHEUS}
+        role: Any = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": names.PROMETHEUS}
         made.append(k8s.rbac.v1.RoleBinding(f"{name}-{namespace}", metadata=metadata, role_ref=role, subjects=subjects, opts=child))
-    metadata = {"name": _CLUSTER_ROLE, "labels": names.labels(names.PROMETHEUS, "monitoring")}
-    cluster_rules = [
+    metadata = pods.manifest({"name": _CLUSTER_ROLE, "labels": names.labels(names.PROMETHEUS, "monitoring")})
+    cluster_rules: Any = [
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]},
     ]
     made.append(k8s.rbac.v1.ClusterRole(name, metadata=metadata, rules=cluster_rules, opts=child))
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _CLUSTER_ROLE}
+    role = pods.manifest({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _CLUSTER_ROLE})
     made.append(k8s.rbac.v1.ClusterRoleBinding(name, metadata=metadata, role_ref=role, subjects=subjects, opts=child))
     return made
 

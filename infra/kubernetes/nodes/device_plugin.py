@@ -39,30 +39,32 @@ def device_plugin(image: str, *, spot: bool, static_cpu_manager: bool, mig: bool
             "namespace": names.NODE_AGENTS_NAMESPACE,
             "labels": names.labels(names.DEVICE_PLUGIN, "node-agent"),
         },
-        spec={
-            "selector": {"matchLabels": names.selector(names.DEVICE_PLUGIN)},
-            "updateStrategy": {"type": "RollingUpdate"},
-            "template": {
-                "metadata": {"labels": names.labels(names.DEVICE_PLUGIN, "node-agent")},
-                "spec": {
-                    "nodeSelector": names.GPU_NODE_LABEL,
-                    "tolerations": pods.gpu_tolerations(spot),
-                    "priorityClassName": names.NODE_CRITICAL,
-                    "automountServiceAccountToken": False,
-                    "containers": [
-                        {
-                            "name": "nvidia-device-plugin-ctr",
-                            "image": image,
-                            "env": environment,
-                            "securityContext": _security(static_cpu_manager=static_cpu_manager, mig=mig),
-                            "resources": {"requests": node_agents.DEVICE_PLUGIN.as_kubernetes, "limits": {"memory": "256Mi"}},
-                            "volumeMounts": [{"name": "kubelet-device-plugins-dir", "mountPath": _PLUGIN_DIR}],
-                        }
-                    ],
-                    "volumes": [{"name": "kubelet-device-plugins-dir", "hostPath": {"path": _PLUGIN_DIR, "type": "Directory"}}],
+        spec=pods.manifest(
+            {
+                "selector": {"matchLabels": names.selector(names.DEVICE_PLUGIN)},
+                "updateStrategy": {"type": "RollingUpdate"},
+                "template": {
+                    "metadata": {"labels": names.labels(names.DEVICE_PLUGIN, "node-agent")},
+                    "spec": {
+                        "nodeSelector": names.GPU_NODE_LABEL,
+                        "tolerations": pods.gpu_tolerations(spot),
+                        "priorityClassName": names.NODE_CRITICAL,
+                        "automountServiceAccountToken": False,
+                        "containers": [
+                            {
+                                "name": "nvidia-device-plugin-ctr",
+                                "image": image,
+                                "env": environment,
+                                "securityContext": _security(static_cpu_manager=static_cpu_manager, mig=mig),
+                                "resources": {"requests": node_agents.DEVICE_PLUGIN.as_kubernetes, "limits": {"memory": "256Mi"}},
+                                "volumeMounts": [{"name": "kubelet-device-plugins-dir", "mountPath": _PLUGIN_DIR}],
+                            }
+                        ],
+                        "volumes": [{"name": "kubelet-device-plugins-dir", "hostPath": {"path": _PLUGIN_DIR, "type": "Directory"}}],
+                    },
                 },
-            },
-        },
+            }
+        ),
         opts=opts,
     )
 

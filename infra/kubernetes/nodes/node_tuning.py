@@ -78,10 +78,12 @@ class NodeTuning(pulumi.ComponentResource):
                 "namespace": names.NODE_AGENTS_NAMESPACE,
                 "labels": names.labels(names.NODE_TUNING, "node-agent"),
             },
-            spec={
-                "selector": {"matchLabels": names.selector(names.NODE_TUNING)},
-                "template": _pod_template(args, script),
-            },
+            spec=pods.manifest(
+                {
+                    "selector": {"matchLabels": names.selector(names.NODE_TUNING)},
+                    "template": _pod_template(args, script),
+                }
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})

@@ -62,7 +62,7 @@ class WeightsFetch(pulumi.ComponentResource):
         super().__init__("zig-ai-aks:kubernetes:WeightsFetch", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         labels = names.labels(names.WEIGHTS_FETCH, "weights")
-        metadata = {"name": names.WEIGHTS_FETCH, "namespace": names.SERVICE_NAMESPACE, "labels": labels}
+        metadata: Any = {"name": names.WEIGHTS_FETCH, "namespace": names.SERVICE_NAMESPACE, "labels": labels}
         account = service_accounts.of_identity(name, metadata, args.client_id, child)
         program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=program_files(), opts=child)
         timeout = f"{math.ceil(args.plan.fetch_wait_s / 60)}m"

@@ -55,7 +55,7 @@ class WeightsCopy(pulumi.ComponentResource):
         super().__init__("zig-ai-aks:kubernetes:WeightsCopy", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         labels = names.labels(names.WEIGHTS_COPY, "node-agent")
-        metadata = {"name": names.WEIGHTS_COPY, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels}
+        metadata: Any = {"name": names.WEIGHTS_COPY, "namespace": names.NODE_AGENTS_NAMESPACE, "labels": labels}
         account = service_accounts.of_identity(name, metadata, args.client_id, child)
         files = fetch_job.program_files() | {SCRIPT.name: SCRIPT.read_text()}
         program = k8s.core.v1.ConfigMap(f"{name}-program", metadata=metadata, data=files, opts=child)
@@ -63,12 +63,14 @@ class WeightsCopy(pulumi.ComponentResource):
         k8s.apps.v1.DaemonSet(
             name,
             metadata=metadata,
-            spec={
-                "selector": {"matchLabels": names.selector(names.WEIGHTS_COPY)},
-                # Other weights are copied beside those that are being read: all nodes may do so at once.
-                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}},
-                "template": _pod_template(args, files),
-            },
+            spec=pods.manifest(
+                {
+                    "selector": {"matchLabels": names.selector(names.WEIGHTS_COPY)},
+                    # Other weights are copied beside those that are being read: all nodes may do so at once.
+                    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}},
+                    "template": _pod_template(args, files),
+                }
+            ),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[account, program],

@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from infra.kubernetes import names
+from infra.kubernetes import names, pods
 
 
 def weights_retention(job_spec: Any, opts: pulumi.ResourceOptions) -> k8s.batch.v1.CronJob:
@@ -26,12 +26,14 @@ def weights_retention(job_spec: Any, opts: pulumi.ResourceOptions) -> k8s.batch.
             "namespace": names.SERVICE_NAMESPACE,
             "labels": names.labels(names.WEIGHTS_RETENTION, "weights"),
         },
-        spec={
-            "schedule": "17 3 * * *",
-            "concurrencyPolicy": "Forbid",
-            "successfulJobsHistoryLimit": 1,
-            "failedJobsHistoryLimit": 1,
-            "jobTemplate": {"spec": job_spec},
-        },
+        spec=pods.manifest(
+            {
+                "schedule": "17 3 * * *",
+                "concurrencyPolicy": "Forbid",
+                "successfulJobsHistoryLimit": 1,
+                "failedJobsHistoryLimit": 1,
+                "jobTemplate": {"spec": job_spec},
+            }
+        ),
         opts=opts,
     )

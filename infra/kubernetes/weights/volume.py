@@ -15,7 +15,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from infra.kubernetes import names
+from infra.kubernetes import names, pods
 
 CLAIM = "zig-ai-weights"
 _DRIVER = "blob.csi.azure.com"
@@ -75,26 +75,30 @@ def read_only_volume(name: str, claim: str, size: str, source: dict[str, Any], *
     volume = k8s.core.v1.PersistentVolume(
         f"{name}-volume",
         metadata={"name": claim, "labels": labels},
-        spec={
-            "capacity": {"storage": size},
-            "accessModes": ["ReadOnlyMany"],
-            "persistentVolumeReclaimPolicy": "Retain",
-            # No class at all, so that no provisioner takes the claim for its own.
-            "storageClassName": "",
-            "claimRef": {"namespace": names.SERVICE_NAMESPACE, "name": claim},
-            **source,
-        },
+        spec=pods.manifest(
+            {
+                "capacity": {"storage": size},
+                "accessModes": ["ReadOnlyMany"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                # No class at all, so that no provisioner takes the claim for its own.
+                "storageClassName": "",
+                "claimRef": {"namespace": names.SERVICE_NAMESPACE, "name": claim},
+                **source,
+            }
+        ),
         opts=pulumi.ResourceOptions(parent=parent),
     )
     k8s.core.v1.PersistentVolumeClaim(
         f"{name}-claim",
         metadata={"name": claim, "namespace": names.SERVICE_NAMESPACE, "labels": labels},
-        spec={
-            "accessModes": ["ReadOnlyMany"],
-            "storageClassName": "",
-            "volumeName": claim,
-            "resources": {"requests": {"storage": size}},
-        },
+        spec=pods.manifest(
+            {
+                "accessModes": ["ReadOnlyMany"],
+                "storageClassName": "",
+                "volumeName": claim,
+                "resources": {"requests": {"storage": size}},
+            }
+        ),
         # The claim names the volume as text, which is no dependency that the engine could see.
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[volume]),
     )

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as xml
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from web import Failure, call
+from web import Failure, call, text_of
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 API_VERSION = "2023-11-03"
@@ -63,15 +63,15 @@ class Container:
             query = {"restype": "container", "comp": "list", "prefix": prefix} | ({"marker": marker} if marker else {})
             page = xml.fromstring(self.call("GET", "", **query)[2])
             for blob in page.iter("Blob"):
-                about = blob.find("Properties")
-                if about.findtext("ResourceType") == "directory":
+                if blob.findtext("Properties/ResourceType") == "directory":
                     continue
+                etag = text_of(blob, "Properties/Etag").strip(chr(34))
                 yield {
                     "name": blob.findtext("Name"),
-                    "size": int(about.findtext("Content-Length")),
-                    "etag": f'"{about.findtext("Etag").strip(chr(34))}"',
-                    "md5": about.findtext("Content-MD5"),
-                    "modified": parsedate_to_datetime(about.findtext("Last-Modified")).timestamp(),
+                    "size": int(text_of(blob, "Properties/Content-Length")),
+                    "etag": f'"{etag}"',
+                    "md5": blob.findtext("Properties/Content-MD5"),
+                    "modified": parsedate_to_datetime(text_of(blob, "Properties/Last-Modified")).timestamp(),
                 }
             marker = page.findtext("NextMarker") or None
 

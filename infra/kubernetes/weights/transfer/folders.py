@@ -10,7 +10,7 @@ import xml.etree.ElementTree as xml
 from concurrent import futures
 from pathlib import Path
 
-from web import Failure, Refused, Remote, pause, say
+from web import Failure, Refused, Remote, pause, say, text_of
 
 MANIFEST = "zig-ai-weights.json"
 BLOCK = int(os.environ.get("BLOCK_MIB", "32")) * 2**20
@@ -95,7 +95,7 @@ class BlobFolder:
                 return {}
             raise
         blocks = xml.fromstring(body).iter("Block")
-        return {block.findtext("Name"): int(block.findtext("Size")) for block in blocks}
+        return {block.findtext("Name"): int(text_of(block, "Size")) for block in blocks}
 
     def remote(self, name, size, digests=None):
         path = f"{self.folder}/{name}"

@@ -4,6 +4,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException
 
@@ -37,9 +38,9 @@ class Refused(Exception):
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """The hub and registries redirect to other hosts, which must not see the token, and some of which refuse it."""
 
-    def redirect_request(self, request, *rest):
-        new = super().redirect_request(request, *rest)
-        if new is not None and new.host != request.host:
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and new.host != req.host:
             new.headers.pop("Authorization", None)
         return new
 
@@ -69,6 +70,14 @@ def call(method, url, headers=None, body=None):
         pause(wait_s)
 
 
+def text_of(element, path):
+    """The text below an element of an answer in XML."""
+    text = element.findtext(path)
+    if text is None:
+        raise Failure(f"the storage's answer has no {path}")
+    return text
+
+
 def say(text):
     print(f"weights: {text}", flush=True)
 
@@ -80,7 +89,7 @@ class Remote:
     path: str
     size: int
     url: str
-    headers: object
+    headers: Callable[[], dict]
     """Called for each request: tokens end within the hour."""
     digests: dict = field(default_factory=dict)
     """Algorithm (sha256, md5, or git for git's own hash of a blob) to hexadecimal digest, as far as the source says."""
