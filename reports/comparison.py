@@ -140,7 +140,7 @@ def _estimated(name: str, entry: Entry) -> Compared:
     measured = {quantity: getattr(entry, quantity) for quantity in QUANTITIES if getattr(entry, quantity) is not None}
     if not measured:
         return Compared(name=name, entry=entry, error=f"has none of {', '.join(QUANTITIES)}")
-    ask = estimate_question.Ask(
+    ask = estimate_question.EstimateOptions(
         model=entry.model, gpu=entry.gpu, gpus=entry.gpus, tp=_tensor(entry), pp=_stages(entry), precision=entry.precision,
         kv_precision=entry.kv_precision, isl=entry.isl, osl=entry.osl, concurrency=1, engine=entry.engine,
         engine_version=entry.engine_version,

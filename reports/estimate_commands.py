@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planner.fit.estimate_question import Ask
+    from planner.fit.estimate_question import EstimateOptions
 
 _QUESTION = (
     "model", "gpu", "gpus", "tp", "pp", "precision", "kv_precision", "isl", "osl", "concurrency", "engine", "engine_version",
@@ -83,7 +83,7 @@ def _single(options: argparse.Namespace) -> int:
     missing = [f"--{name}" for name in ("model", "gpu") if getattr(options, name) is None]
     if missing:
         raise Impossible(f"{' and '.join(missing)} missing (or give --batch FILE.csv); for example: python -m planner estimate {_EXAMPLE}")
-    ask = estimate_question.Ask(
+    ask = estimate_question.EstimateOptions(
         model=options.model, gpu=options.gpu, gpus=options.tp * options.pp if options.gpus is None else options.gpus, tp=options.tp,
         pp=options.pp, precision=options.precision, kv_precision=options.kv_precision, isl=options.isl, osl=options.osl,
         concurrency=options.concurrency, engine=options.engine, engine_version=options.engine_version,
@@ -94,7 +94,7 @@ def _single(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(ask: Ask, answer: dict) -> str:
+def _text(ask: EstimateOptions, answer: dict) -> str:
     names = {
         "ttft_ms": "time to first token, ms", "tpot_ms": "time per output token, ms", "throughput_tok_s": "output tokens/s",
         "requests_s": "requests/s", "memory_gib": "memory of the fullest GPU, GiB",

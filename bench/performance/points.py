@@ -34,7 +34,6 @@ def with_points(data: Data, constants: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _moved(data: Data, constants: np.ndarray, points: np.ndarray) -> np.ndarray:
-    shift = moved(
-        [Point(target=data.target[i], work=data.rows[i].work, constants=constants_of(constants[i]), measured=data.logs[i]) for i in points]
-    )
+    own = [(data.target[i], data.rows[i].work, constants_of(constants[i]), data.logs[i]) for i in points]
+    shift = moved([Point(target=target, inputs=work, constants=of_row, measured=log) for target, work, of_row, log in own])
     return constants + [shift.get(name, 0.0) for name in NAMES]

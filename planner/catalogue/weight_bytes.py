@@ -1,4 +1,4 @@
-"""Bytes of one weight in each precision: those that a plan keeps room for, and those that a measured engine reads."""
+"""Bytes of one weight in each precision: what a plan keeps room for, and what a measured engine reads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class WeightBytes(NamedTuple):
     """Bytes of one weight with its share of the scales."""
 
     planned: float
-    """With the finest scales that checkpoints of the precision have: what fits so fits with coarser ones too."""
+    """The bytes with the finest scales that checkpoints of the precision have: what fits with these fits with coarser ones too."""
     read: float
-    """With the scales of the engines whose speed was measured; the constants of the performance model are fitted to these."""
+    """The bytes with the scales of the engines whose speed was measured, to which the performance model's constants are fitted."""
 
 
 def _same(size: float) -> WeightBytes:
@@ -45,4 +45,4 @@ WEIGHT_BYTES = {
     "q5_k_m": _same(0.711),
     "q6_k": _same(0.82),
 }
-"""By precision. Formats of which no stack is planned have one figure."""
+"""The bytes by precision. Formats that a stack cannot choose, such as q4_k_m, have one figure."""

@@ -1,4 +1,4 @@
-"""A question in the planner's own names: a model and a GPU of the catalogue, a layout, a load."""
+"""Asks the performance model in the planner's own names: a model and a GPU of the catalogue, a layout and a load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from planner.performance import batch, published_rows
 from planner.performance.constants import Shifts
 from planner.performance.estimate import Range, estimate
 from planner.performance.published_rows import Impossible
-from planner.performance.questions import Architecture, Gpu, Question, precision_named
+from planner.performance.questions import Architecture, GpuFigures, Question, precision_named
 
 _GIB = 2**30
 ENGINES = {
@@ -23,12 +23,12 @@ ENGINES = {
     "sglang": ("SGLang", "0.5.9"),
     "llama.cpp": ("llama.cpp", ""),
 }
-"""Engines that `estimate` knows, with the version it assumes: the newest of which measurements were fitted."""
+"""The engines that `estimate` knows: the name in the measurements, and the version it assumes, the newest with fitted measurements."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
-    """What the command line says."""
+class EstimateOptions:
+    """The options of `estimate` on the command line."""
 
     model: str
     gpu: str
@@ -52,17 +52,17 @@ def _unknown(name: str, what: str, names: tuple[str, ...]) -> str:
 
 
 def _near(name: str, names: tuple[str, ...]) -> list[str]:
-    """The three nearest of the same GPU family, or of all that are spelt much alike."""
+    """The three closest names of the same GPU family, or of all names with a similar spelling."""
     family = published_rows.family_of(name)
-    kin = [one for one in names if family and published_rows.family_of(one) == family]
-    spelt = {re.sub(r"[^a-z0-9]", "", one.lower()): one for one in kin or names}
+    same_family = [known for known in names if family and published_rows.family_of(known) == family]
+    plain = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in same_family or names}
     asked = re.sub(r"[^a-z0-9]", "", name.lower())
-    return [spelt[one] for one in difflib.get_close_matches(asked, spelt, n=3, cutoff=0.0 if kin else 0.7)]
+    return [plain[close] for close in difflib.get_close_matches(asked, plain, n=3, cutoff=0.0 if same_family else 0.7)]
 
 
 @cache
 def architecture(shape: model_shapes.ModelShape) -> Architecture:
-    """The catalogue's shape as the model of performance sees it."""
+    """Returns the catalogue's model as the performance model sees it."""
     return Architecture(
         params=shape.params_b * 1e9,
         active_params=shape.active_params_b * 1e9,
@@ -79,55 +79,62 @@ def architecture(shape: model_shapes.ModelShape) -> Architecture:
     )
 
 
-def question(ask: Ask) -> Question:
-    """Raises Impossible with a line for each thing that is unknown, or else with what cannot run and what could."""
-    wrong = [
+def question(options: EstimateOptions) -> Question:
+    """Returns the question of a command line.
+
+    Raises Impossible with a line for each unknown name or wrong number, or with the reason why it cannot run.
+    """
+    problems = [
         _unknown(name, what, names)
         for name, what, names in (
-            (ask.engine, "engine", tuple(ENGINES)), (ask.model, "model", tuple(model_shapes.models())), 
-            (ask.gpu, "GPU", hardware.gpu_names()),
+            (options.engine, "engine", tuple(ENGINES)), (options.model, "model", tuple(model_shapes.models())),
+            (options.gpu, "GPU", hardware.gpu_names()),
         )
         if name not in names
     ]  # fmt: skip
     for name, value, most in (
-        ("--gpus", ask.gpus, 1024), ("--tp", ask.tp, 1024), ("--pp", ask.pp, 1024), ("--isl", ask.isl, published_rows.MOST_TOKENS),
-        ("--osl", ask.osl, published_rows.MOST_TOKENS), ("--concurrency", ask.concurrency, published_rows.MOST_CONCURRENCY),
+        ("--gpus", options.gpus, 1024), ("--tp", options.tp, 1024), ("--pp", options.pp, 1024),
+        ("--isl", options.isl, published_rows.MOST_TOKENS), ("--osl", options.osl, published_rows.MOST_TOKENS),
+        ("--concurrency", options.concurrency, published_rows.MOST_CONCURRENCY),
     ):  # fmt: skip
         if not 1 <= value <= most:
-            wrong.append(f"{name} {value}: between 1 and {most}")
-    if wrong:
-        raise Impossible("\n".join(wrong))
-    shape = model_shapes.models()[ask.model]
-    precision = precision_named(ask.precision)
-    if ask.tp * ask.pp > ask.gpus or ask.gpus % (ask.tp * ask.pp):
-        raise Impossible(f"--gpus {ask.gpus} is no multiple of --tp {ask.tp} x --pp {ask.pp}: each replica takes {ask.tp * ask.pp} GPUs")
-    if ask.pp > shape.layers:
-        raise Impossible(f"--pp {ask.pp}: {ask.model} has {shape.layers} layers")
-    if ask.isl + ask.osl > shape.context:
-        raise Impossible(f"--isl {ask.isl} + --osl {ask.osl} exceed the {shape.context} tokens of context of {ask.model}")
-    version = ENGINES[ask.engine][1] if ask.engine_version is None else ask.engine_version
-    replicas = ask.gpus // (ask.tp * ask.pp)
+            problems.append(f"{name} {value}: between 1 and {most}")
+    if problems:
+        raise Impossible("\n".join(problems))
+    shape = model_shapes.models()[options.model]
+    precision = precision_named(options.precision)
+    replica_gpus = options.tp * options.pp
+    if replica_gpus > options.gpus or options.gpus % replica_gpus:
+        multiple = f"no multiple of --tp {options.tp} x --pp {options.pp}"
+        raise Impossible(f"--gpus {options.gpus} is {multiple}: each replica takes {replica_gpus} GPUs")
+    if options.pp > shape.layers:
+        raise Impossible(f"--pp {options.pp}: {options.model} has {shape.layers} layers")
+    if options.isl + options.osl > shape.context:
+        raise Impossible(f"--isl {options.isl} + --osl {options.osl} exceed the {shape.context} tokens of context of {options.model}")
+    version = ENGINES[options.engine][1] if options.engine_version is None else options.engine_version
+    replicas = options.gpus // replica_gpus
     return served(
-        shape, published_rows.gpu_of(hardware.gpu(ask.gpu)), engine=ask.engine, version=version,
-        tensor_parallel=ask.tp, pipeline_parallel=ask.pp,
+        shape, published_rows.gpu_of(hardware.gpu(options.gpu)), engine=options.engine, version=version,
+        tensor_parallel=options.tp, pipeline_parallel=options.pp,
         weight_precision=precision,
-        kv_precision=ask.kv_precision or ("fp8" if ask.engine == "tensorrt-llm" and precision == "fp8" else "fp16"),
-        input_tokens=ask.isl, output_tokens=ask.osl, concurrency=max(ask.concurrency / replicas, 1.0),
+        kv_precision=options.kv_precision or ("fp8" if options.engine == "tensorrt-llm" and precision == "fp8" else "fp16"),
+        input_tokens=options.isl, output_tokens=options.osl, concurrency=max(options.concurrency / replicas, 1.0),
     )  # fmt: skip
 
 
-def served(shape: model_shapes.ModelShape, card: Gpu, *, engine: str, version: str, input_tokens: int, **layout: Any) -> Question:
-    """What one replica does that an engine of `ENGINES` serves, with so many requests always in flight.
+def served(shape: model_shapes.ModelShape, card: GpuFigures, *, engine: str, version: str, input_tokens: int, **layout: Any) -> Question:
+    """Returns the question about one replica that an engine of `ENGINES` serves, with a number of requests always in flight.
 
-    `layout` has the rest of a `Question`: parallelism, precisions, output tokens, concurrency. Raises Impossible.
+    `layout` has the other fields of a `Question`: parallelism, precisions, output tokens, concurrency. Raises Impossible where no machine
+    could run it.
     """
     key, generation, era = _engine_keys(engine, version)
-    made = Question(
+    asked = Question(
         architecture=architecture(shape), gpu=card, input_tokens=input_tokens, kind="concurrency",
         engine=key, generation=generation, era=era, **layout,
     )  # fmt: skip
-    published_rows.check(made)
-    return made
+    published_rows.check(asked)
+    return asked
 
 
 @cache
@@ -135,34 +142,37 @@ def _engine_keys(engine: str, version: str) -> tuple[str, str, str]:
     return published_rows.engine_keys({"engine": ENGINES[engine][0], "engine_version": version, "isl": "known"}, "concurrency")
 
 
-def memory_gib(ask: Ask, q: Question) -> Range:
-    """GiB in use on the fullest GPU: weights, libraries, and the cache of the requests in flight.
+def memory_gib(options: EstimateOptions, question: Question) -> Range:
+    """Returns the GiB in use on the fullest GPU: weights, libraries, and the cache of the requests in flight.
 
-    Low: when they have been read in; value: half-way through the answers; high: at their end. Servers such as vLLM take the rest of
-    their share for the cache beforehand.
+    `low` is when the prompts have been read, `value` half-way through the answers, `high` at their end. Servers such as vLLM allocate the
+    rest of their share for the cache in advance.
     """
-    shape = model_shapes.models()[ask.model]
-    layers = -(-shape.layers // ask.pp)
-    weights = memory_model.weights_gib(shape, 0, layers - 1, q.weight_precision) / ask.tp
-    copies = 1.0 if shape.kv == "mla" else 1.0 / min(ask.tp, shape.kv_heads)
-    token = memory_model.kv_bytes_per_token(shape, layers, "fp8" if q.kv_precision == "fp8" else "fp16") * copies / _GIB
-    rest = weights + memory_model.runtime_overhead_gib(ask.tp)
-    limit = q.gpu.memory_bytes / _GIB
-    low, value, high = (min(rest + q.concurrency * t * token, limit) for t in (ask.isl, ask.isl + ask.osl / 2, ask.isl + ask.osl))
+    shape = model_shapes.models()[options.model]
+    layers = -(-shape.layers // options.pp)
+    weights = memory_model.weights_gib(shape, 0, layers - 1, question.weight_precision) / options.tp
+    copies = 1.0 if shape.kv == "mla" else 1.0 / min(options.tp, shape.kv_heads)
+    token = memory_model.kv_bytes_per_token(shape, layers, "fp8" if question.kv_precision == "fp8" else "fp16") * copies / _GIB
+    rest = weights + memory_model.runtime_overhead_gib(options.tp)
+    limit = question.gpu.memory_bytes / _GIB
+    low, value, high = (
+        min(rest + question.concurrency * tokens * token, limit)
+        for tokens in (options.isl, options.isl + options.osl / 2, options.isl + options.osl)
+    )
     return Range(value=value, low=low, high=high)
 
 
-def answer(ask: Ask, shifts: Shifts) -> dict[str, object]:
-    """What `estimate --json` prints; raises Impossible. Throughput is that of one replica for each one's share of the requests."""
-    made = question(ask)
-    found = estimate(made, shifts)
-    all_over_one = ask.concurrency / made.concurrency
+def answer(options: EstimateOptions, shifts: Shifts) -> dict[str, object]:
+    """Returns what `estimate --json` prints, with the throughput of all replicas together. Raises Impossible."""
+    asked = question(options)
+    estimated = estimate(asked, shifts)
+    all_over_one = options.concurrency / asked.concurrency
     return {
-        "ttft_ms": batch.scaled(found.ttft_s, 1e3),
-        "tpot_ms": batch.scaled(found.tpot_s, 1e3),
-        "throughput_tok_s": batch.scaled(found.output_tok_s, all_over_one),
-        "requests_s": batch.scaled(found.output_tok_s, all_over_one / ask.osl),
-        "memory_gib": batch.scaled(memory_gib(ask, made), 1.0),
-        "floor_tpot_ms": float(f"{found.floor_tpot_s * 1e3:.4g}"),
-        "extrapolated": found.extrapolated,
+        "ttft_ms": batch.scaled(estimated.ttft_s, 1e3),
+        "tpot_ms": batch.scaled(estimated.tpot_s, 1e3),
+        "throughput_tok_s": batch.scaled(estimated.output_tok_s, all_over_one),
+        "requests_s": batch.scaled(estimated.output_tok_s, all_over_one / options.osl),
+        "memory_gib": batch.scaled(memory_gib(options, asked), 1.0),
+        "floor_tpot_ms": float(f"{estimated.floor_tpot_s * 1e3:.4g}"),
+        "extrapolated": estimated.extrapolated,
     }

@@ -12,7 +12,7 @@ from planner.fit.concurrency import concurrency
 from planner.fit.demand import Load
 from planner.performance import published_rows
 from planner.performance.estimate import ClosedLoop, Range, TokenTimes
-from planner.performance.questions import Gpu as Card
+from planner.performance.questions import GpuFigures
 from settings import StackSettings
 
 _GIGA = 1e9
@@ -166,12 +166,12 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
     )
 
 
-def _linked(card: Card, link: str, tensor: int) -> Card:
+def _linked(figures: GpuFigures, link: str, tensor: int) -> GpuFigures:
     """The GPU with the link to its neighbours that this VM size has."""
     if link in _PCIE_GB_S:
-        return replace(card, link=_PCIE_GB_S[link] * _GIGA, link_kind="PCIe")
+        return replace(figures, link=_PCIE_GB_S[link] * _GIGA, link_kind="PCIe")
     if link != _PAIR:
-        return card
+        return figures
     if tensor <= 2:
-        return replace(card, link=_BRIDGE_GB_S * _GIGA, link_kind="NVLink")
-    return replace(card, link=_BEYOND_A_PAIR_GB_S * _GIGA, link_kind="PCIe")
+        return replace(figures, link=_BRIDGE_GB_S * _GIGA, link_kind="NVLink")
+    return replace(figures, link=_BEYOND_A_PAIR_GB_S * _GIGA, link_kind="PCIe")

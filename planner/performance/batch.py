@@ -1,4 +1,4 @@
-"""`estimate --batch FILE`: one JSON line for each row of a CSV in the measurements' columns."""
+"""`estimate --batch FILE`: one JSON line for each row of a CSV with the measurements' columns."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from planner.performance.estimate import Answer, Range, estimate
 _MILLI = 1e3
 
 
-def scaled(found: Range | None, factor: float) -> dict[str, float] | None:
-    """A range as JSON in other units, four significant digits; None stays None."""
-    if found is None:
+def scaled(estimated: Range | None, factor: float) -> dict[str, float] | None:
+    """Returns a range times a factor as JSON, with four significant digits; None for None."""
+    if estimated is None:
         return None
-    return {name: float(f"{getattr(found, name) * factor:.4g}") for name in ("value", "low", "high")}
+    return {name: float(f"{getattr(estimated, name) * factor:.4g}") for name in ("value", "low", "high")}
 
 
 def as_json(answer: Answer) -> dict[str, object]:
+    """Returns an answer as JSON: milliseconds, and output tokens a second."""
     return {
         "ttft_ms": scaled(answer.ttft_s, _MILLI),
         "tpot_ms": scaled(answer.tpot_s, _MILLI),
@@ -29,7 +30,7 @@ def as_json(answer: Answer) -> dict[str, object]:
 
 
 def lines(rows: Iterable[str], shifts: Shifts) -> Iterator[str]:
-    """The CSV's lines, header first, as JSON lines. A row that cannot be answered has an `error` and no quantities.
+    """Answers the rows of a CSV, whose first line is the header, as JSON lines. A row without an answer has an `error` and no quantities.
 
     Raises Impossible where there is no such header, or nothing below it.
     """
@@ -37,9 +38,9 @@ def lines(rows: Iterable[str], shifts: Shifts) -> Iterator[str]:
     for number, row in enumerate(csv_rows.records(rows), start=1):
         name = row.get("id", "").strip() or f"row {number}"
         try:
-            found = as_json(estimate(published_rows.question(row), shifts))
+            answer = as_json(estimate(published_rows.question(row), shifts))
         except published_rows.Impossible as error:
-            found = {"error": str(error)}
-        yield json.dumps({"id": name} | found)
+            answer = {"error": str(error)}
+        yield json.dumps({"id": name} | answer)
     if not number:
         raise published_rows.Impossible("no rows below the header")

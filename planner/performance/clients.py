@@ -1,7 +1,7 @@
-"""How the client of a measurement sends its requests, and how its servers schedule them, where the scripts of the source are public.
+"""How the client of a measurement sends its requests and how its servers schedule them, where the source's scripts are public.
 
 InferenceMAX (now InferenceX; SemiAnalysis): `benchmarks/*.sh` of its forks, jyothisambolu/InferenceMAX @86d696cb (2025-10) and the copy in
-ajith-sirra-amd/InferenceMAX_Rocm_Team @96e2b006 (2026-08). Scripts only: none of its results is read here.
+ajith-sirra-amd/InferenceMAX_Rocm_Team @96e2b006 (2026-08). Only the scripts are used: none of its results is read here.
 """
 
 from __future__ import annotations
@@ -12,44 +12,44 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """What a row's numbers do not say by themselves."""
+    """What a row's numbers do not say about the client."""
 
     name: str
     mean_length: float = 1.0
-    """Mean of the lengths over the length that is stated; InferenceMAX: `--random-range-ratio 0.8`, so uniform from 0.8 to 1."""
+    """The mean length over the stated length; InferenceMAX has `--random-range-ratio 0.8`, so uniform from 0.8 to 1."""
     together: float = 0.0
-    """Share of the requests that start at the same time as all others in flight; 0 where users are spread over an answer's time."""
+    """The share of requests that start at the same time as all others in flight; 0 where users are spread over an answer's time."""
     caches_in_8_bits: bool = False
     """Whether 8- and 4-bit checkpoints come with an 8-bit cache (`kv-cache-dtype: fp8`)."""
 
 
 OWN = Client(name="closed loop")
-"""Of a question that names no source: as many requests in flight as asked for, each followed by the next, at no common start."""
+"""The client of a question without a source: the requests in flight are each followed by the next, and do not start together."""
 
 TEN_A_SLOT = 0.1
-"""Share that starts together where a client opens all its slots at once and sends ten prompts in each (InferenceMAX:
-`--num-prompts $(( $CONC * 10 ))`): the first of ten. Assumed of other benchmarks whose clients open all slots at once."""
+"""The share that starts together where a client opens all its slots at once and sends ten prompts in each (InferenceMAX:
+`--num-prompts $(( $CONC * 10 ))`): the first of ten. It is assumed for other benchmarks whose clients open all slots at once."""
 
 INFERENCEMAX = Client(name="closed loop", mean_length=0.9, together=TEN_A_SLOT, caches_in_8_bits=True)
 GAP_ANALYSIS = Client(name="gap analysis", together=TEN_A_SLOT)
 GAP_ANALYSIS_OF_NVIDIA = Client(name="gap analysis", together=TEN_A_SLOT, caches_in_8_bits=True)
-"""Of a checkpoint by NVIDIA, whose configuration asks for an 8-bit cache, and vLLM heeds it (1CatAI/1Cat-vLLM#613)."""
+"""The same with a checkpoint by NVIDIA, whose configuration asks for an 8-bit cache, which vLLM then uses (1CatAI/1Cat-vLLM#613)."""
 
 
 SHAREGPT = Client(name="closed loop", together=TEN_A_SLOT)
-"""lmdeploy's tables of ShareGPT's 3,000 prompts, which up to 256 threads begin to send at once."""
+"""lmdeploy's tables for ShareGPT's 3,000 prompts, which up to 256 threads begin to send at the same time."""
 
 IN_STEP = Client(name="in step", together=1.0)
 """Requests of equal lengths that start together, end together, and start together again.
 
-lmdeploy's tables of fixed lengths (InternLM/lmdeploy benchmark/profile_generation.py @01143d5a: each of so many threads asks the same,
-again and again). And SGLang 0.5.1 in NVIDIA's gap analysis: no script of it is public, but its times to the first token are half of all
-prefills.
+That is so in lmdeploy's tables for fixed lengths (InternLM/lmdeploy benchmark/profile_generation.py @01143d5a: each thread sends the same
+request again and again), and for SGLang 0.5.1 in NVIDIA's gap analysis: no script of it is public, but its times to the first token are
+half of all prefills.
 """
 
 
 def client(row: dict[str, str]) -> Client:
-    """By the origin that a row's notes state."""
+    """Returns the client of a row, by the source that its notes state."""
     notes = row.get("notes") or ""
     if row["engine"].startswith("LMDeploy") and notes.startswith(("fixed concurrency", "ShareGPT")):
         return IN_STEP if notes.startswith("fixed") else SHAREGPT
@@ -66,11 +66,11 @@ _OVERFULL_RUNNING, _WAVES = 16, 10
 
 
 def overfull(row: dict[str, str], concurrency: float) -> tuple[float, float] | None:
-    """Requests in flight and requests that run, of InferenceMAX's gpt-oss on H100 in December 2025; None for other rows.
+    """Returns the requests in flight and the running requests for InferenceMAX's gpt-oss on H100 in December 2025; None for other rows.
 
     Its script (ishandhanani/InferenceMAX benchmarks/gptoss_fp4_h100_docker.sh @d22bf9ca) gives the server `--max-num-seqs $CONC`, and the
-    client `--num-prompts $(( $CONC * 10 )) --max-concurrency 512`: all prompts are sent at once and run in ten waves, so that 4.5 are
-    ahead of the average one. Rows state the 512 and not CONC, which was 4 to 64: its middle is assumed.
+    client `--num-prompts $(( $CONC * 10 )) --max-concurrency 512`: all prompts are sent at once and run in ten waves, so that on average
+    4.5 waves are ahead of a request. Rows state the 512 but not CONC, which was 4 to 64: its middle is assumed.
     """
     sent_at_once = concurrency == 512 and row.get("source_date", "").startswith("2025-12") and client(row) is INFERENCEMAX
     if not sent_at_once or row["gpu"][:4] != "H100" or row.get("model") != "gpt-oss-120b" or row["engine"] != "vLLM":
@@ -79,7 +79,7 @@ def overfull(row: dict[str, str], concurrency: float) -> tuple[float, float] | N
 
 
 def steps_between_admissions(row: dict[str, str], engine: str, tensor_parallel: int, concurrency: float) -> float:
-    """Steps for which InferenceMAX's servers let new requests wait; 0 where they are looked at before each step.
+    """Returns the steps for which InferenceMAX's servers let new requests wait; 0 where they check for them before each step.
 
     TensorRT-LLM, 70B, 1024 / 1024, fewer than 8 GPUs: `batch_wait_timeout_iters: 20`. SGLang on B200: `--scheduler-recv-interval` 10, and
     30 from 16 requests on (Qwen3.5 FP8: above 4).
@@ -96,5 +96,5 @@ def steps_between_admissions(row: dict[str, str], engine: str, tensor_parallel: 
 
 
 def not_deployed(row: dict[str, str]) -> str:
-    """Why a row's server is none that the engines' adapters start, so that its times answer no question; an empty text for the rest."""
+    """Returns why the engines here never start such a server, so that the row answers no question; an empty text for other rows."""
     return "vLLM's second model runner" if "VLLM_USE_V2_MODEL_RUNNER=1" in (row.get("notes") or "") else ""

@@ -1,9 +1,9 @@
-"""The constants of the model: what each means, where its search starts, and how far it may differ between machines and engines.
+"""The constants of the model: where the fit starts for each, and how far it may differ between machines and engines.
 
-A constant of one question is its start (the logarithm's, unless it is a correction's slope) plus one fitted difference for each
-level that the question belongs to: all, the GPU's chip and family, the engine, its generation and era, the precision, the shape, and
-pairs of those. A level that the fit has not seen adds nothing. The spreads here are standard deviations of those differences, as the
-ridge of the fit takes them; they come from a search over whole groups left out (docs/performance-model.md).
+The value of a constant for one question is its start (as a logarithm, unless it is a correction's slope) plus one fitted difference for
+each level to which the question belongs: all, the GPU's chip and family, the engine, its generation and era, the precision, the shape, and
+pairs of those. A level that the fit has not seen adds nothing. The spreads here are the standard deviations of those differences, as the
+ridge of the fit uses them; they come from a search in which whole groups were left out (docs/performance-model.md).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PAIR_SCALE = -1.216
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """Where one constant starts and the logarithm of a scale on its spreads."""
+    """The start of one constant, the spreads of its levels, and the logarithm of a scale on these spreads."""
 
     start: float
     levels: dict[str, float]
@@ -50,7 +50,7 @@ class Constant:
     logarithmic: bool = True
 
     def spreads(self) -> dict[str, float]:
-        """Standard deviation of the differences at each level."""
+        """Returns the standard deviation of the differences at each level."""
         return {
             level: spread * math.exp((self.scale if level != "all" else 0.0) + _LEVEL_SCALE.get(level, _PAIR_SCALE))
             for level, spread in self.levels.items()
@@ -98,12 +98,12 @@ CONSTANTS: dict[str, Constant] = {
 for _name in ("static_tpot", "served_tpot", "single_ttft", "served_ttft", "static_rate", "saturated_rate", "served_rate"):
     CONSTANTS |= _quantity(_name)
 
-_STARTS = {name: math.log(c.start) if c.logarithmic else c.start for name, c in CONSTANTS.items()}
-_LOGARITHMIC = tuple(name for name, c in CONSTANTS.items() if c.logarithmic)
+_STARTS = {name: math.log(constant.start) if constant.logarithmic else constant.start for name, constant in CONSTANTS.items()}
+_LOGARITHMIC = tuple(name for name, constant in CONSTANTS.items() if constant.logarithmic)
 
 
 def resolve(keys: dict[str, str], fitted: dict[str, dict[str, dict[str, float]]]) -> SimpleNamespace:
-    """The constants of a question, from the levels it belongs to and the fitted differences (level, key, constant)."""
+    """Returns the constants of a question from its key at each level and the fitted differences by level, key and constant."""
     values = dict(_STARTS)
     for level, key in keys.items():
         for name, difference in fitted.get(level, {}).get(key, {}).items():
@@ -114,12 +114,12 @@ def resolve(keys: dict[str, str], fitted: dict[str, dict[str, dict[str, float]]]
 
 
 Shifts = dict[str, dict[str, float]]
-"""What is added to constants (to the logarithm's, unless it is a correction's slope), by quantity (ttft, tpot, rate) and constant."""
+"""What is added to constants (to their logarithms, except for a correction's slopes), by quantity (ttft, tpot, rate) and constant."""
 
 
-def shifted(k: SimpleNamespace, shift: dict[str, float]) -> SimpleNamespace:
-    """The constants with some of them moved."""
-    values = dict(vars(k))
+def shifted(constants: SimpleNamespace, shift: dict[str, float]) -> SimpleNamespace:
+    """Returns the constants with some of them moved."""
+    values = dict(vars(constants))
     for name, by in shift.items():
         values[name] = values[name] * math.exp(by) if CONSTANTS[name].logarithmic else values[name] + by
     return SimpleNamespace(**values)

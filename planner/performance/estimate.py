@@ -1,4 +1,4 @@
-"""What a question is answered: time to first token, time per output token, output tokens a second, each with its range."""
+"""Answers a question: time to first token, time per output token and output tokens a second, each with its range."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from planner.performance import constants, model
-from planner.performance import equations as t
+from planner.performance import constants, equations, model
 from planner.performance.nearness import beyond_all, nearness, range_of
-from planner.performance.questions import Question, Work, under, work
+from planner.performance.questions import ModelInputs, Question, model_inputs, with_concurrency
 
 _FITTED = Path(__file__).parent / "data" / "fitted.json"
 
 _ROUNDS = 12
 _MOST_IN_FLIGHT = 500.0
-"""Of an open loop that asks for more than the GPUs give: its queue grows as long as it runs; the sources send 500 requests."""
+"""The most requests in flight of an open loop. If it asks for more than the GPUs can do, its queue grows as long as it runs; the sources
+send 500 requests."""
 
 TARGETS = {
     "static_tpot": model.log_static_tpot,
@@ -30,12 +30,13 @@ TARGETS = {
     "saturated_rate": model.log_saturated_throughput,
     "served_rate": model.log_served_throughput,
 }
-"""Logarithm of seconds or of output tokens a second, by what is asked: a quantity of one kind of measurement."""
+"""For each target, that is a quantity of one kind of measurement: the function for the logarithm of its seconds or output tokens a
+second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """An estimate, and the bounds between which 80 % of measurements lay of sources, engines and GPUs that the fit had not seen."""
+    """An estimate, and the bounds between which 80 % of the measurements lay whose sources, engines and GPUs the fit had not seen."""
 
     value: float
     low: float
@@ -44,13 +45,16 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
+    """The estimates for one question. A quantity that its kind leaves open is None."""
+
     ttft_s: Range | None
     """Time to first token."""
     tpot_s: Range | None
     """Time per output token after the first."""
     output_tok_s: Range | None
+    """Output tokens a second of all requests together."""
     floor_tpot_s: float
-    """What weights and cache take at the data sheet's full bandwidth, or the products at its full FLOP/s."""
+    """The least seconds per token: weights and cache at the data sheet's full bandwidth, or the products at its full FLOP/s."""
     extrapolated: bool
     """Whether the fit has not seen this GPU or this shape under this engine, or never such a load."""
 
@@ -60,122 +64,132 @@ def _fitted() -> dict:
     return json.loads(_FITTED.read_text())
 
 
-def target(q: Question, quantity: str) -> str | None:
-    """Which target answers a quantity (ttft, tpot, rate) of a question; None where its kind leaves it open."""
-    static, saturated = q.kind in ("batch", "single"), q.kind == "saturated"
-    open_loop = q.load_unknown and not saturated
+def target(question: Question, quantity: str) -> str | None:
+    """Returns the target that answers a quantity (ttft, tpot, rate) of a question; None where its kind leaves the quantity open."""
+    static, saturated = question.kind in ("batch", "single"), question.kind == "saturated"
+    open_loop = question.load_unknown and not saturated
     if quantity == "rate":
-        return None if open_loop or not q.answer_known else "static_rate" if static else "saturated_rate" if saturated else "served_rate"
+        return (
+            None
+            if open_loop or not question.answer_known
+            else "static_rate"
+            if static
+            else "saturated_rate"
+            if saturated
+            else "served_rate"
+        )
     if open_loop:
         return None
     if quantity == "tpot":
-        return None if (saturated and q.load_unknown) or not q.answer_known else "static_tpot" if static else "served_tpot"
-    if saturated or not q.lengths_known:
+        return None if (saturated and question.load_unknown) or not question.answer_known else "static_tpot" if static else "served_tpot"
+    if saturated or not question.lengths_known:
         return None
-    return "single_ttft" if static or q.concurrency == 1 else "served_ttft"
+    return "single_ttft" if static or question.concurrency == 1 else "served_ttft"
 
 
-def floor_tpot_s(w: Work, running: float) -> float:
-    """Seconds a token cannot go below: data sheet's bandwidth and FLOP/s, one token's experts, every cached token read once."""
-    sequences = t.microbatch(running, w.pp)
-    weights = (w.dense_bytes + w.expert_bytes * w.chosen / w.experts) / (w.tp * w.bandwidth)
-    kv = sequences * model.context(w, w.isl) * w.kv_bytes * w.kv_copies / w.bandwidth
-    flops = (w.dense_flops + w.expert_flops) * sequences / (w.tp * w.peak)
+def floor_tpot_s(inputs: ModelInputs, running: float) -> float:
+    """Returns the seconds below which no token can go: the data sheet's bandwidth and FLOP/s, one token's experts, every cached token read
+    once."""
+    sequences = equations.microbatch(running, inputs.pp)
+    weights = (inputs.dense_bytes + inputs.expert_bytes * inputs.chosen / inputs.experts) / (inputs.tp * inputs.bandwidth)
+    kv = sequences * model.context(inputs, inputs.isl) * inputs.kv_bytes * inputs.kv_copies / inputs.bandwidth
+    flops = (inputs.dense_flops + inputs.expert_flops) * sequences / (inputs.tp * inputs.peak)
     return max(weights + kv, flops)
 
 
-def ceiling_tok_s(w: Work, running: float, floor_s: float) -> float:
-    """Output tokens a second that nothing exceeds: every running request at the floor, or all GPUs at the data sheet's FLOP/s on the
-    answers and on the inputs that come with them."""
-    flops = (w.dense_flops + w.expert_flops) * (w.isl + w.osl) / w.osl + w.head_flops
-    return w.replicas * min(running / floor_s, w.tp * w.pp * w.peak / flops)
+def ceiling_tok_s(inputs: ModelInputs, running: float, floor_s: float) -> float:
+    """Returns the output tokens a second that nothing exceeds.
+
+    They are every running request at the floor, or all GPUs at the data sheet's FLOP/s on the answers and their prompts.
+    """
+    flops = (inputs.dense_flops + inputs.expert_flops) * (inputs.isl + inputs.osl) / inputs.osl + inputs.head_flops
+    return inputs.replicas * min(running / floor_s, inputs.tp * inputs.pp * inputs.peak / flops)
 
 
-def prepared(q: Question) -> tuple[Question, Work, SimpleNamespace]:
-    """The question, an open loop as a closed one; its numbers; its constants."""
-    if q.load_unknown and q.arrivals_per_s:
-        q = _closed(q, q.arrivals_per_s)
-    w = work(q)
-    return q, w, _constants(tuple(w.keys.items()))
+def prepared(question: Question) -> tuple[Question, ModelInputs, SimpleNamespace]:
+    """Returns the question, with an open loop turned into a closed one, its numbers and its constants."""
+    if question.load_unknown and question.arrivals_per_s:
+        question = _closed(question, question.arrivals_per_s)
+    inputs = model_inputs(question)
+    return question, inputs, _constants(tuple(inputs.keys.items()))
 
 
-def estimate(q: Question, shifts: constants.Shifts | None = None) -> Answer:
-    """`shifts` are of measured points (`calibrate.py`). Raises nothing for a question that `reading` has let through."""
-    q, w, k = prepared(q)
-    moved = {quantity: constants.shifted(k, shift) for quantity, shift in (shifts or {}).items()}
-    running = w.concurrency if q.kind == "saturated" else model.running(w, k, w.concurrency)
-    floor = floor_tpot_s(w, running)
-    tpot = _range(q, "tpot", w, moved.get("tpot", k))
+def estimate(question: Question, shifts: constants.Shifts | None = None) -> Answer:
+    """Answers a question that `published_rows.check` accepts. `shifts` come from a user's measured points (`calibrate.py`)."""
+    question, inputs, values = prepared(question)
+    moved = {quantity: constants.shifted(values, shift) for quantity, shift in (shifts or {}).items()}
+    running = inputs.concurrency if question.kind == "saturated" else model.running(inputs, values, inputs.concurrency)
+    floor = floor_tpot_s(inputs, running)
+    tpot = _range(question, "tpot", inputs, moved.get("tpot", values))
     if tpot is not None:
         tpot = _at_least(tpot, floor)
-    first = _range(q, "ttft", w, moved.get("ttft", k))
-    if first is not None and tpot is not None and rate_follows(q):
-        rate = _by_littles_law(q, first, tpot)
+    first = _range(question, "ttft", inputs, moved.get("ttft", values))
+    if first is not None and tpot is not None and rate_follows(question):
+        rate = _by_littles_law(question, first, tpot)
     else:
-        rate = _range(q, "rate", w, moved.get("rate", k))
-    if rate is not None and q.kind == "concurrency":
-        most = ceiling_tok_s(w, running, floor)
+        rate = _range(question, "rate", inputs, moved.get("rate", values))
+    if rate is not None and question.kind == "concurrency":
+        most = ceiling_tok_s(inputs, running, floor)
         rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))
     return Answer(
         ttft_s=first,
         tpot_s=tpot,
         output_tok_s=rate,
         floor_tpot_s=floor,
-        extrapolated=extrapolates(q, w),
+        extrapolated=extrapolates(question, inputs),
     )
 
 
-def rate_follows(q: Question) -> bool:
-    """Whether the two times say the rate too: of closed loops with stated lengths nobody but LMDeploy published one of its own."""
-    if q.engine == "lmdeploy" or q.kind != "concurrency" or q.arrivals_per_s is not None:
+def rate_follows(question: Question) -> bool:
+    """Whether the rate follows from the two times. For closed loops with stated lengths only LMDeploy published a rate of its own."""
+    if question.engine == "lmdeploy" or question.kind != "concurrency" or question.arrivals_per_s is not None:
         return False
-    return target(q, "ttft") is not None and target(q, "tpot") is not None
+    return target(question, "ttft") is not None and target(question, "tpot") is not None
 
 
-def _by_littles_law(q: Question, first: Range, each: Range) -> Range:
-    """Output tokens a second of a closed loop: requests in flight over the time that one takes."""
+def _by_littles_law(question: Question, first: Range, further: Range) -> Range:
+    """Output tokens a second of a closed loop: the requests in flight over the time that one takes."""
 
     def rate(bound: str) -> float:
-        seconds = getattr(first, bound) + (q.output_tokens - 1) * getattr(each, bound)
-        return q.replicas * q.concurrency * q.output_tokens / seconds
+        seconds = getattr(first, bound) + (question.output_tokens - 1) * getattr(further, bound)
+        return question.replicas * question.concurrency * question.output_tokens / seconds
 
     return Range(value=rate("value"), low=rate("high"), high=rate("low"))
 
 
-def _closed(q: Question, arrivals_per_s: float) -> Question:
-    """An open loop as the closed one with as many requests in flight: arrivals a second x seconds each, by Little's law."""
+def _closed(question: Question, arrivals_per_s: float) -> Question:
+    """Returns an open loop as the closed one with as many requests in flight: arrivals a second x seconds per request, by Little's law."""
     concurrency = 1.0
     for _ in range(_ROUNDS):
-        q = replace(q, concurrency=concurrency, load_unknown=False)
-        w = work(q)
-        k = _constants(tuple(w.keys.items()))
-        each = math.exp(model.log_served_ttft(w, k, math.log)) + q.output_tokens * math.exp(model.log_served_tpot(w, k, math.log))
-        concurrency = math.sqrt(concurrency * min(max(arrivals_per_s * each, 1.0), _MOST_IN_FLIGHT))
-    return q
+        question = replace(question, concurrency=concurrency, load_unknown=False)
+        inputs = model_inputs(question)
+        values = _constants(tuple(inputs.keys.items()))
+        first_s, per_token_s = (math.exp(log(inputs, values, math.log)) for log in (model.log_served_ttft, model.log_served_tpot))
+        request_s = first_s + question.output_tokens * per_token_s
+        concurrency = math.sqrt(concurrency * min(max(arrivals_per_s * request_s, 1.0), _MOST_IN_FLIGHT))
+    return question
 
 
-def _range(q: Question, quantity: str, w: Work, k) -> Range | None:
-    name = target(q, quantity)
-    if name is None:
-        return None
-    return _ranged(name, w, k)
+def _range(question: Question, quantity: str, inputs: ModelInputs, values: SimpleNamespace) -> Range | None:
+    name = target(question, quantity)
+    return None if name is None else _ranged(name, inputs, values)
 
 
-def _ranged(name: str, w: Work, k) -> Range:
-    value = math.exp(TARGETS[name](w, k, math.log))
-    low, high = _factors(name, nearness(name, w, _fitted()["seen"]), w.keys["engine"], w.keys["family"])
+def _ranged(name: str, inputs: ModelInputs, values: SimpleNamespace) -> Range:
+    value = math.exp(TARGETS[name](inputs, values, math.log))
+    low, high = _factors(name, nearness(name, inputs, _fitted()["seen"]), inputs.keys["engine"], inputs.keys["family"])
     return Range(value=value, low=value * low, high=value * high)
 
 
-def _at_least(found: Range, floor: float) -> Range:
-    if found.low >= floor:
-        return found
-    return Range(value=max(found.value, floor), low=floor, high=max(found.high, floor))
+def _at_least(estimated: Range, floor: float) -> Range:
+    if estimated.low >= floor:
+        return estimated
+    return Range(value=max(estimated.value, floor), low=floor, high=max(estimated.high, floor))
 
 
-def extrapolates(q: Question, w: Work) -> bool:
-    """Whether a GPU or a shape is new to this engine, the engine's generation is new, or a length or load is beyond all rows."""
-    return beyond_all(w.keys, q.input_tokens, q.output_tokens, q.concurrency, _fitted()["seen"])
+def extrapolates(question: Question, inputs: ModelInputs) -> bool:
+    """Whether a GPU or a shape is new to this engine, the engine's generation is new, or a length or the load is outside all rows."""
+    return beyond_all(inputs.keys, question.input_tokens, question.output_tokens, question.concurrency, _fitted()["seen"])
 
 
 class TokenTimes(NamedTuple):
@@ -187,35 +201,37 @@ class TokenTimes(NamedTuple):
 
 
 class ClosedLoop:
-    """One question with any number of requests in flight: what does not depend on that is worked out once, as searches ask for hundreds."""
+    """One question with any number of requests in flight. What does not depend on that number is computed once, as searches ask
+    hundreds."""
 
-    def __init__(self, q: Question) -> None:
-        self.question, self._work = q, work(q)
-        self._constants = _constants(tuple(self._work.keys.items()))
-        # What answers for the first token and for each further one. Of the load, `target` looks at no more than whether a request is alone.
-        self._alone, self._several = (_targets(replace(q, concurrency=load)) for load in (1.0, 2.0))
+    def __init__(self, question: Question) -> None:
+        self.question, self._inputs = question, model_inputs(question)
+        self._constants = _constants(tuple(self._inputs.keys.items()))
+        # The targets for the first token and for each further one. Of the load, `target` only looks at whether a request is alone.
+        self._alone, self._several = (_targets(replace(question, concurrency=load)) for load in (1.0, 2.0))
 
     def at(self, concurrency: float) -> TokenTimes:
-        """As `estimate` has them."""
-        w, k = under(self._work, concurrency), self._constants
-        first, each = (_ranged(name, w, k) for name in (self._alone if concurrency == 1 else self._several))
-        floor = floor_tpot_s(w, model.running(w, k, w.concurrency))
-        return TokenTimes(first, _at_least(each, floor), floor)
+        """Returns the same times as `estimate`."""
+        inputs, values = with_concurrency(self._inputs, concurrency), self._constants
+        first, further = (_ranged(name, inputs, values) for name in (self._alone if concurrency == 1 else self._several))
+        floor = floor_tpot_s(inputs, model.running(inputs, values, inputs.concurrency))
+        return TokenTimes(first, _at_least(further, floor), floor)
 
     @property
     def extrapolated(self) -> bool:
-        """As `estimate` says with little load."""
-        return extrapolates(replace(self.question, concurrency=2.0), self._work)
+        """The same as `Answer.extrapolated` with little load."""
+        return extrapolates(replace(self.question, concurrency=2.0), self._inputs)
 
     def busy(self, concurrency: float) -> Range:
-        """Share of the time in which a GPU that has work runs some kernel. Not fitted: docs/adr/0010 has what it was held against."""
-        w, k = self._work, self._constants
-        value, low, high = model.busy_shares(w, k, model.running(w, k, concurrency), w.isl + w.osl / 2)
+        """Returns the share of the time in which a GPU that has work runs some kernel. It is not fitted; docs/adr/0010 compares it with
+        counters."""
+        inputs, values = self._inputs, self._constants
+        value, low, high = model.busy_shares(inputs, values, model.running(inputs, values, concurrency), inputs.isl + inputs.osl / 2)
         return Range(value=value, low=low, high=high)
 
 
-def _targets(q: Question) -> list[str]:
-    return [name for quantity in ("ttft", "tpot") if (name := target(q, quantity))]
+def _targets(question: Question) -> list[str]:
+    return [name for quantity in ("ttft", "tpot") if (name := target(question, quantity))]
 
 
 @cache

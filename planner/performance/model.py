@@ -1,163 +1,229 @@
-"""The model put together: step, prefill, and the three quantities of each kind of measurement. Floats or NumPy arrays alike.
+"""The performance model, put together from the equations: a step, a prefill, and the three quantities of each kind of measurement.
 
-`w` is a `workload.Work`, `k` has one attribute a constant (`constants.py`), `s` seconds.
+Every function takes `inputs`, the numbers of a question (`questions.ModelInputs`), and `constants`, with one attribute for each constant
+(`constants.py`). The values are floats or NumPy arrays; names that end in `_s` are seconds. `log` is the logarithm for that kind of value.
 """
 
 from __future__ import annotations
 
-from planner.performance import equations as t
+from planner.performance.equations import (
+    CHOICE_IDLE,
+    OVERHEAD_IDLE,
+    all_reduce_s,
+    attention_s,
+    burst_wait_s,
+    busy_share,
+    choice_s,
+    experts_started_s,
+    experts_touched,
+    interference_s,
+    kv_capacity_tokens,
+    kv_read_s,
+    kv_wait_s,
+    larger,
+    loop_throughput,
+    matmul_s,
+    microbatch,
+    overhead_s,
+    overlapped_s,
+    pipeline_transfer_s,
+    prefill_busy,
+    queue_s,
+    running_sequences,
+    saturated_throughput,
+    smaller,
+    static_throughput,
+    weights_read_s,
+)
 
 
-def context(w, position):
-    """Tokens of cache that a layer reads on average at a position: all in full-attention layers, the window in the others."""
-    return w.full_attention * position + (1 - w.full_attention) * t.smaller(position, w.window)
+def context(inputs, position):
+    """Returns the tokens of cache that a layer reads on average at a position: all in full-attention layers, the window in the others."""
+    return inputs.full_attention * position + (1 - inputs.full_attention) * smaller(position, inputs.window)
 
 
-def _weights_s(w, k, tokens):
-    touched = t.experts_touched(w.experts, w.chosen, tokens * w.sharing, k.expert_skew) / w.experts
-    read = w.dense_bytes / k.weights_bandwidth + w.expert_bytes * touched / k.experts_bandwidth
-    return t.weights_read_s(read, w.tp, w.bandwidth, 1.0)
+def _weights_s(inputs, constants, tokens):
+    """Seconds to read the weights that `tokens` tokens use."""
+    touched = experts_touched(inputs.experts, inputs.chosen, tokens * inputs.sharing, constants.expert_skew) / inputs.experts
+    read = inputs.dense_bytes / constants.weights_bandwidth + inputs.expert_bytes * touched / constants.experts_bandwidth
+    return weights_read_s(read, inputs.tp, inputs.bandwidth, 1.0)
 
 
-def _products_s(w, k, tokens, half_tokens, achieved):
-    flops = w.dense_flops + w.expert_flops / k.expert_mfu**w.moe
-    return t.matmul_s(flops, tokens, w.tp, w.peak, achieved, half_tokens)
+def _products_s(inputs, constants, tokens, half_tokens, achieved):
+    """Seconds of the matrix products with the weights for `tokens` tokens."""
+    flops = inputs.dense_flops + inputs.expert_flops / constants.expert_mfu**inputs.moe
+    return matmul_s(flops, tokens, inputs.tp, inputs.peak, achieved, half_tokens)
 
 
-def _communication_s(w, k, tokens):
-    message = tokens * w.hidden * 2
-    reduces = t.all_reduce_s(2 * w.layers, message, w.tp, w.doublings, k.link_latency_s, w.link, k.link_efficiency)
-    return reduces + t.pipeline_transfer_s(w.pp, message, k.link_latency_s, w.link, k.link_efficiency)
+def _communication_s(inputs, constants, tokens):
+    """Seconds of the all-reduces and of the way between pipeline stages for `tokens` tokens."""
+    message = tokens * inputs.hidden * 2
+    reduces = all_reduce_s(
+        2 * inputs.layers, message, inputs.tp, inputs.doublings, constants.link_latency_s, inputs.link, constants.link_efficiency
+    )
+    return reduces + pipeline_transfer_s(inputs.pp, message, constants.link_latency_s, inputs.link, constants.link_efficiency)
 
 
-def decode_step_s(w, k, sequences, position):
-    """Seconds from one token to the next of `sequences` sequences, whose cache holds `position` tokens each.
+def decode_step_s(inputs, constants, sequences, position):
+    """Returns the seconds from one token to the next for `sequences` sequences whose cache holds `position` tokens each.
 
-    With pipeline stages: one microbatch's way through all of them.
+    With pipeline stages, it is the way of one microbatch through all of them.
     """
-    batch = t.microbatch(sequences, w.pp)
-    core = t.overlapped_s(_weights_s(w, k, batch), _products_s(w, k, batch, k.decode_half_tokens, k.decode_mfu), 2.0)
-    kv = t.kv_read_s(batch * context(w, position), w.kv_bytes, w.kv_copies, w.bandwidth, k.kv_bandwidth)
-    layer_s = k.layer_s * (1 + w.moe * k.expert_layer + w.latent * k.latent_layer)
-    touched = t.experts_touched(w.experts, w.chosen, batch * w.sharing, k.expert_skew)
-    core = core + t.experts_started_s(w.layers, w.moe * touched / w.sharing, k.expert_s)
-    overheads = t.overhead_s(w.layers, k.step_s, layer_s, batch, k.sequence_s) + t.choice_s(sequences, w.vocab, w.choice_s_per_word)
-    return core + kv + _communication_s(w, k, batch) + overheads
+    batch = microbatch(sequences, inputs.pp)
+    core = overlapped_s(
+        _weights_s(inputs, constants, batch), _products_s(inputs, constants, batch, constants.decode_half_tokens, constants.decode_mfu), 2.0
+    )
+    kv = kv_read_s(batch * context(inputs, position), inputs.kv_bytes, inputs.kv_copies, inputs.bandwidth, constants.kv_bandwidth)
+    layer_s = constants.layer_s * (1 + inputs.moe * constants.expert_layer + inputs.latent * constants.latent_layer)
+    touched = experts_touched(inputs.experts, inputs.chosen, batch * inputs.sharing, constants.expert_skew)
+    core = core + experts_started_s(inputs.layers, inputs.moe * touched / inputs.sharing, constants.expert_s)
+    overheads = overhead_s(inputs.layers, constants.step_s, layer_s, batch, constants.sequence_s) + choice_s(
+        sequences, inputs.vocab, inputs.choice_s_per_word
+    )
+    return core + kv + _communication_s(inputs, constants, batch) + overheads
 
 
-def busy_shares(w, k, sequences, position):
-    """Shares of such a step in which some kernel runs, as a GPU's own counter of utilisation has it: likely, at least, at most.
+def busy_shares(inputs, constants, sequences, position):
+    """Returns the likely, the least and the greatest share of such a step in which some kernel runs, as a GPU's utilisation counter sees
+    it.
 
-    Idle is the GPU while the host chooses tokens, and in some of what the fit calls overhead of a step and a sequence: most of that is
-    small kernels. At least: in all of the choosing and half of the overhead. At most: in half of the choosing. All-reduces count as work,
-    as their kernels wait.
+    A GPU is idle while the host chooses tokens, and during some of what the fit calls overhead of a step and a sequence, most of which is
+    small kernels. The least share counts all of the choosing and half of the overhead as idle, the greatest only half of the choosing.
+    All-reduces count as work, as their kernels run while they wait.
     """
-    step = decode_step_s(w, k, sequences, position)
-    chooses = t.choice_s(sequences + 1, w.vocab, w.choice_s_per_word)
-    overhead = k.step_s + k.sequence_s * t.microbatch(sequences, w.pp)
-    likely = t.CHOICE_IDLE * chooses + t.OVERHEAD_IDLE * overhead
-    return tuple(t.busy_share(step, idle) for idle in (likely, chooses + 0.5 * overhead, 0.5 * chooses))
+    step = decode_step_s(inputs, constants, sequences, position)
+    chooses = choice_s(sequences + 1, inputs.vocab, inputs.choice_s_per_word)
+    overhead = constants.step_s + constants.sequence_s * microbatch(sequences, inputs.pp)
+    likely = CHOICE_IDLE * chooses + OVERHEAD_IDLE * overhead
+    return tuple(busy_share(step, idle) for idle in (likely, chooses + 0.5 * overhead, 0.5 * chooses))
 
 
-def prefill_s(w, k, tokens, length):
-    """Seconds to read `tokens` input tokens of sequences of `length` tokens, in one go."""
-    products = _products_s(w, k, tokens, k.prefill_half_tokens, k.prefill_mfu)
-    core = t.overlapped_s(_weights_s(w, k, tokens), products, 2.0)
-    attention = t.attention_s(w.attention_flops * tokens * context(w, length / 2), w.tp, w.peak16, k.attention_mfu)
-    layer_s = k.layer_s * (1 + w.moe * k.expert_layer + w.latent * k.latent_layer)
-    return core + attention + _communication_s(w, k, tokens) + t.overhead_s(w.layers, k.step_s, layer_s, 0.0, 0.0)
+def prefill_s(inputs, constants, tokens, length):
+    """Returns the seconds to read `tokens` input tokens at once, of prompts that have `length` tokens each."""
+    products = _products_s(inputs, constants, tokens, constants.prefill_half_tokens, constants.prefill_mfu)
+    core = overlapped_s(_weights_s(inputs, constants, tokens), products, 2.0)
+    attention = attention_s(
+        inputs.attention_flops * tokens * context(inputs, length / 2), inputs.tp, inputs.peak16, constants.attention_mfu
+    )
+    layer_s = constants.layer_s * (1 + inputs.moe * constants.expert_layer + inputs.latent * constants.latent_layer)
+    return core + attention + _communication_s(inputs, constants, tokens) + overhead_s(inputs.layers, constants.step_s, layer_s, 0.0, 0.0)
 
 
-def prompt_added_s(w, k):
-    """Seconds that one request's prompt adds to a step that runs anyway, for which weights are read and kernels launched already."""
-    return prefill_s(w, k, w.isl, w.isl) - prefill_s(w, k, 0.0, 0.0)
+def prompt_added_s(inputs, constants):
+    """Returns the seconds that a prompt adds to a step that runs anyway, for which weights are read and kernels are launched already."""
+    return prefill_s(inputs, constants, inputs.isl, inputs.isl) - prefill_s(inputs, constants, 0.0, 0.0)
 
 
-def capacity_tokens(w, k):
-    """Tokens of cache that fit."""
-    gpus = w.tp * w.pp
-    weights = w.dense_bytes + w.expert_bytes
-    return t.kv_capacity_tokens(w.memory, k.usable_memory, weights, gpus, k.reserve_bytes, w.kv_bytes, w.kv_copies, w.pp)
-
-
-def running(w, k, concurrency):
-    """Requests in the batch at once, of those asked for."""
-    return t.running_sequences(t.smaller(concurrency, w.most_running), capacity_tokens(w, k), context(w, w.isl + w.answer_held * w.osl))
-
-
-def _middle(w):
-    return w.isl + w.osl / 2
-
-
-def _slopes(w, k, name):
-    """Log of what the quantity differs from the equations: an offset and slopes over load, lengths, GPUs and size."""
-    g = k.__getattribute__
-    return (
-        g(f"{name}_offset")
-        + g(f"{name}_load") * w.log_concurrency
-        + g(f"{name}_input") * w.log_isl
-        + g(f"{name}_output") * w.log_osl
-        + g(f"{name}_gpus") * w.log_gpus
-        + g(f"{name}_size") * w.log_size
+def capacity_tokens(inputs, constants):
+    """Returns the tokens of cache that fit beside the weights."""
+    gpus = inputs.tp * inputs.pp
+    weights = inputs.dense_bytes + inputs.expert_bytes
+    return kv_capacity_tokens(
+        inputs.memory, constants.usable_memory, weights, gpus, constants.reserve_bytes, inputs.kv_bytes, inputs.kv_copies, inputs.pp
     )
 
 
-def log_static_tpot(w, k, log):
-    return log(decode_step_s(w, k, running(w, k, w.concurrency), _middle(w))) + _slopes(w, k, "static_tpot")
+def running(inputs, constants, concurrency):
+    """Returns how many of `concurrency` requests run at once."""
+    return running_sequences(
+        smaller(concurrency, inputs.most_running),
+        capacity_tokens(inputs, constants),
+        context(inputs, inputs.isl + inputs.answer_held * inputs.osl),
+    )
 
 
-def served_tpot_s(w, k):
-    """Before the correction."""
-    now = running(w, k, w.concurrency)
-    step = decode_step_s(w, k, now, _middle(w))
-    # Of requests that start together, half of the others' prefill is over when one's own is: it is in the time to first token.
-    apart = t.larger(1 - 0.5 * w.closed * w.together * k.together, 0.0)
-    return step + t.interference_s(prompt_added_s(w, k), now, w.osl, apart * k.interference)
+def _middle(inputs):
+    """The tokens in the cache of a request half-way through its answer."""
+    return inputs.isl + inputs.osl / 2
 
 
-def burst_s(w, k, now):
-    """Seconds of waiting for those that started together."""
-    return w.closed * t.burst_wait_s(now, prefill_s(w, k, w.isl * now, w.isl), w.together * k.together)
+def _slopes(inputs, constants, name):
+    """The logarithm of the factor between a quantity and the equations: an offset and slopes over load, lengths, GPUs and size."""
+
+    def constant(suffix):
+        return getattr(constants, f"{name}_{suffix}")
+
+    return (
+        constant("offset")
+        + constant("load") * inputs.log_concurrency
+        + constant("input") * inputs.log_isl
+        + constant("output") * inputs.log_osl
+        + constant("gpus") * inputs.log_gpus
+        + constant("size") * inputs.log_size
+    )
 
 
-def log_served_tpot(w, k, log):
-    return log(served_tpot_s(w, k)) + _slopes(w, k, "served_tpot")
+def log_static_tpot(inputs, constants, log):
+    """Returns the logarithm of the seconds per token of a batch that starts and ends together."""
+    return log(decode_step_s(inputs, constants, running(inputs, constants, inputs.concurrency), _middle(inputs))) + _slopes(
+        inputs, constants, "static_tpot"
+    )
 
 
-def log_single_ttft(w, k, log):
-    first = k.first_token_s + prefill_s(w, k, w.isl * w.concurrency, w.isl)
-    return log(first) + _slopes(w, k, "single_ttft")
+def served_tpot_s(inputs, constants):
+    """Returns the seconds per token of a server under load, before the correction by `_slopes`."""
+    now = running(inputs, constants, inputs.concurrency)
+    step = decode_step_s(inputs, constants, now, _middle(inputs))
+    # When requests start together, half of the others' prefill is over when one's own is; that part is in the time to first token.
+    apart = larger(1 - 0.5 * inputs.closed * inputs.together * constants.together, 0.0)
+    return step + interference_s(prompt_added_s(inputs, constants), now, inputs.osl, apart * constants.interference)
 
 
-def log_served_ttft(w, k, log):
-    own = prefill_s(w, k, w.isl, w.isl)
-    now = running(w, k, w.concurrency)
-    tpot = served_tpot_s(w, k)
-    burst = burst_s(w, k, now)
-    queue = t.queue_s(own, t.prefill_busy(now, own, w.osl * tpot), k.queue, k.queue_growth)
-    step = (k.step_wait + k.admission * w.admission_steps) * decode_step_s(w, k, now, _middle(w))
-    first = k.first_token_s + own + burst + queue + step + t.kv_wait_s(w.concurrency, now, w.osl * tpot)
-    return log(first) + _slopes(w, k, "served_ttft")
+def burst_s(inputs, constants, now):
+    """Returns the seconds that a request waits for those that started at the same time."""
+    return inputs.closed * burst_wait_s(
+        now, prefill_s(inputs, constants, inputs.isl * now, inputs.isl), inputs.together * constants.together
+    )
 
 
-def log_static_throughput(w, k, log):
-    now = running(w, k, w.concurrency)
-    rate = t.static_throughput(now, w.osl, prefill_s(w, k, w.isl * now, w.isl), decode_step_s(w, k, now, _middle(w)))
-    return log(rate) + _slopes(w, k, "static_rate")
+def log_served_tpot(inputs, constants, log):
+    """Returns the logarithm of the seconds per token of a server under load."""
+    return log(served_tpot_s(inputs, constants)) + _slopes(inputs, constants, "served_tpot")
 
 
-def log_saturated_throughput(w, k, log):
-    now = running(w, k, k.most_sequences)
-    chunk = t.larger(w.isl, 2048.0)
-    prefill = prefill_s(w, k, chunk, w.isl) * w.isl / chunk
-    step = decode_step_s(w, k, now, _middle(w))
-    pipelined = t.microbatch(now, 1.0)
-    rate = w.replicas * t.saturated_throughput(pipelined, w.osl, prefill / w.pp, step, k.prefill_share)
-    return log(rate) + _slopes(w, k, "saturated_rate")
+def log_single_ttft(inputs, constants, log):
+    """Returns the logarithm of the seconds to the first token of a request or a batch that nothing else delays."""
+    first = constants.first_token_s + prefill_s(inputs, constants, inputs.isl * inputs.concurrency, inputs.isl)
+    return log(first) + _slopes(inputs, constants, "single_ttft")
 
 
-def log_served_throughput(w, k, log):
-    # Of those in flight, the ones that wait for KV space give nothing: as many as run give what a loop of their own would.
-    now = running(w, k, w.concurrency)
-    first = prefill_s(w, k, w.isl, w.isl) + burst_s(w, k, now)
-    return log(w.replicas * t.loop_throughput(now, w.osl, first, served_tpot_s(w, k))) + _slopes(w, k, "served_rate")
+def log_served_ttft(inputs, constants, log):
+    """Returns the logarithm of the seconds to the first token of a server under load."""
+    own = prefill_s(inputs, constants, inputs.isl, inputs.isl)
+    now = running(inputs, constants, inputs.concurrency)
+    tpot = served_tpot_s(inputs, constants)
+    burst = burst_s(inputs, constants, now)
+    queue = queue_s(own, prefill_busy(now, own, inputs.osl * tpot), constants.queue, constants.queue_growth)
+    step = (constants.step_wait + constants.admission * inputs.admission_steps) * decode_step_s(inputs, constants, now, _middle(inputs))
+    first = constants.first_token_s + own + burst + queue + step + kv_wait_s(inputs.concurrency, now, inputs.osl * tpot)
+    return log(first) + _slopes(inputs, constants, "served_ttft")
+
+
+def log_static_throughput(inputs, constants, log):
+    """Returns the logarithm of the output tokens a second of a batch that starts and ends together."""
+    now = running(inputs, constants, inputs.concurrency)
+    rate = static_throughput(
+        now, inputs.osl, prefill_s(inputs, constants, inputs.isl * now, inputs.isl), decode_step_s(inputs, constants, now, _middle(inputs))
+    )
+    return log(rate) + _slopes(inputs, constants, "static_rate")
+
+
+def log_saturated_throughput(inputs, constants, log):
+    """Returns the logarithm of the output tokens a second with requests always waiting."""
+    now = running(inputs, constants, constants.most_sequences)
+    chunk = larger(inputs.isl, 2048.0)
+    prefill = prefill_s(inputs, constants, chunk, inputs.isl) * inputs.isl / chunk
+    step = decode_step_s(inputs, constants, now, _middle(inputs))
+    pipelined = microbatch(now, 1.0)
+    rate = inputs.replicas * saturated_throughput(pipelined, inputs.osl, prefill / inputs.pp, step, constants.prefill_share)
+    return log(rate) + _slopes(inputs, constants, "saturated_rate")
+
+
+def log_served_throughput(inputs, constants, log):
+    """Returns the logarithm of the output tokens a second of a server under load."""
+    # Requests that wait for KV space contribute nothing: those that run have the throughput of a closed loop of their own.
+    now = running(inputs, constants, inputs.concurrency)
+    first = prefill_s(inputs, constants, inputs.isl, inputs.isl) + burst_s(inputs, constants, now)
+    return log(inputs.replicas * loop_throughput(now, inputs.osl, first, served_tpot_s(inputs, constants))) + _slopes(
+        inputs, constants, "served_rate"
+    )

@@ -1,8 +1,8 @@
-"""How near a question is to what the fit has seen, and of which measured errors its range is made."""
+"""How near a question is to the measurements of the fit, and which measured errors make its range."""
 
 from __future__ import annotations
 
-from planner.performance.questions import Work
+from planner.performance.questions import ModelInputs
 
 NAMES = MEASURED, OTHERWISE, KIN, BEYOND = "measured", "measured otherwise", "kin measured", "beyond"
 """The question's combination (an architecture, a GPU family and an engine) was measured, with such lengths, precision, generation of the
@@ -10,24 +10,24 @@ engine and load; or it was with others; or only its shape was under the engine, 
 GPU family, its shape or the generation is new to the engine, or a length or the load is outside all rows."""
 
 
-def nearness(target: str, w: Work, seen: dict) -> str:
-    """One of the four names above; `seen` is what a fit stores of its rows (bench/performance/ranges.py)."""
-    load = w.concurrency * w.sharing
-    if beyond_all(w.keys, w.isl, w.osl, load, seen):
+def nearness(target: str, inputs: ModelInputs, seen: dict) -> str:
+    """Returns one of the four names above. `seen` is what the fit stores about its rows (bench/performance/ranges.py)."""
+    load = inputs.concurrency * inputs.sharing
+    if beyond_all(inputs.keys, inputs.isl, inputs.osl, load, seen):
         return BEYOND
-    own = seen["combinations"].get(w.keys["combination"])
+    own = seen["combinations"].get(inputs.keys["combination"])
     if own is None:
         return KIN
     rows = own.get(target)
-    if rows is None or any(w.keys[level] not in rows[level] for level in ("generation", "precision")):
+    if rows is None or any(inputs.keys[level] not in rows[level] for level in ("generation", "precision")):
         return OTHERWISE
-    # Fewer requests than were measured are no stranger: nothing waits.
-    inside = _within(rows["input_tokens"], w.isl) and _within(rows["output_tokens"], w.osl) and load <= rows["concurrency"][1]
+    # Fewer requests than were measured are no new situation, as nothing waits.
+    inside = _within(rows["input_tokens"], inputs.isl) and _within(rows["output_tokens"], inputs.osl) and load <= rows["concurrency"][1]
     return MEASURED if inside else OTHERWISE
 
 
 def beyond_all(keys: dict[str, str], input_tokens: float, output_tokens: float, concurrency: float, seen: dict) -> bool:
-    """Whether a GPU or a shape is new to this engine, the engine's generation is new, or a length or load is beyond all rows."""
+    """Whether a GPU or a shape is new to this engine, the engine's generation is new, or a length or the load is outside all rows."""
     if any(keys[level] not in seen[level] for level in ("family,engine", "shape,engine", "generation")):
         return True
     asked = {"input_tokens": input_tokens, "output_tokens": output_tokens, "concurrency": concurrency}

@@ -1,4 +1,4 @@
-"""A row of measurements, or of questions in the same columns, as a `Question`; and what no machine can run."""
+"""Turns a row of measurements, or of questions in the same columns, into a `Question`, and refuses what no machine can run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from planner.catalogue import hardware
 from planner.catalogue.weight_bytes import WEIGHT_BYTES
 from planner.performance import clients
 from planner.performance.csv_rows import COLUMNS, TOO_MANY, Impossible
-from planner.performance.questions import PRECISIONS, Architecture, Gpu, Question, precision_named
+from planner.performance.questions import PRECISIONS, Architecture, GpuFigures, Question, precision_named
 
 _GIB, _GIGA, _TERA = 2.0**30, 1e9, 1e12
 _PCIE_GB_S = {"V100": 16.0, "A100": 32.0, "H100": 64.0}
@@ -21,9 +21,10 @@ OUR_OWN = "this repository"
 """The source of rows that `bench/gpu` measured."""
 
 DEFAULT_INPUT_TOKENS = 256.0
-"""Of a row that does not state its input: a chat's question. Its time to first token is not answered."""
+"""The input length of a row that does not state it, that of a chat's question. Its time to first token is not estimated."""
 
 DEFAULT_SATURATED = 256.0
+"""The requests in flight of a saturated row that does not state them."""
 MOST_CONCURRENCY = 100_000
 MOST_TOKENS = 10_000_000
 _WAYS = {"batch": "static", "single": "static", "saturated": "load", "concurrency": "serve"}
@@ -37,7 +38,7 @@ _ENGINES = (
 
 
 def number(row: dict[str, str], column: str, low: float, high: float, default: float | None = None) -> float:
-    """A cell's number; raises Impossible outside the bounds, or where an empty cell has no default."""
+    """Returns a cell's number. Raises Impossible outside the bounds, or for an empty cell without a default."""
     cell = (row.get(column) or "").strip()
     if not cell and default is not None:
         return default
@@ -58,11 +59,11 @@ def _count(row: dict[str, str], column: str, high: float = 1e9, default: float |
 
 
 _WHOLE_NAMES = {"RTX": "RTX PRO 6000"}
-"""What of a GPU's name tells the family, where the family's own is that of many others too."""
+"""The part of a GPU's name that identifies the family, where the family's own name also belongs to many others."""
 
 
 def family_of(name: str) -> str | None:
-    """The family that a name holds, however it is spelt: `H100-SXM-80GB`, `NVIDIA H200`, `8xA100`, `Tesla V100-SXM2`."""
+    """Returns the family in a GPU's name, however it is spelt: `H100-SXM-80GB`, `NVIDIA H200`, `8xA100`, `Tesla V100-SXM2`."""
     spelt = re.sub(r"[^A-Z0-9]+", " ", name.upper())
     for family in hardware.cards():
         if re.search(rf"(?<![A-Z0-9])(?:\d+X)?{_WHOLE_NAMES.get(family, family)}(?=\s|SXM|PCI|NVL|X\d|$)", spelt):
@@ -71,7 +72,7 @@ def family_of(name: str) -> str | None:
 
 
 def _of_size(cards: list[hardware.Card], name: str, memory_gb: str) -> list[hardware.Card]:
-    """The cards whose memory is nearest to the one that is stated; GB and GiB are both in use, as are whole and usable sizes."""
+    """The cards whose memory is closest to the stated one. Sources use GB and GiB, and whole and usable sizes."""
     stated = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GI?B)?", memory_gb.upper())
     if memory_gb and not stated:
         raise Impossible(f"gpu_memory_gb {memory_gb!r}: a number of GB")
@@ -91,24 +92,24 @@ def _of_size(cards: list[hardware.Card], name: str, memory_gb: str) -> list[hard
 
 
 @cache
-def gpu(name: str, memory_gb: str = "", link: str = "") -> Gpu:
-    """The GPU that a row names, as loosely as sources do: `H100`, `A100-SXM4-80GB`. Raises Impossible for an unknown one."""
+def gpu(name: str, memory_gb: str = "", link: str = "") -> GpuFigures:
+    """Returns the GPU that a row names, as loosely as sources do: `H100`, `A100-SXM4-80GB`. Raises Impossible for an unknown one."""
     family = family_of(name)
     if family is None:
-        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(_WHOLE_NAMES.get(one, one) for one in hardware.cards())}")
+        raise Impossible(f"unknown GPU {name!r}; known: {', '.join(_WHOLE_NAMES.get(name, name) for name in hardware.cards())}")
     form = "PCIe" if "PCI" in name.upper() else "NVL" if "NVL" in name.upper() else ""
     cards = _of_size(hardware.cards()[family], name, memory_gb)
     chosen = ([card for card in cards if card.form == form] or [card for card in cards if not card.form] or cards)[-1]
-    made = gpu_of(chosen)
-    slowest = min(made.link, _PCIE_GB_S.get(family, math.inf) * _GIGA) if link.upper().startswith("PCI") else made.link
-    return replace(made, link=slowest, link_kind=_link_kind(slowest, link))
+    figures = gpu_of(chosen)
+    slowest = min(figures.link, _PCIE_GB_S.get(family, math.inf) * _GIGA) if link.upper().startswith("PCI") else figures.link
+    return replace(figures, link=slowest, link_kind=_link_kind(slowest, link))
 
 
 @cache
-def gpu_of(card: hardware.Card) -> Gpu:
-    """A card of the catalogue as the model of performance sees it; its 16-bit peak is bf16's where fp16's is not stated."""
+def gpu_of(card: hardware.Card) -> GpuFigures:
+    """Returns the figures of a card of the catalogue. Its 16-bit peak is that of bf16 where none is stated for fp16."""
     tflops = {"fp16": card.dense_tflops.get("bf16", 0.0)} | card.dense_tflops
-    return Gpu(
+    return GpuFigures(
         family=card.family,
         chip=card.chip,
         memory_bytes=card.memory_gib * _GIB,
@@ -124,7 +125,7 @@ def _link_kind(bytes_per_s: float, stated: str) -> str:
 
 
 def _within(what: str, text: str, least: int, most: int) -> int:
-    """A whole number of the notes."""
+    """A whole number in the notes. Raises Impossible outside the bounds."""
     if not least <= int(text) <= most:
         raise Impossible(f"notes: {what} {text}: between {least} and {most}")
     return int(text)
@@ -137,23 +138,24 @@ _ACTIVE = rf"{_NUMBER} ?B (?:params |parameters )?activ|activ\w*(?: params| para
 
 
 def _experts(notes: str, params: float, of_one: float) -> tuple[int, int, float]:
-    """Routed experts, those of one token, and active parameters: as stated, or less those of the others; `of_one`: of one expert.
+    """Returns the routed experts, the experts per token and the active parameters; 1, 1 and all for a dense model.
 
-    Of a dense model 1, 1 and all. Raises Impossible where it is not said how many there are.
+    The active parameters are those that the notes state, otherwise all but the experts that a token does not use; one expert has `of_one`
+    parameters. Raises Impossible where the notes do not state the number of experts.
     """
     if not re.search(r"\bMoE\b|\bexperts\b", notes, re.IGNORECASE):
         return 1, 1, params
-    found = [re.search(one, notes, re.IGNORECASE) for one in (_EXPERTS, _CHOSEN, _ACTIVE)]
-    all_of_them, at_once, active = (next(filter(None, one.groups())) if one else None for one in found)
-    if all_of_them is None or at_once is None:
-        raise Impossible("notes: a mixture of experts, but not of how many: such as `MoE 8 experts top-2, 12.9B active`")
-    experts = _within("experts", all_of_them, 2, 65_536)
-    chosen = _within("top", at_once, 1, experts - 1)
+    matches = [re.search(pattern, notes, re.IGNORECASE) for pattern in (_EXPERTS, _CHOSEN, _ACTIVE)]
+    routed, per_token, active = (next(filter(None, match.groups())) if match else None for match in matches)
+    if routed is None or per_token is None:
+        raise Impossible("notes: a mixture of experts without their numbers; write them as in `MoE 8 experts top-2, 12.9B active`")
+    experts = _within("experts", routed, 2, 65_536)
+    chosen = _within("top", per_token, 1, experts - 1)
     return experts, chosen, float(active) * 1e9 if active else params - of_one * (experts - chosen)
 
 
 def architecture(row: dict[str, str]) -> Architecture:
-    """The shape in a row's columns; experts, head size and attention windows stand in its notes. Raises Impossible."""
+    """Returns the architecture in a row's columns and, for experts, head size and attention windows, in its notes. Raises Impossible."""
     notes = row.get("notes") or ""
     if not all(row.get(column) for column in ("params_b", "layers", "hidden", "heads", "vocab", "intermediate")):
         raise Impossible("the architecture's columns are empty: params_b, layers, hidden, heads, intermediate, vocab")
@@ -163,8 +165,8 @@ def architecture(row: dict[str, str]) -> Architecture:
     experts, chosen, active = _experts(notes, params, 3.0 * hidden * intermediate * layers)
     head_dim = re.search(r"head_dim (\d+)", notes)
     latent = experts > 1 and not row["kv_heads"]
-    # Grouped-query attention whose groups differ by layer: about two KV heads on average (DeciLM-7B: 67 in 32 layers).
-    unstated = 2 if "variable GQA" in notes else heads
+    # With grouped-query attention whose groups differ by layer, there are about two KV heads on average (DeciLM-7B: 67 in 32 layers).
+    usual_kv_heads = 2 if "variable GQA" in notes else heads
     hybrid = re.search(r"full attention (?:in )?1 (?:layer )?(?:in|of) (\d+)", notes)
     full, window = (
         (1 / _within("full attention 1 layer in", hybrid[1], 1, 1000), 0)
@@ -181,7 +183,7 @@ def architecture(row: dict[str, str]) -> Architecture:
         layers=layers,
         hidden=hidden,
         heads=heads,
-        kv_heads=1 if latent else _count(row, "kv_heads", default=unstated),
+        kv_heads=1 if latent else _count(row, "kv_heads", default=usual_kv_heads),
         head_dim=_within("head_dim", head_dim[1], 1, 65_536) if head_dim else max(hidden // heads, 1),
         intermediate=intermediate,
         vocab=_count(row, "vocab"),
@@ -204,55 +206,57 @@ def _tensorrt_generation(name: str, version: tuple[int, int] | None) -> str:
 
 
 def engine_keys(row: dict[str, str], kind: str) -> tuple[str, str, str]:
-    """Engine, its generation and its era: what measurements of one kind by near versions share."""
+    """Returns the engine, its generation and its era, which measurements of one kind by similar versions share."""
     name, text, date = row["engine"].lower(), row.get("engine_version") or "", row.get("source_date") or ""
     engine = next((key for prefix, key in _ENGINES if name.startswith(prefix)), "other")
-    # Where the input length is not stated, the source measured energy at a steady batch, not a benchmark's fixed lengths.
+    # Sources that do not state the input length measured energy at a steady batch, not a benchmark with fixed lengths.
     way = "energy" if kind == "concurrency" and not row["isl"] else _WAYS[kind]
-    found = re.match(r"(\d+)\.(\d+)", text)
-    version = (int(found[1]), int(found[2])) if found else None
+    numbers = re.match(r"(\d+)\.(\d+)", text)
+    version = (int(numbers[1]), int(numbers[2])) if numbers else None
     generation = engine
-    stamp = found[0] if found else "" if engine == "llama.cpp" else date[:7]
+    stamp = numbers[0] if numbers else "" if engine == "llama.cpp" else date[:7]
     if engine == "trt":
         generation = _tensorrt_generation(name, version)
     elif engine == "vllm":
         generation = "vllm-0" if way == "static" or (version and version < (0, 8)) else "vllm-1"
         if generation == "vllm-0":
             stamp = "0.6" if text.startswith("0.6") else "0.5"
-    elif engine == "sglang" and found and (release := re.match(r"[\d.]+", text)):
+    elif engine == "sglang" and numbers and (release := re.match(r"[\d.]+", text)):
         stamp = release[0].rstrip(".")
     return engine, f"{generation}-{way}", f"{generation}-{way}-{stamp}"
 
 
 def _gb(size: float) -> str:
-    """As exact as it takes to see which of two like ones is larger."""
+    """Writes a size in GB, exactly enough to compare two similar ones."""
     return f"{size / 1e9:,.0f} GB" if size >= 1e11 else f"{size / 1e9:.1f} GB"
 
 
-def check(q: Question) -> None:
-    """Raises Impossible where no machine could run the question: precision, heads, memory."""
-    a, card = q.architecture, q.gpu
-    if q.weight_precision not in PRECISIONS:
-        raise Impossible(f"unknown precision {q.weight_precision!r}; known: {', '.join(PRECISIONS)}")
-    if not 0 < a.active_params <= a.params:
-        raise Impossible(f"{a.active_params / 1e9:g}B active of {a.params / 1e9:g}B parameters")
-    needs = _NEEDS.get(q.weight_precision)
-    if needs and needs not in card.peaks:
-        runs = [p for p in ("fp16", "fp8", "int8", "int4") if p in ("fp16", "int4") or p in card.peaks]
-        raise Impossible(f"{card.family} has no {needs.upper()} tensor cores; {', '.join(runs)} would run")
-    if a.heads % q.tensor_parallel:
-        raise Impossible(f"tensor parallel {q.tensor_parallel} does not divide {a.heads} attention heads")
-    if q.pipeline_parallel > a.layers:
-        raise Impossible(f"pipeline parallel {q.pipeline_parallel} exceeds {a.layers} layers")
-    gpus = q.tensor_parallel * q.pipeline_parallel * q.attention_replicas
-    weights = a.params * WEIGHT_BYTES[q.weight_precision].read
-    if weights > gpus * card.memory_bytes:
+def check(question: Question) -> None:
+    """Raises Impossible where no machine could run the question, because of its precision, its heads or its memory."""
+    architecture, gpu_figures = question.architecture, question.gpu
+    if question.weight_precision not in PRECISIONS:
+        raise Impossible(f"unknown precision {question.weight_precision!r}; known: {', '.join(PRECISIONS)}")
+    if not 0 < architecture.active_params <= architecture.params:
+        raise Impossible(f"{architecture.active_params / 1e9:g}B active of {architecture.params / 1e9:g}B parameters")
+    needs = _NEEDS.get(question.weight_precision)
+    if needs and needs not in gpu_figures.peaks:
+        runs = [
+            precision for precision in ("fp16", "fp8", "int8", "int4") if precision in ("fp16", "int4") or precision in gpu_figures.peaks
+        ]
+        raise Impossible(f"{gpu_figures.family} has no {needs.upper()} tensor cores; {', '.join(runs)} would run")
+    if architecture.heads % question.tensor_parallel:
+        raise Impossible(f"tensor parallel {question.tensor_parallel} does not divide {architecture.heads} attention heads")
+    if question.pipeline_parallel > architecture.layers:
+        raise Impossible(f"pipeline parallel {question.pipeline_parallel} exceeds {architecture.layers} layers")
+    gpus = question.tensor_parallel * question.pipeline_parallel * question.attention_replicas
+    weights = architecture.params * WEIGHT_BYTES[question.weight_precision].read
+    if weights > gpus * gpu_figures.memory_bytes:
         count = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
-        raise Impossible(f"weights of {_gb(weights)} do not fit {count} of {_gb(card.memory_bytes)}")
+        raise Impossible(f"weights of {_gb(weights)} do not fit {count} of {_gb(gpu_figures.memory_bytes)}")
 
 
 def _layout(row: dict[str, str]) -> tuple[int, int, int]:
-    """Tensor parallel of attention, its replicas that share the experts, expert parallel."""
+    """Returns the tensor parallelism of attention, the attention replicas that share the experts, and the expert parallelism."""
     notes, tp = row.get("notes") or "", _count(row, "tp", 1024)
     experts = re.search(r"moe_tp (\d+) moe_ep (\d+)", notes)
     if re.search(r"DEP\d", notes):
@@ -264,7 +268,7 @@ def _layout(row: dict[str, str]) -> tuple[int, int, int]:
 
 
 def _kv_precision(cell: str) -> str:
-    """fp16 or fp8, as only the bytes of a value count; empty where it is left to the engine."""
+    """Returns fp16 or fp8, as only the bytes of a value count; an empty text where the engine decides."""
     name = precision_named(cell)
     if cell.lower() in ("", "auto"):
         return ""
@@ -274,13 +278,13 @@ def _kv_precision(cell: str) -> str:
 
 
 def question(row: dict[str, str]) -> Question:
-    """Raises Impossible with one sentence where the row is malformed or cannot run."""
+    """Returns the question that a row asks. Raises Impossible with one sentence where the row is malformed or no machine can run it."""
     if TOO_MANY in row:
         raise Impossible(
             f"malformed row; {row[TOO_MANY]} cells, more than the first line has: a comma inside a cell needs quotes around it"
         )
     if any(row.get(column) is None for column in COLUMNS):
-        raise Impossible(f"malformed row; without {', '.join(c for c in COLUMNS if row.get(c) is None)}")
+        raise Impossible(f"malformed row; without {', '.join(column for column in COLUMNS if row.get(column) is None)}")
     row = {column: cell.strip() for column, cell in row.items() if isinstance(cell, str)}
     kind, notes = row["kind"].lower(), row.get("notes", "")
     if kind not in _WAYS:
@@ -292,14 +296,14 @@ def question(row: dict[str, str]) -> Question:
     arrivals = re.search(rf"request rate {_NUMBER} req/s", notes)
     load = float(burst[1]) if burst else DEFAULT_SATURATED if kind == "saturated" else 1.0
     precision = precision_named(row["weight_precision"])
-    # NVIDIA's documents: FP8 and FP4 checkpoints of TensorRT-LLM come with an FP8 cache.
-    sent = clients.client(row)
-    eight_bits = precision in ("fp8", "fp4") and (engine == "trt" or sent.caches_in_8_bits)
+    # According to NVIDIA's documents, FP8 and FP4 checkpoints of TensorRT-LLM come with an FP8 cache.
+    client = clients.client(row)
+    eight_bits = precision in ("fp8", "fp4") and (engine == "trt" or client.caches_in_8_bits)
     kv = _kv_precision(row.get("kv_precision", "")) or ("fp8" if eight_bits else "fp16")
     concurrency = max(number(row, "concurrency_or_batch", 1e-3, MOST_CONCURRENCY, load), 1.0)
     overfull = clients.overfull(row, concurrency)
     concurrency, most_running = overfull or (concurrency, Question.most_running)
-    made = Question(
+    asked = Question(
         architecture=architecture(row),
         gpu=gpu(row["gpu"], row.get("gpu_memory_gb") or "", row.get("gpu_link") or ""),
         tensor_parallel=tp,
@@ -309,8 +313,8 @@ def question(row: dict[str, str]) -> Question:
         replicas=float(_within("replicas", replicas[1], 1, 100_000)) if replicas else 1.0,
         weight_precision=precision,
         kv_precision=kv,
-        input_tokens=number(row, "isl", 1, MOST_TOKENS, DEFAULT_INPUT_TOKENS) * sent.mean_length,
-        output_tokens=max(number(row, "osl", 1, MOST_TOKENS, 2.0) * sent.mean_length, 2.0),
+        input_tokens=number(row, "isl", 1, MOST_TOKENS, DEFAULT_INPUT_TOKENS) * client.mean_length,
+        output_tokens=max(number(row, "osl", 1, MOST_TOKENS, 2.0) * client.mean_length, 2.0),
         concurrency=concurrency,
         kind=kind,
         engine=engine,
@@ -320,10 +324,10 @@ def question(row: dict[str, str]) -> Question:
         answer_known=bool(row["osl"]),
         load_unknown=not row["concurrency_or_batch"] and not burst,
         arrivals_per_s=float(arrivals[1]) if arrivals else None,
-        client=sent.name,
-        together=sent.together,
+        client=client.name,
+        together=client.together,
         most_running=most_running,
         admission_steps=clients.steps_between_admissions(row, engine, tp, concurrency),
     )
-    check(made)
-    return made
+    check(asked)
+    return asked

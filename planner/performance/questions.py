@@ -1,4 +1,4 @@
-"""One question to the performance model: a model's shape, a GPU, a layout, a load; as the numbers that the terms need."""
+"""One question to the performance model: a model's shape, a GPU, a layout and a load, and the numbers that the equations need."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from planner.performance.equations import CHOICE_S_PER_WORD
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a decoder-only transformer weighs, computes and remembers."""
+    """A decoder-only transformer as the equations see it. The catalogue's `ModelShape` has the names of a config.json instead."""
 
     params: float
     """All parameters."""
     active_params: float
-    """Those that one token uses; all of them in a dense model."""
+    """The parameters that one token uses; all of them in a dense model."""
     layers: int
     hidden: int
     heads: int
@@ -27,61 +27,65 @@ class Architecture:
     experts: int = 1
     experts_per_token: int = 1
     latent: int = 0
-    """Values of MLA's one latent vector a layer (kv_lora_rank + qk_rope_head_dim); 0 for grouped-query attention."""
+    """Values of MLA's latent vector in each layer (kv_lora_rank + qk_rope_head_dim); 0 for grouped-query attention."""
     full_attention: float = 1.0
-    """Share of the layers that look at the whole context."""
+    """The share of layers that look at the whole context."""
     window: int = 0
-    """Tokens that the other layers look at; 0 for linear attention."""
+    """The tokens that the other layers look at; 0 for linear attention."""
 
     @property
     def expert_params(self) -> float:
-        """Routed experts' parameters: all = shared + E, active = shared + E k / experts."""
+        """Parameters of the routed experts, E: all = shared + E, and active = shared + E x (experts per token) / experts."""
         if self.experts == 1:
             return 0.0
         return (self.params - self.active_params) / (1 - self.experts_per_token / self.experts)
 
     @property
     def attention_params(self) -> float:
-        """Of the projections to queries, keys, values and back: the least that is no expert's and no table's."""
+        """Parameters of the projections to queries, keys, values and back: the least that belong to no expert and no table."""
         return 2.0 * self.layers * self.hidden * self.head_dim * (self.heads + self.kv_heads)
 
     @property
     def kv_values_per_token(self) -> float:
-        """Values that a token leaves in the cache of all layers, were each to look at the whole context."""
+        """Values that a token leaves in the cache of all layers, if each layer looks at the whole context."""
         return self.layers * (self.latent or 2 * self.kv_heads * self.head_dim)
 
     @property
     def shape(self) -> str:
-        """What siblings share: layers x hidden x KV heads, and the experts."""
+        """The part of the key that sibling architectures share: layers x hidden x KV heads, and the experts."""
         return f"{self.layers}x{self.hidden}x{self.kv_heads}" + (f"e{self.experts}" if self.experts > 1 else "")
 
     @property
     def key(self) -> str:
-        """What tells one architecture from its siblings: the shape, feed-forward and vocabulary."""
+        """The key of one architecture: its shape, feed-forward and vocabulary."""
         return f"{self.shape}/{self.intermediate}/{self.vocab}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """One GPU as the terms see it: data-sheet peaks."""
+class GpuFigures:
+    """One GPU's figures from its data sheet, in the units of the equations."""
 
     family: str
+    """The makers' name for such GPUs: V100, H100."""
     chip: str
+    """The architecture: volta, hopper."""
     memory_bytes: float
     bandwidth: float
-    """Bytes a second."""
+    """The memory bandwidth in bytes a second."""
     peaks: dict[str, float]
-    """FLOP a second, dense, by precision of the multiplication: fp16 always, int8, fp8, fp4 where the chip has them."""
+    """The dense peak in FLOP a second by precision of the multiplication: fp16 always, and int8, fp8, fp4 where the chip has them."""
     link: float
-    """Bytes a second to its neighbours, one direction."""
+    """The bandwidth to its neighbours in one direction, in bytes a second."""
     link_kind: str
-    """NVLink, PCIe or none of them known."""
+    """NVLink, PCIe or IB (InfiniBand)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
+    """A model on a layout of GPUs under a load, as one engine serves it."""
+
     architecture: Architecture
-    gpu: Gpu
+    gpu: GpuFigures
     tensor_parallel: int
     pipeline_parallel: int
     expert_parallel: int = 1
@@ -91,29 +95,33 @@ class Question:
     output_tokens: float
     concurrency: float
     kind: str
-    """saturated, concurrency, batch or single, as the measurements name them."""
+    """saturated, concurrency, batch or single, as the measurements name it."""
     engine: str
     generation: str
+    """What measurements by similar versions of an engine share: `vllm-1-serve`."""
     era: str
+    """The generation with the version or the month: `vllm-1-serve-0.20`."""
     attention_replicas: int = 1
-    """Groups of GPUs that each attend to their own requests (attention data parallel) and share the experts."""
+    """Groups of GPUs that each compute the attention of their own requests (attention data parallelism) and share the experts."""
     replicas: float = 1.0
+    """Copies of the layout, each with its share of the requests."""
     lengths_known: bool = True
     """Whether the input length is stated."""
     answer_known: bool = True
     """Whether the output length is stated."""
     load_unknown: bool = False
-    """Whether the number of requests in flight is left open."""
+    """Whether the number of requests in flight is not stated."""
     arrivals_per_s: float | None = None
-    """Requests a second of an open loop, whose number in flight follows from the answer."""
+    """Requests a second of an open loop; how many are in flight follows from the estimate."""
     client: str = "closed loop"
+    """How the client sends its requests: a `clients.Client.name`."""
     together: float = 0.0
-    """Share of the requests that start at the same time as all others in flight: none of a service's users, whom nothing synchronises;
-    benchmarks' clients differ (clients.py)."""
+    """The share of requests that start at the same time as all others in flight. It is 0 for a service, whose users nothing synchronises;
+    the clients of benchmarks differ (clients.py)."""
     admission_steps: float = 0.0
-    """Steps for which the scheduler lets new requests wait."""
+    """The steps for which the scheduler lets new requests wait."""
     most_running: float = 1e6
-    """Requests that the server runs at once at most (vLLM's `max-num-seqs`); no limit unless it is known."""
+    """The most requests that the server runs at once (vLLM's `max-num-seqs`); without limit unless it is known."""
 
 
 PRECISIONS = tuple(WEIGHT_BYTES)
@@ -125,7 +133,8 @@ _ALSO_CALLED = {
 
 
 def precision_named(text: str) -> str:
-    """The name used here for a precision as sources spell it: `FP8_E4M3`, `bfloat16`, `Q4_K_M`; text that names none as it is."""
+    """Returns the name used here for a precision as sources spell it: `FP8_E4M3`, `bfloat16`, `Q4_K_M`. Other text is returned
+    unchanged."""
     name = text.strip().lower()
     return name if name in WEIGHT_BYTES else _ALSO_CALLED.get(name.replace("_", "-"), text)
 
@@ -134,7 +143,7 @@ _KEEPS_16_BIT_ATTENTION = {"fp4", "mxfp4", "int4"}
 
 
 def precision_class(precision: str) -> str:
-    """Precisions that share fitted differences: 16, fp8, fp4, mxfp4, q8 (8-bit weights alone), q4 (fewer bits)."""
+    """Returns the class of precisions that share fitted differences: 16, fp8, fp4, mxfp4, q8 (8-bit weights only) or q4 (fewer bits)."""
     if precision in ("fp16", "bf16", "fp32"):
         return "16"
     if precision in ("fp8", "fp4", "mxfp4"):
@@ -142,8 +151,8 @@ def precision_class(precision: str) -> str:
     return "q8" if WEIGHT_BYTES[precision].read > 0.9 else "q4"
 
 
-def multiplies_in(precision: str, gpu: Gpu) -> str:
-    """The precision of the tensor cores' inputs. Weight-only formats are widened first."""
+def multiplies_in(precision: str, gpu: GpuFigures) -> str:
+    """Returns the precision of the tensor cores' inputs. Formats that only compress the weights are widened first."""
     if precision == "fp8" and "fp8" in gpu.peaks:
         return "fp8"
     if precision == "fp4" and "fp4" in gpu.peaks:
@@ -154,133 +163,161 @@ def multiplies_in(precision: str, gpu: Gpu) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """A question's numbers, each a float here and an array of all rows in the fit."""
+class ModelInputs:
+    """The numbers of a question. Each is a float here, and an array with one value per row in the fit."""
 
     layers: float
     hidden: float
     vocab: float
     tp: float
+    """GPUs that share each layer (tensor parallelism)."""
     pp: float
+    """Pipeline stages."""
     doublings: float
+    """The binary logarithm of `tp`."""
     dense_bytes: float
+    """Bytes of all weights but the routed experts'."""
     expert_bytes: float
+    """Bytes of the routed experts, in one attention replica."""
     experts: float
     chosen: float
+    """Routed experts that one token uses."""
     dense_flops: float
+    """FLOP per token of the products with all weights but the routed experts' and the tables'."""
     expert_flops: float
+    """FLOP per token of the products with its routed experts."""
     head_flops: float
+    """FLOP per generated token of the output head."""
     attention_flops: float
-    """FLOP of one token per token of context, all layers."""
+    """FLOP of one token per token of context, in all layers."""
     kv_bytes: float
+    """Bytes that a token leaves in the cache of all layers."""
     kv_copies: float
+    """The share of a token's cache that one GPU holds."""
     full_attention: float
     window: float
     bandwidth: float
+    """Bytes a second of one GPU's memory."""
     peak: float
+    """FLOP a second of one GPU in the precision of the products."""
     peak16: float
+    """FLOP a second of one GPU in 16 bits."""
     memory: float
+    """Bytes of one GPU's memory."""
     link: float
+    """Bytes a second between neighbours, in one direction."""
     moe: float
+    """1 for a mixture of experts, otherwise 0."""
     latent: float
-    """1 where the cache holds one latent vector a layer (MLA), which every step projects anew."""
+    """1 where the cache holds one latent vector in each layer (MLA), which every step projects again; otherwise 0."""
     several: float
+    """1 where several GPUs share a layer, otherwise 0."""
     isl: float
+    """Input tokens of a request."""
     osl: float
+    """Output tokens of a request."""
     concurrency: float
+    """Requests in flight in one attention replica."""
     replicas: float
+    """Copies of the layout times attention replicas."""
     sharing: float
     """Attention replicas among which the experts are spread."""
     together: float
     admission_steps: float
     most_running: float
     answer_held: float
-    """Of a request's answer, the share of its cache that is taken while it runs, on average: all where it is reserved beforehand."""
+    """The share of an answer's cache that is taken on average while the request runs: 1 where it is reserved in advance."""
     closed: float
-    """1 where a request follows an answer, 0 where requests arrive at a rate of their own: those meet no burst."""
+    """1 where a request follows an answer, 0 where requests arrive at a rate of their own, so that they meet no burst."""
     choice_s_per_word: float
-    """Of a thread on the host that chooses all tokens; 0 where the GPU chooses them."""
+    """Seconds per word and token of the host thread that chooses all tokens; 0 where the GPU chooses them."""
     log_concurrency: float
+    """This and the next four are scaled logarithms, over which the corrections slope."""
     log_isl: float
     log_osl: float
     log_gpus: float
     log_size: float
     keys: dict[str, str] = field(default_factory=dict)
+    """The level of each kind to which the question belongs, as the fitted differences are stored."""
 
 
 _LATENT_HEAD_DIM = 160
-"""Of MLA while it reads a prompt: the mean of 128 + 64 for queries and keys and of 128 for values (DeepSeek-V3, arXiv 2412.19437)."""
+"""MLA's head size while it reads a prompt: the mean of 128 + 64 for queries and keys and of 128 for values (DeepSeek-V3,
+arXiv 2412.19437)."""
 
 
-def work(q: Question) -> Work:
-    """The numbers and the levels of a question."""
-    a, gpu = q.architecture, q.gpu
-    bytes_per_weight = WEIGHT_BYTES[q.weight_precision].read
-    table = a.vocab * a.hidden
-    expert = a.expert_params
-    dense = max(a.params - expert - 2 * table, a.attention_params)
-    active_experts = expert * a.experts_per_token / a.experts
-    dense_bytes_per_weight = 2.0 if a.experts > 1 and q.weight_precision in _KEEPS_16_BIT_ATTENTION else bytes_per_weight
+def model_inputs(question: Question) -> ModelInputs:
+    """Returns the numbers and the levels of a question."""
+    architecture, gpu = question.architecture, question.gpu
+    bytes_per_weight = WEIGHT_BYTES[question.weight_precision].read
+    table = architecture.vocab * architecture.hidden
+    expert = architecture.expert_params
+    dense = max(architecture.params - expert - 2 * table, architecture.attention_params)
+    active_experts = expert * architecture.experts_per_token / architecture.experts
+    dense_bytes_per_weight = 2.0 if architecture.experts > 1 and question.weight_precision in _KEEPS_16_BIT_ATTENTION else bytes_per_weight
     head_bytes = table * (2.0 if bytes_per_weight < 2 else bytes_per_weight)
-    tp = q.tensor_parallel
-    return Work(
-        layers=float(a.layers),
-        hidden=float(a.hidden),
-        vocab=float(a.vocab),
+    tp = question.tensor_parallel
+    return ModelInputs(
+        layers=float(architecture.layers),
+        hidden=float(architecture.hidden),
+        vocab=float(architecture.vocab),
         tp=float(tp),
-        pp=float(q.pipeline_parallel),
+        pp=float(question.pipeline_parallel),
         doublings=math.log2(tp),
         dense_bytes=dense * dense_bytes_per_weight + head_bytes,
-        expert_bytes=expert * bytes_per_weight / q.attention_replicas,
-        experts=float(a.experts),
-        chosen=float(a.experts_per_token),
+        expert_bytes=expert * bytes_per_weight / question.attention_replicas,
+        experts=float(architecture.experts),
+        chosen=float(architecture.experts_per_token),
         dense_flops=2 * dense,
         expert_flops=2 * active_experts,
         head_flops=2.0 * table,
-        attention_flops=4.0 * a.layers * a.heads * (_LATENT_HEAD_DIM if a.latent else a.head_dim),
-        kv_bytes=a.kv_values_per_token * (1.0 if q.kv_precision == "fp8" else 2.0),
-        kv_copies=1.0 if a.latent else 1.0 / min(tp, a.kv_heads),
-        full_attention=a.full_attention,
-        window=float(a.window),
+        attention_flops=4.0
+        * architecture.layers
+        * architecture.heads
+        * (_LATENT_HEAD_DIM if architecture.latent else architecture.head_dim),
+        kv_bytes=architecture.kv_values_per_token * (1.0 if question.kv_precision == "fp8" else 2.0),
+        kv_copies=1.0 if architecture.latent else 1.0 / min(tp, architecture.kv_heads),
+        full_attention=architecture.full_attention,
+        window=float(architecture.window),
         bandwidth=gpu.bandwidth,
-        peak=gpu.peaks[multiplies_in(q.weight_precision, gpu)],
+        peak=gpu.peaks[multiplies_in(question.weight_precision, gpu)],
         peak16=gpu.peaks["fp16"],
         memory=gpu.memory_bytes,
         link=gpu.link,
-        moe=float(a.experts > 1),
-        latent=float(a.latent > 0),
+        moe=float(architecture.experts > 1),
+        latent=float(architecture.latent > 0),
         several=float(tp > 1),
-        isl=float(q.input_tokens),
-        osl=float(q.output_tokens),
-        concurrency=_of_a_replica(q.concurrency, q.attention_replicas),
-        together=q.together,
-        most_running=q.most_running,
-        replicas=q.replicas * q.attention_replicas,
-        sharing=float(q.attention_replicas),
-        admission_steps=q.admission_steps,
+        isl=float(question.input_tokens),
+        osl=float(question.output_tokens),
+        concurrency=_per_replica(question.concurrency, question.attention_replicas),
+        together=question.together,
+        most_running=question.most_running,
+        replicas=question.replicas * question.attention_replicas,
+        sharing=float(question.attention_replicas),
+        admission_steps=question.admission_steps,
         # TensorRT-LLM's default, GUARANTEED_NO_EVICT, admits a request only with room for its whole answer.
-        answer_held=1.0 if q.engine == "trt" else 0.5,
-        closed=float(q.arrivals_per_s is None),
-        choice_s_per_word=CHOICE_S_PER_WORD.get(q.engine, 0.0),
-        log_concurrency=_log_concurrency(q.concurrency),
-        log_isl=math.log2(q.input_tokens) / 4 - 2.5,
-        log_osl=math.log2(q.output_tokens) / 4 - 2.25,
-        log_gpus=math.log2(tp * q.pipeline_parallel * q.attention_replicas) / 2,
-        log_size=math.log2(a.active_params / 20e9) / 3,
-        keys=_keys(q),
+        answer_held=1.0 if question.engine == "trt" else 0.5,
+        closed=float(question.arrivals_per_s is None),
+        choice_s_per_word=CHOICE_S_PER_WORD.get(question.engine, 0.0),
+        log_concurrency=_log_concurrency(question.concurrency),
+        log_isl=math.log2(question.input_tokens) / 4 - 2.5,
+        log_osl=math.log2(question.output_tokens) / 4 - 2.25,
+        log_gpus=math.log2(tp * question.pipeline_parallel * question.attention_replicas) / 2,
+        log_size=math.log2(architecture.active_params / 20e9) / 3,
+        keys=_keys(question),
     )
 
 
-def under(w: Work, concurrency: float) -> Work:
-    """The same with another number of requests in flight."""
-    # Without the constructor: a search makes hundreds, and it takes longer than the equations.
-    made = object.__new__(Work)
-    loads = {"concurrency": _of_a_replica(concurrency, w.sharing), "log_concurrency": _log_concurrency(concurrency)}
-    made.__dict__.update(w.__dict__ | loads)
-    return made
+def with_concurrency(inputs: ModelInputs, concurrency: float) -> ModelInputs:
+    """Returns the same inputs with another number of requests in flight."""
+    # The constructor is skipped: a search makes hundreds of copies, and it takes longer than the equations.
+    copy = object.__new__(ModelInputs)
+    loads = {"concurrency": _per_replica(concurrency, inputs.sharing), "log_concurrency": _log_concurrency(concurrency)}
+    copy.__dict__.update(inputs.__dict__ | loads)
+    return copy
 
 
-def _of_a_replica(concurrency: float, attention_replicas: float) -> float:
+def _per_replica(concurrency: float, attention_replicas: float) -> float:
     return max(concurrency / attention_replicas, 1.0)
 
 
@@ -288,36 +325,36 @@ def _log_concurrency(concurrency: float) -> float:
     return math.log2(concurrency) / 4 - 1
 
 
-def _keys(q: Question) -> dict[str, str]:
-    a, gpu = q.architecture, q.gpu
-    shape, own = a.shape, a.key
-    precision = precision_class(q.weight_precision)
-    variety = "mla" if a.latent else "moe" if a.experts > 1 else "dense"
+def _keys(question: Question) -> dict[str, str]:
+    architecture, gpu = question.architecture, question.gpu
+    shape, architecture_key = architecture.shape, architecture.key
+    precision = precision_class(question.weight_precision)
+    variety = "mla" if architecture.latent else "moe" if architecture.experts > 1 else "dense"
     return {
         "all": "",
         "chip": gpu.chip,
         "family": gpu.family,
-        "engine": q.engine,
-        "generation": q.generation,
-        "era": q.era,
+        "engine": question.engine,
+        "generation": question.generation,
+        "era": question.era,
         "precision": precision,
         "variety": variety,
         "shape": shape,
-        "architecture": own,
-        "shape,engine": f"{shape},{q.engine}",
-        "client": q.client,
-        "client,engine": f"{q.client},{q.engine}",
+        "architecture": architecture_key,
+        "shape,engine": f"{shape},{question.engine}",
+        "client": question.client,
+        "client,engine": f"{question.client},{question.engine}",
         "link": gpu.link_kind,
-        "parallel": ("ep" if q.expert_parallel > 1 else "") + ("dp" if q.attention_replicas > 1 else ""),
+        "parallel": ("ep" if question.expert_parallel > 1 else "") + ("dp" if question.attention_replicas > 1 else ""),
         "chip,precision": f"{gpu.chip},{precision}",
-        "engine,precision": f"{q.engine},{precision}",
-        "engine,variety": f"{q.engine},{variety}",
-        "generation,variety": f"{q.generation},{variety}",
-        "family,era": f"{gpu.family},{q.era}",
-        "family,engine": f"{gpu.family},{q.engine}",
-        "architecture,engine": f"{own},{q.engine}",
-        "architecture,era": f"{own},{q.era}",
-        "architecture,precision": f"{own},{precision}",
+        "engine,precision": f"{question.engine},{precision}",
+        "engine,variety": f"{question.engine},{variety}",
+        "generation,variety": f"{question.generation},{variety}",
+        "family,era": f"{gpu.family},{question.era}",
+        "family,engine": f"{gpu.family},{question.engine}",
+        "architecture,engine": f"{architecture_key},{question.engine}",
+        "architecture,era": f"{architecture_key},{question.era}",
+        "architecture,precision": f"{architecture_key},{precision}",
         "family,precision": f"{gpu.family},{precision}",
-        "combination": f"{own}|{gpu.family}|{q.engine}",
+        "combination": f"{architecture_key}|{gpu.family}|{question.engine}",
     }

@@ -31,7 +31,7 @@ def written(tmp_path):
 
 def test_an_entry_has_the_estimate_of_the_same_question(written):
     [one] = compare(written([PUBLISHED]))
-    ask = estimate_question.Ask(
+    ask = estimate_question.EstimateOptions(
         **{key: PUBLISHED[key] for key in ("model", "gpu", "gpus", "precision", "engine", "isl", "osl", "concurrency")}, tp=4, pp=1
     )
     estimate = estimate_question.answer(ask, {})
@@ -80,7 +80,7 @@ def test_fewer_slots_than_requests_make_them_wait(written):
 
 def test_gpus_split_layers_where_the_engine_does(written):
     [one] = compare(written([PUBLISHED | {"engine": "llama.cpp", "precision": "int8", "gpus": 2, "concurrency": 1}]))
-    shared = estimate_question.Ask(
+    shared = estimate_question.EstimateOptions(
         model="llama-3-70b", gpu="H100-80GB-SXM", gpus=2, tp=1, pp=2, precision="int8", isl=1000, osl=1000, concurrency=1,
         engine="llama.cpp",
     )  # fmt: skip

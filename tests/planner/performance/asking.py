@@ -8,7 +8,7 @@ from planner.__main__ import main
 from planner.fit import estimate_question
 from planner.performance import batch, clients
 
-GUIDE = estimate_question.Ask(
+GUIDE = estimate_question.EstimateOptions(
     model="llama-3-70b", gpu="H100-80GB-SXM", gpus=4, tp=4, pp=1, precision="fp8", isl=1000, osl=1000, concurrency=16, engine="vllm"
 )
 

@@ -27,9 +27,9 @@ def test_points_say_which_term_differs():
         return published_rows.question(SERVED | {"concurrency_or_batch": str(requests), "notes": ""})
 
     def point(requests):
-        _, work, k = estimate.prepared(question(requests))
-        late = math.exp(estimate.TARGETS["served_tpot"](work, k, math.log)) + 3e-3
-        return calibrate.Point(target="served_tpot", work=work, constants=k, measured=math.log(late))
+        _, inputs, constants = estimate.prepared(question(requests))
+        late = math.exp(estimate.TARGETS["served_tpot"](inputs, constants, math.log)) + 3e-3
+        return calibrate.Point(target="served_tpot", inputs=inputs, constants=constants, measured=math.log(late))
 
     shifts = {"tpot": calibrate.moved([point(2), point(16), point(256)])}
 

@@ -14,7 +14,7 @@ from planner.performance import clients, estimate, published_rows
 
 OWN = [row for row in measured_rows() if row["source_repo_or_page"] == published_rows.OUR_OWN]
 H200 = [row for row in OWN if row["gpu"].startswith("H200")]
-ASK = estimate_question.Ask(
+ASK = estimate_question.EstimateOptions(
     model="llama-3-8b", gpu="H200-141GB-SXM", gpus=1, tp=1, pp=1, precision="bf16", kv_precision="fp16", isl=1024, osl=128,
     concurrency=32, engine="vllm", engine_version="0.20.2",
 )  # fmt: skip
@@ -90,4 +90,4 @@ def test_a_rate_without_times_moves_the_time_per_token(tmp_path, capsys):
     assert moved["tpot_ms"]["value"] > 1.3e3 * found.tpot_s.value
     impossible = written(tmp_path / "impossible.csv", [half | {"output_tok_s": "1e8"}])
     assert main(["estimate", "--batch", str(path), "--calibrate", str(impossible)]) == 1
-    assert "output_tok_s 1e+08: more than the GPUs could give with 32 requests in flight" in capsys.readouterr().err
+    assert "output_tok_s 1e+08: more than the GPUs could produce with 32 requests in flight" in capsys.readouterr().err

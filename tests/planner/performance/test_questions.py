@@ -111,7 +111,7 @@ def test_a_file_without_questions_says_so(content, says, tmp_path, capsys):
 
 def test_an_argument_that_a_file_of_questions_overrides_is_refused(tmp_path, capsys):
     assert main(["estimate", "--batch", str(tmp_path / "no.csv"), "--gpu", "V100", "--isl", "5"]) == 1
-    assert "--gpu, --isl would change nothing" in capsys.readouterr().err
+    assert "--gpu, --isl would have no effect" in capsys.readouterr().err
 
 
 def test_each_unusable_point_of_ones_own_is_named(tmp_path, capsys):

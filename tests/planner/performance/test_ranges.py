@@ -12,7 +12,7 @@ from planner.performance.nearness import BEYOND, KIN, MEASURED, OTHERWISE
 
 STORED = json.loads(results.FITTED.read_text())
 HELD = json.loads(results.RANGES.read_text())
-ASK = estimate_question.Ask(
+ASK = estimate_question.EstimateOptions(
     model="llama-3-70b", gpu="H100-80GB-SXM", gpus=4, tp=4, pp=1, precision="fp8", isl=1000, osl=1000, concurrency=16, engine="vllm"
 )
 
