@@ -10,7 +10,7 @@ from typing import Any
 
 from planner.catalogue import hardware, model_names, model_shapes
 from planner.fit import memory_model
-from planner.performance import batch, published_rows
+from planner.performance import batch, gpu_cards, published_rows
 from planner.performance.constants import Shifts
 from planner.performance.estimate import Range, estimate
 from planner.performance.published_rows import Impossible
@@ -53,8 +53,8 @@ def _unknown(name: str, what: str, names: tuple[str, ...]) -> str:
 
 def _near(name: str, names: tuple[str, ...]) -> list[str]:
     """The three closest names of the same GPU family, or of all names with a similar spelling."""
-    family = published_rows.family_of(name)
-    same_family = [known for known in names if family and published_rows.family_of(known) == family]
+    family = gpu_cards.family_of(name)
+    same_family = [known for known in names if family and gpu_cards.family_of(known) == family]
     plain = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in same_family or names}
     asked = re.sub(r"[^a-z0-9]", "", name.lower())
     return [plain[close] for close in difflib.get_close_matches(asked, plain, n=3, cutoff=0.0 if same_family else 0.7)]
@@ -114,7 +114,7 @@ def question(options: EstimateOptions) -> Question:
     version = ENGINES[options.engine][1] if options.engine_version is None else options.engine_version
     replicas = options.gpus // replica_gpus
     return served(
-        shape, published_rows.gpu_of(hardware.gpu(options.gpu)), engine=options.engine, version=version,
+        shape, gpu_cards.gpu_of(hardware.gpu(options.gpu)), engine=options.engine, version=version,
         tensor_parallel=options.tp, pipeline_parallel=options.pp,
         weight_precision=precision,
         kv_precision=options.kv_precision or ("fp8" if options.engine == "tensorrt-llm" and precision == "fp8" else "fp16"),

@@ -10,7 +10,7 @@ from planner.engine_facts import traits
 from planner.fit import estimate_question, stack_memory
 from planner.fit.concurrency import concurrency
 from planner.fit.demand import Load
-from planner.performance import published_rows
+from planner.performance import gpu_cards
 from planner.performance.estimate import ClosedLoop, Range, TokenTimes
 from planner.performance.questions import GpuFigures
 from settings import StackSettings
@@ -145,7 +145,7 @@ def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape
     weights, cache = stack_memory.precisions(settings)
     question = estimate_question.served(
         shape,
-        _linked(published_rows.gpu_of(gpu), size.gpu_link, split.tensor),
+        _linked(gpu_cards.gpu_of(gpu), size.gpu_link, split.tensor),
         engine=engine_traits.performs_like,
         version=engine_traits.release or estimate_question.ENGINES[engine_traits.performs_like][1],
         tensor_parallel=split.tensor,

@@ -4,7 +4,7 @@ import pytest
 
 from planner.catalogue import hardware, mig, model_shapes
 from planner.fit import estimate_question
-from planner.performance import published_rows, questions
+from planner.performance import gpu_cards, published_rows, questions
 from tests.planner.performance.asking import ROWS
 
 
@@ -23,7 +23,7 @@ def test_what_is_no_expert_of_a_sparse_model_is_its_attention_at_least():
 
 def test_every_gpu_and_model_of_the_catalogue_is_known():
     for name in hardware.gpu_names():
-        assert published_rows.gpu_of(hardware.gpu(name)).bandwidth == hardware.gpu(name).bandwidth_gb_s * 1e9
+        assert gpu_cards.gpu_of(hardware.gpu(name)).bandwidth == hardware.gpu(name).bandwidth_gb_s * 1e9
     for shape in model_shapes.models().values():
         made = estimate_question.architecture(shape)
         assert 0 < made.active_params <= made.params
@@ -38,9 +38,9 @@ def test_the_plan_and_the_fit_read_one_table_of_gpus():
         assert own.name in {card.name for card in hardware.cards()[own.family]}
         if name != "V100":
             # Published rows that name no more than a V100 ran on the SXM2 card.
-            assert published_rows.gpu(name) == published_rows.gpu_of(own), name
-    assert published_rows.gpu_of(hardware.gpu("V100")) == published_rows.gpu("V100-PCIe-16GB")
-    assert published_rows.gpu("V100-SXM2-16GB").link == 150e9
+            assert gpu_cards.gpu_named(name) == gpu_cards.gpu_of(own), name
+    assert gpu_cards.gpu_of(hardware.gpu("V100")) == gpu_cards.gpu_named("V100-PCIe-16GB")
+    assert gpu_cards.gpu_named("V100-SXM2-16GB").link == 150e9
 
 
 def test_a_slice_of_a_gpu_is_slower_in_every_precision():
@@ -48,5 +48,5 @@ def test_a_slice_of_a_gpu_is_slower_in_every_precision():
     for name in ("GB200-192GB", "H100-NVL-94GB"):
         whole = hardware.gpu(name)
         _, part = mig.cut(hardware.gpu_size("Standard_NC40ads_H100_v5", "eastus"), whole, "MIG3g")
-        peaks, halves = (published_rows.gpu_of(one).peaks for one in (whole, part))
+        peaks, halves = (gpu_cards.gpu_of(one).peaks for one in (whole, part))
         assert halves == {precision: peak / 2 for precision, peak in peaks.items()} and "fp8" in halves

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.performance.observations import measured_rows
 from planner.__main__ import main
-from planner.performance import batch, estimate, published_rows
+from planner.performance import batch, estimate, gpu_cards, published_rows
 from planner.performance.questions import PRECISIONS, multiplies_in
 
 ROWS = measured_rows()
@@ -139,13 +139,13 @@ def test_each_unusable_point_of_ones_own_is_named(tmp_path, capsys):
     ],
 )
 def test_a_gpu_is_known_however_it_is_spelt(spelt, like):
-    assert published_rows.gpu(spelt) == published_rows.gpu(like)
+    assert gpu_cards.gpu_named(spelt) == gpu_cards.gpu_named(like)
 
 
 @pytest.mark.parametrize("name", ["", "RTX 4090", "A10G", "L40", "H800", "GTX 100", "200"])
 def test_another_gpu_is_not_taken_for_one_that_is_known(name):
     with pytest.raises(published_rows.Impossible, match="unknown GPU"):
-        published_rows.gpu(name)
+        gpu_cards.gpu_named(name)
 
 
 @pytest.mark.parametrize(
