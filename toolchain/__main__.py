@@ -1,4 +1,4 @@
-"""`python3 -m toolchain [all|get NAME...|venv|bin|lock|pin NAME|prune]`; see the package's docstring."""
+"""The command `python3 -m toolchain [all|get NAME...|venv|bin|lock|pin NAME|prune]`, which the package's docstring describes."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
 
 
 def ensure_everything(cache: Cache) -> None:
-    """Get the environment and all programs, and show exactly these in bin and share."""
+    """Installs the environment and all programs, and links exactly these in bin and share."""
     started = time.monotonic()
     venv = ensure_venv(cache)
     official = find_official_pulumi(cache)
@@ -34,13 +34,13 @@ def ensure_everything(cache: Cache) -> None:
 
 
 def ensure_named(cache: Cache, names: list[str]) -> None:
-    """Get the environment and the programs of these recipes; programs that are there already stay.
+    """Installs the environment and the programs of these recipes, and keeps programs that are installed already.
 
-    Raises ToolchainError for a name that no recipe has.
+    Raises ToolchainError for a name without a recipe.
     """
     recipes = {recipe.name: recipe for recipe in PROGRAMS}
     if unknown := [name for name in names if name not in recipes]:
-        raise ToolchainError(f"there is no program {', '.join(unknown)}; there are: {', '.join(recipes)}")
+        raise ToolchainError(f"there is no program {', '.join(unknown)}; the programs are: {', '.join(recipes)}")
     link(cache, _ensure_programs(cache, ensure_venv(cache), [recipes[name] for name in names]), {}, keep_others=True)
     cache.remove_work_if_idle()
 
@@ -50,7 +50,7 @@ def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list
     if missing:
         for recipe in missing:
             if isinstance(recipe, PackageRecipe):
-                require_compiler(recipe)  # before the half hour of the others
+                require_compiler(recipe)  # before the others take half an hour
         _announce(cache, missing)
     progress = Progress(total=sum(len(recipe.outputs) for recipe in missing))
     go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
@@ -64,18 +64,22 @@ def _announce(cache: Cache, missing: list[AnyRecipe]) -> None:
         return
     cores = Progress(total=0).cores
     minutes = sum(output.cpu_seconds for output in programs) / cores / 60
-    say(f"{len(programs)} programs to build, once: about {minutes:.0f} min on {cores} cores, for all of them up to 17 GB of disk meanwhile")
-    say("it may be stopped at any time and goes on from there")
+    say(
+        f"{len(programs)} programs to build, once: about {minutes:.0f} min on {cores} cores; building all of them takes up to 17 GB of disk"
+    )
+    say("you can stop this at any time; the next run continues from there")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Get the pinned programs into the per-user cache.")
+    parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Install the pinned programs into the per-user cache.")
     parser.add_argument("what", nargs="?", default="all", choices=("all", "get", "venv", "bin", "lock", "pin", "prune"))
-    parser.add_argument("names", nargs="*", help="get: which programs; pin: the one whose go.mod and go.sum to write anew")
-    parser.add_argument("--upgrade", action="store_true", help="lock: take newer indirect versions")
+    parser.add_argument(
+        "names", nargs="*", help="for get: the programs to install; for pin: the program whose go.mod and go.sum to rewrite"
+    )
+    parser.add_argument("--upgrade", action="store_true", help="for lock: take newer versions of indirect dependencies")
     options = parser.parse_args(arguments)
     cache = Cache.of_user()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a stopped run stops its compilers too
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that a stopped run stops its compilers too
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
@@ -96,11 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
     except ToolchainError as problem:
         print(f"toolchain: {problem}", file=sys.stderr)
         return 1
-    except OSError as problem:  # disk full, cache not writable: the system's own words say it
-        print(f"toolchain: {problem} (the cache is {cache.root}; ZIG_AI_CACHE names another)", file=sys.stderr)
+    except OSError as problem:  # such as a full disk or a cache that is not writable
+        print(f"toolchain: {problem} (the cache is {cache.root}; ZIG_AI_CACHE selects another folder)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("toolchain: stopped; run it again to go on from here", file=sys.stderr)
+        print("toolchain: stopped; the next run continues from here", file=sys.stderr)
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""The per-user cache: where things lie, one run at a time per item, and nothing half made in sight."""
+"""The per-user cache: its folders and locks. Incomplete items are never visible."""
 
 import fcntl
 import os
@@ -13,17 +13,18 @@ from toolchain.console import say
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Folders under one root.
+    """The folders under one root.
 
-    bin, share   flat folders of symlinks, what everything else uses
-    programs     one folder for each program and content of its pins
-    work         Go's sources, build cache and (where PATH has none) Go itself; removed once all programs are built
+    bin, share   flat folders of symlinks, which everything else uses
+    programs     one folder for each program and version of its pins
+    work         Go's sources and build cache, and Go itself if PATH has none; removed once all programs are built
     """
 
     root: Path
 
     @classmethod
     def of_user(cls) -> "Cache":
+        """Returns the user's cache: `$ZIG_AI_CACHE`, or `zig-ai-aks` in the user's cache folder."""
         if named := os.environ.get("ZIG_AI_CACHE"):
             return cls(root=Path(named).expanduser().absolute())
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -51,30 +52,31 @@ class Cache:
 
     @contextmanager
     def lock(self, item: str) -> Generator[None]:
-        """Hold `item` alone; says so once when another run has it. The kernel frees it when a run dies."""
+        """Locks `item`, and says so if it has to wait for another run. The kernel releases the lock when a run dies."""
         with self._lock_file(item) as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say(f"another run is busy with {item}; waiting for it")
+                say(f"waiting for another run that is installing {item}")
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager
     def building(self) -> Generator[None]:
-        """Held together by all runs that build, so that none removes `work` under another."""
+        """A lock that all building runs share, so that no run removes `work` while another uses it."""
         with self._lock_file("work") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH)
             yield
 
     def remove_work_if_idle(self) -> None:
+        """Removes `work` unless another run is building."""
         if not self.work.exists():
             return
         with self._lock_file("work") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # the run that still builds removes it
+                return  # the run that is still building removes it
             remove(self.work)
 
     @contextmanager
@@ -89,12 +91,13 @@ class Cache:
 
 
 def remove(path: Path) -> None:
+    """Removes a folder if it exists."""
     if path.exists():
         shutil.rmtree(path)
 
 
 def point(link: Path, target: Path) -> None:
-    """Make `link` a symlink to `target` in one step, so that no one finds it missing."""
+    """Makes `link` a symlink to `target` in one step, so that it is never missing."""
     if link.is_symlink() and os.readlink(link) == str(target):
         return
     link.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +108,12 @@ def point(link: Path, target: Path) -> None:
 
 
 def size_bytes(path: Path) -> int:
+    """Returns the size of all files in a folder, in bytes."""
     return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
 
 
 def copy_out(source: Path, target: Path) -> None:
-    """Copy with the contents as they are; modules' files are read-only, which would make the cache hard to remove."""
+    """Copies files without their permissions: those of Go modules are read-only, which would make the cache hard to remove."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, copy_function=shutil.copyfile)

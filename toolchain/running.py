@@ -1,4 +1,4 @@
-"""One long command: its output in a log, a sign of life now and then, and nothing of it left when the run is stopped."""
+"""Runs a long command with its output in a log and regular progress reports, and leaves nothing behind when it is stopped."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ STOPPING_SECONDS = 10
 
 
 def run_logged(command: list[str], *, folder: Path, environment: Mapping[str, str], log: Path, heartbeat: Callable[[], None]) -> int:
-    """Run until done and return the exit status; a stop (Ctrl-C, SIGTERM) reaches all that the command started."""
+    """Runs a command and returns its exit status. Ctrl-C and SIGTERM stop everything that the command started."""
     with log.open("w") as output:
-        # A group of its own: installers do not pass a signal on to the compilers they started.
+        # A process group of its own is needed, because installers do not forward signals to their compilers.
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             while True:
@@ -29,7 +29,7 @@ def run_logged(command: list[str], *, folder: Path, environment: Mapping[str, st
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """Ask first: what Go's compilers finished stays in its build cache."""
+    """Stops a process group with SIGTERM first, so that finished parts stay in Go's build cache."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -39,6 +39,6 @@ def _stop(process: subprocess.Popen) -> None:
 
 
 def end_of(log: Path) -> str:
-    """Its last lines."""
+    """Returns the last lines of a log."""
     with log.open(errors="replace") as lines:
         return "".join(deque(lines, maxlen=15)).strip()

@@ -1,4 +1,4 @@
-"""The virtual environment: exactly requirements.lock, in the cache, with `.venv` at the repository's root pointing to it."""
+"""The virtual environment: it has exactly requirements.lock and lies in the cache, and `.venv` in the repository links to it."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from toolchain.console import ToolchainError, megabytes, say
 REPOSITORY = Path(__file__).resolve().parents[1]
 BOOTSTRAP = Path(__file__).resolve().parent / "bootstrap"
 
-# Oldest uv known to install with --require-hashes and to keep a seeded pip.
+# The oldest uv that is known to install with --require-hashes and to keep a seeded pip.
 MIN_UV = (0, 5)
 
 
 def ensure_venv(cache: Cache, repository: Path = REPOSITORY) -> Path:
-    """Return the environment's folder, made first if its lock or the Python changed."""
+    """Returns the environment's folder, and creates it first if its lock file or the Python changed. Raises ToolchainError."""
     lock = repository / "requirements.lock"
     folder = cache.root / f"venv-{_key(lock)}"
     if not _stamp(folder).exists():
@@ -33,11 +33,12 @@ def ensure_venv(cache: Cache, repository: Path = REPOSITORY) -> Path:
 
 
 def python_packages_bytes(folder: Path) -> int:
+    """Returns the size of an environment in bytes."""
     return json.loads(_stamp(folder).read_text())["size_bytes"]
 
 
 def _key(lock: Path) -> str:
-    # An environment belongs to the Python that made it: another one, even of the same version, may go away.
+    # An environment depends on the Python that created it; another one of the same version may be removed.
     python = f"{sys.version_info[:3]} {sys.base_prefix}"
     return hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:12]
 
@@ -50,11 +51,11 @@ def _make(cache: Cache, folder: Path, lock: Path) -> None:
     say("virtual environment: installing requirements.lock (5 s to a minute)")
     started = time.monotonic()
     uv = find_uv(cache)
-    # Scripts in an environment carry its path, so it is made in place; only the stamp says that it is whole.
+    # Scripts contain the environment's path, so it is created in place; the stamp says that it is complete.
     shutil.rmtree(folder, ignore_errors=True)
     base_python = getattr(sys, "_base_executable", sys.executable)
-    # The language host lists packages with the environment's own pip: --seed.
-    _run([uv, "venv", "--quiet", "--seed", "--python", base_python, str(folder)], "make the virtual environment")
+    # --seed installs pip, with which the language host lists packages.
+    _run([uv, "venv", "--quiet", "--seed", "--python", base_python, str(folder)], "create the virtual environment")
     _run(
         [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock)],
         "install requirements.lock",
@@ -66,12 +67,12 @@ def _make(cache: Cache, folder: Path, lock: Path) -> None:
 
 def _point_from(link: Path, folder: Path) -> None:
     if link.exists() and not link.is_symlink():
-        raise ToolchainError(f"{link} is a folder of its own, not the link this would make; move it away and run again")
+        raise ToolchainError(f"{link} is a folder and not the link that belongs here; move it away and run this again")
     point(link, folder)
 
 
 def find_uv(cache: Cache) -> str:
-    """uv from PATH, else the pinned one, installed with pip into an environment of its own."""
+    """Returns uv from PATH, or else the pinned one, installed with pip into its own environment."""
     found = shutil.which("uv")
     if found and _uv_version(found) >= MIN_UV:
         return found
@@ -82,7 +83,7 @@ def find_uv(cache: Cache) -> str:
         if not _stamp(home).exists():
             _run(
                 [sys.executable, "-m", "venv", "--clear", str(home)],
-                "make an environment for uv; install uv, or Python's venv module (Debian: apt install python3-venv)",
+                "create an environment for uv; install uv, or Python's venv module (Debian: apt install python3-venv)",
             )
             install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             install += ["--only-binary=:all:", "--require-hashes", "-r", str(pins)]
@@ -92,10 +93,10 @@ def find_uv(cache: Cache) -> str:
 
 
 def write_lock(cache: Cache, *, upgrade: bool) -> None:
-    """Resolve requirements.txt for every system and Python from 3.11 on; no index's address is written into the lock."""
+    """Resolves requirements.txt for every system and for Python 3.11 and newer, without index addresses in the lock file."""
     command = [find_uv(cache), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
     command += ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "make lock"]
-    # Given relative to the repository: the lock names its source in comments.
+    # The paths are relative to the repository, because comments in the lock file name its source.
     command += ["requirements.txt", "--output-file", "requirements.lock", *(["--upgrade"] if upgrade else [])]
     _run(command, "resolve requirements.txt", folder=REPOSITORY)
 
@@ -107,9 +108,9 @@ def _uv_version(uv: str) -> tuple[int, ...]:
 
 
 def _run(command: list[str], purpose: str, folder: Path | None = None) -> None:
-    # VIRTUAL_ENV of a caller's own environment must not become the target.
+    # VIRTUAL_ENV of the caller must not become the target.
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
-        raise ToolchainError(f"could not {purpose}; its last words:\n{tail}")
+        raise ToolchainError(f"could not {purpose}; the output ends with:\n{tail}")

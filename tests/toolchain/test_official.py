@@ -43,13 +43,13 @@ def test_it_is_asked_for_its_version_once(cache, install):
 def test_an_old_one_is_left_alone(cache, install, capsys):
     folder = install("v3.99.0")
     assert find_official_pulumi(cache) == {}
-    assert f"{folder}/pulumi is not used: it is version 3.99, 3.272 or newer is needed" in capsys.readouterr().err
+    assert f"{folder}/pulumi is not used: it is version 3.99, and 3.272 or newer is needed" in capsys.readouterr().err
 
 
 def test_one_without_its_python_host_is_left_alone(cache, install, capsys):
     install("v3.272.0", hosts=HOSTS[:1])
     assert find_official_pulumi(cache) == {}
-    assert f"no {HOSTS[1]} beside it" in capsys.readouterr().err
+    assert f"{HOSTS[1]} is not beside it" in capsys.readouterr().err
 
 
 def test_what_was_built_here_is_not_taken_for_official(cache, install, monkeypatch):

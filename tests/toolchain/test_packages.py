@@ -151,7 +151,7 @@ def test_without_a_compiler_one_line_says_what_to_install(ensure, tools, lacking
     (tools / lacking).unlink()
     with pytest.raises(ToolchainError) as problem:
         ensure()
-    assert str(problem.value).startswith("building boxed needs a C++ compiler and make, and PATH has none: apt install build-essential")
+    assert str(problem.value).startswith("building boxed needs a C++ compiler and make, which are not on PATH: apt install build-essential")
     assert "\n" not in str(problem.value)
     assert calls(tools) == []
 
@@ -166,7 +166,7 @@ def test_a_failing_build_shows_the_end_of_its_log(ensure, cache, pins, monkeypat
     monkeypatch.setenv("FAKE_UV_FAILS", "hash mismatch")
     with pytest.raises(ToolchainError) as problem:
         ensure()
-    assert str(problem.value) == f"getting boxed-thing 1.0 failed; whole log: {cache.logs}/boxed.log; its end:\nhash mismatch"
+    assert str(problem.value) == f"installing boxed-thing 1.0 failed; the log is {cache.logs}/boxed.log and ends with:\nhash mismatch"
     assert not folder_of(cache, RECIPE, pins).exists()
 
 
@@ -196,7 +196,7 @@ def test_two_runs_at_once_build_once(ensure, cache, pins, tools):
     one = start(cache, pins, 1)
     until(lambda: calls(tools))
     two = start(cache, pins, 1)
-    assert "another run is busy with boxed; waiting for it" in two.communicate(timeout=30)[1]
+    assert "waiting for another run that is installing boxed" in two.communicate(timeout=30)[1]
     assert one.wait(timeout=30) == two.returncode == 0
     one.communicate()
     assert len(calls(tools)) == 1

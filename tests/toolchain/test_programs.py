@@ -131,7 +131,7 @@ def test_two_runs_at_once_build_once(ensure, another_run, fake_go, cache):
     two = another_run(0.5)
     assert one.wait(timeout=20) == 0
     assert two.wait(timeout=20) == 0
-    assert "another run is busy with thing; waiting for it" in two.stderr.read()
+    assert "waiting for another run that is installing thing" in two.stderr.read()
     assert len(fake_go.builds()) == 2
 
 
@@ -140,7 +140,7 @@ def test_a_failing_build_shows_the_end_of_its_log(ensure, cache, recipe, pins, m
     with pytest.raises(ToolchainError) as problem:
         ensure()
     text = str(problem.value)
-    assert text.startswith("building first v1.2.3 failed; whole log: ")
+    assert text.startswith("building first v1.2.3 failed; the log is ")
     assert str(cache.logs / "first.log") in text
     assert text.endswith("compiling example.org/thing/first\nundefined: something")
     assert not folder_of(cache, recipe, pins).exists()
@@ -149,7 +149,7 @@ def test_a_failing_build_shows_the_end_of_its_log(ensure, cache, recipe, pins, m
 def test_an_unreachable_proxy_is_named_without_its_password(ensure, monkeypatch):
     monkeypatch.setenv("GOPROXY", "https://user:hunter2@proxy.example.org")
     monkeypatch.setenv("FAKE_GO_FAILS", "go: example.org/thing: dial tcp: lookup proxy.example.org: no such host")
-    with pytest.raises(ToolchainError, match=r"out of reach: check the network and GOPROXY") as problem:
+    with pytest.raises(ToolchainError, match=r"cannot be reached: check the network and GOPROXY") as problem:
         ensure()
     assert "hunter2" not in str(problem.value)
 
