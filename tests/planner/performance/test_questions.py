@@ -177,7 +177,7 @@ def test_other_words_for_the_same_have_the_same_answer(changes, like):
         ({"gpu_memory_gb": "lots"}, "gpu_memory_gb 'lots'"),
         ({"gpu_memory_gb": "16"}, "no H100 has 16 GB; known: 80, 94"),
         ({"gpu_memory_gb": "81920"}, "no H100 has 81920 GB"),
-        ({"notes": "MoE with 8 experts"}, "a mixture of experts, but not of how many"),
+        ({"notes": "MoE with 8 experts"}, "a mixture of experts without their numbers"),
         ({"notes": "MoE 8 experts top-2"}, "B active of 70.55B parameters"),  # eight of this width and depth are more than it has
         ({"notes": "MoE 2 experts top-8, 5B active"}, "top 8: between 1 and 1"),
         ({"notes": "MoE 0 experts top-0, 1B active"}, "experts 0"),
