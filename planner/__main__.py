@@ -19,6 +19,7 @@ from settings.exit_status import ended
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m planner", description="Says what a stack file means before anything is bought.")
     subparsers = parser.add_subparsers(dest="command", required=True)
     plan_parser = subparsers.add_parser("plan", help="layout, GPU memory, nodes, cost, verdicts on the targets, alternatives, findings")

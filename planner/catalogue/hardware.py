@@ -48,6 +48,7 @@ class Gpu(Card):
 
     @property
     def amd(self) -> bool:
+        """Whether it is a GPU by AMD."""
         return self.compute_capability is None
 
 
@@ -84,6 +85,7 @@ class GpuSize:
 
     @property
     def arm64(self) -> bool:
+        """Whether its CPUs need images that were built for Arm64."""
         return self.cpu_model == "NVIDIA Grace"
 
 

@@ -20,9 +20,9 @@ class Layout:
     pods: tuple[PlacedPod, ...]
     pipeline_in_one_zone: bool
     most_pipelines: int
-    """That the pools have nodes for when their autoscalers have added all that they may; no more than the stack asks for."""
+    """The most pipelines for which the pools have nodes at their greatest sizes, at most as many as the stack asks for."""
     wanted_nodes: int
-    """That the most pipelines which the stack asks for need."""
+    """The nodes that the most pipelines of the stack need."""
 
     @property
     def nodes(self) -> int:

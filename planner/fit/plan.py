@@ -27,6 +27,7 @@ class ShardPlan:
 
     @property
     def layer_range(self) -> str:
+        """The layers as text: `0-9`."""
         return f"{self.first_layer}-{self.last_layer}"
 
 

@@ -30,8 +30,7 @@ TARGETS = {
     "saturated_rate": model.log_saturated_throughput,
     "served_rate": model.log_served_throughput,
 }
-"""For each target, that is a quantity of one kind of measurement: the function for the logarithm of its seconds or output tokens a
-second."""
+"""The function for the logarithm of the seconds or of the output tokens a second, by target: a quantity of one kind of measurement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +218,7 @@ class ClosedLoop:
 
     @property
     def extrapolated(self) -> bool:
-        """The same as `Answer.extrapolated` with little load."""
+        """`Answer.extrapolated` under a small load."""
         return extrapolates(replace(self.question, concurrency=2.0), self._inputs)
 
     def busy(self, concurrency: float) -> Range:

@@ -66,18 +66,22 @@ class Choice:
 
     @property
     def precision(self) -> str:
+        """The precision of the weights."""
         return stack_memory.precisions(self.settings)[0]
 
     @property
     def parallel(self) -> Parallel:
+        """How the GPUs of one pipeline share its work."""
         return stack_memory.parallel(self.settings, self.gpu, self.shape)
 
     @property
     def pipelines(self) -> int:
+        """The number of pipelines."""
         return self.settings.sharding.pipelines
 
     @property
     def gpus(self) -> int:
+        """The GPUs of all pipelines together."""
         return self.pipelines * self.parallel.tensor * self.parallel.pipeline
 
     @property

@@ -83,7 +83,11 @@ def pins(settings: StackSettings) -> bool:
 
 
 def share(context: RuleContext) -> Share | None:
-    """As many shards on a node as it has GPUs for, and fewer where a shard would not have room to start; None when no GPU is asked for."""
+    """Returns one shard's part of a node: the node holds as many shards as its GPUs allow, and fewer where a shard would lack room to
+    start.
+
+    The result is None when the stack asks for no GPU, or when not even one shard has room.
+    """
     settings = context.settings
     gpus = settings.shard.resources.limits.nvidia_gpu or 0
     if not 0 < gpus <= context.size.gpus:

@@ -47,7 +47,7 @@ class Fitted:
 
     settings: StackSettings
     findings: tuple[Finding, ...]
-    """Without `asked` and `given`: `completed` fills them in."""
+    """The findings, whose `asked` and `given` are still empty: `completed` fills them in."""
 
 
 def fitted(context: RuleContext, rules: Iterable[Rule]) -> Fitted:

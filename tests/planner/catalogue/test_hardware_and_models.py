@@ -115,7 +115,7 @@ def test_a_gpu_has_no_figure_for_a_precision_it_lacks():
         assert all(supported[precision] for precision in gpu.dense_tflops), gpu.name
 
 
-def test_the_guides_gpu():
+def test_the_guides_gpu_computes_in_16_bits_only():
     v100 = hardware.gpu("V100")
     assert v100.dense_tflops == {"fp16": 112}
     assert not (v100.bf16 or v100.fp8 or v100.int8_tensor_cores or v100.flash_attention_2 or v100.mig)
@@ -123,7 +123,7 @@ def test_the_guides_gpu():
     assert 15.7 < v100.memory_gib < 15.8
 
 
-def test_the_guides_size():
+def test_the_guides_size_has_broadwell_cpus_and_its_price():
     size = hardware.gpu_size("Standard_NC24s_v3", "eastus")
     assert (size.cpu_model, size.avx512, size.gpu_link) == ("Intel Xeon E5-2690 v4 (Broadwell)", False, "pcie3")
     assert (size.usd_per_hour, size.spot_usd_per_hour) == (12.24, 1.5912)

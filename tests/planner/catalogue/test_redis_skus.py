@@ -22,17 +22,17 @@ def test_the_guides_128_gib_need_m150():
         (800, "MemoryOptimized_M1500"),
     ],
 )
-def test_smallest_of_any_size(size_gib, sku):
+def test_the_smallest_sku_that_holds_the_cache_is_chosen(size_gib, sku):
     assert redis_skus.smallest_sku(size_gib) == sku
     assert redis_skus.usable_gib(sku) >= size_gib
 
 
-def test_nothing_holds_everything():
+def test_a_cache_larger_than_every_sku_is_refused():
     with pytest.raises(ValueError, match="no Azure Managed Redis holds 5000 GiB: the largest has 1431 GiB"):
         redis_skus.smallest_sku(5000)
 
 
-def test_skus_are_azures():
+def test_every_sku_is_one_that_the_azure_api_names():
     from pulumi_azure_native.redisenterprise import SkuName
 
     assert set(redis_skus.NOMINAL_GB) <= {sku.value for sku in SkuName}

@@ -24,12 +24,12 @@ GIB = 2**30
         ("kimi-k2", "fp8", 1_029_173_256_720 / GIB),
     ],
 )
-def test_quantized_safetensors(model, precision, published_gib):
+def test_quantized_safetensors_are_as_large_as_published_ones(model, precision, published_gib):
     assert checkpoints.quantized_gib(MODELS[model], precision) == pytest.approx(published_gib, rel=0.01)
 
 
 @pytest.mark.parametrize("model", [model for model, shape in MODELS.items() if shape.published_gb])
-def test_what_the_catalogue_has_as_published_is_what_the_shape_makes(model):
+def test_a_published_size_agrees_with_the_shape(model):
     """But for DeepSeek's layer of multi-token prediction, 14 of 685 billion parameters."""
     shape = MODELS[model]
     assert 1.0 <= shape.published_gb / (shape.params_b + 2 * shape.vocab * shape.hidden / 1e9) < 1.03
@@ -45,7 +45,7 @@ def test_what_the_catalogue_has_as_published_is_what_the_shape_makes(model):
         ("llama-3.1-405b", "int4", 249.1e9 / GIB),
     ],
 )
-def test_one_gguf_file(model, precision, published_gib):
+def test_a_gguf_file_is_as_large_as_llama_cpp_states(model, precision, published_gib):
     """ggml-org/llama.cpp tools/quantize/README.md@311c2c9f: F16, Q8_0 and Q4_K_M."""
     assert checkpoints.gguf_gib(MODELS[model], precision) == pytest.approx(published_gib, rel=0.01)
 

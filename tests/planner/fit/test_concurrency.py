@@ -43,7 +43,7 @@ def test_a_pipeline_runs_as_many_as_its_cache_holds_of_the_longest(stack, reques
         assert made.settings.coordinator.config.dynamic_batching.max_batch_size == requests
 
 
-def test_whatever_their_lengths():
+def test_requests_with_slots_of_their_own_run_in_the_same_number_whatever_their_lengths():
     made = plan(asked())
     for tokens in (1, 100, 4096):
         assert concurrency(made.settings, made.gpu, made.shape, tokens).requests == 1

@@ -80,7 +80,7 @@ def test_the_cache_has_the_room_vllm_finds():
     assert in_fp8.tokens == pytest.approx(952_032, rel=0.005)
 
 
-def test_known_figures():
+def test_weights_and_cache_have_the_sizes_that_follow_from_the_shape():
     assert 8.0 < memory_model.weights_gib(LLAMA_2_70B, 10, 19, "int8") < 8.6
     assert memory_model.kv_bytes_per_token(LLAMA_2_70B, 80, "fp16") == 327_680
     assert memory_model.kv_bytes_per_token(MODELS["deepseek-v3"], 1, "fp16") == 576 * 2

@@ -49,7 +49,7 @@ def test_text_and_json_say_the_same(capsys):
     assert told["layouts"][0]["prediction"]["extrapolated"] is True
 
 
-def test_the_plan_judges_too(capsys):
+def test_plan_prints_verdicts_and_alternatives(capsys):
     assert main(["plan", "--stack", "prod", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [one["outcome"] for one in told["targets"]["verdicts"]] == ["missed", "missed", "met", "met"]

@@ -1,4 +1,4 @@
-"""What every rule is tested by: that it says so with its figures, and not of other numbers."""
+"""The check that every rule's case goes through: the finding has its figures, and the mended stack no longer has the finding."""
 
 import json
 
@@ -12,12 +12,12 @@ def code_of(case):
 
 
 def check(case):
-    """`case`: code, stack that has it, key, asked -> given, words of the reason, the same stack mended."""
-    code, asked, key, change, because, mended = case
-    found = {finding.key: finding for finding in findings(asked) if finding.code == code}
-    assert key in found, f"{code} was not found, or of {sorted(found)}"
-    assert f"{found[key].asked} -> {found[key].given}" == change
-    assert because in found[key].because
-    assert found[key].source
-    better = StackSettings.model_validate_json(json.dumps(document(asked) | mended))
+    """`case`: code, stack with the contradiction, key, `asked -> given`, words of the reason, sections that mend the stack."""
+    code, stack, key, change, because, mended = case
+    of_code = {finding.key: finding for finding in findings(stack) if finding.code == code}
+    assert key in of_code, f"{code} has no finding for {key}; it has some for {sorted(of_code)}"
+    assert f"{of_code[key].asked} -> {of_code[key].given}" == change
+    assert because in of_code[key].because
+    assert of_code[key].source
+    better = StackSettings.model_validate_json(json.dumps(document(stack) | mended))
     assert key not in {finding.key for finding in findings(better) if finding.code == code}

@@ -101,7 +101,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=code_of)
-def test_it_is_said_with_its_figures_and_not_of_other_numbers(case):
+def test_a_contradiction_gives_its_finding_and_the_mended_stack_gives_none(case):
     check(case)
 
 
