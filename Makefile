@@ -56,7 +56,7 @@ unit: environment ## Run the tests that start no process (two minutes, Python en
 lint: environment ## Check the style and the types of the Python files, and the workflows
 	@ruff check .
 	@ruff format --check --quiet .
-	@ty check --quiet
+	@ty check --no-progress --output-format concise
 	@$(PYTHON) -m toolchain get actionlint
 	@actionlint .github/workflows/*.yml
 
