@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +35,7 @@ COMMANDS = {
 
 
 @contextmanager
-def checkout(commit: str) -> Iterator[Path]:
+def checkout(commit: str) -> Generator[Path]:
     """A worktree of the commit, which is removed at the end. Raises CalledProcessError where git does not know the commit."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "other"

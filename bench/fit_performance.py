@@ -18,6 +18,7 @@ import datetime
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from bench.performance import page, ranges, results  # noqa: E402
 from bench.performance.arrays import Data  # noqa: E402
-from bench.performance.observations import identity, measured_rows, observations  # noqa: E402
+from bench.performance.observations import Observation, identity, measured_rows, observations  # noqa: E402
 from bench.performance.points import with_points  # noqa: E402
 from bench.performance.ridge import Differences, Refits, fit, without_each_group  # noqa: E402
 from planner.performance import estimate, nearness  # noqa: E402
@@ -50,7 +51,7 @@ def refitted(data: Data, fold: np.ndarray, whole: Differences) -> np.ndarray:
     return error
 
 
-def _families(*names: str):
+def _families(*names: str) -> Callable[[Observation], bool]:
     return lambda o: o.question.gpu.family in names
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from settings.error_messages import SettingPath, key_text
 from settings.stack import StackSettings
+
+_Path = TypeVar("_Path", bound=SettingPath)
 
 
 def document(settings: StackSettings) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def text_of(value: Any) -> str:
     return json.dumps(value)
 
 
-def with_values(settings: StackSettings, values: Mapping[SettingPath, Any]) -> StackSettings:
+def with_values(settings: StackSettings, values: Mapping[_Path, Any]) -> StackSettings:
     """Returns the stack with other values at these paths, which name an item of a list by its name.
 
     Raises pydantic's ValidationError for values that the models refuse.

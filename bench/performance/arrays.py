@@ -49,7 +49,7 @@ class Data:
                 found[where] = estimate.TARGETS[name](work, constants_of(values[rows[where]]), np.log)
         return found
 
-    def linearised(self, values: np.ndarray, used) -> tuple[np.ndarray, np.ndarray]:
+    def linearised(self, values: np.ndarray, used: dict[str, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
         """Predicted logarithms and their derivatives by each constant, at each row's constants."""
         predicted, slopes, nudge = np.zeros(self.count), np.zeros((self.count, len(NAMES))), 1e-5
         for name, i in self.parts.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sparse
@@ -57,7 +58,7 @@ class Design:
         self._merge(rows, cols, constants, train)
         self.count = data.count
 
-    def _merge(self, rows, cols, constants, train):
+    def _merge(self, rows: np.ndarray, cols: np.ndarray, constants: np.ndarray, train: np.ndarray) -> None:
         seen = defaultdict(list)
         for row, column in zip(rows, cols, strict=True):
             if train[row]:
@@ -249,7 +250,7 @@ class Refits:
                 values[data.group == group] += shift
         return data.predicted(values, np.flatnonzero(left))
 
-    def _direction(self, left: np.ndarray, objective: Objective):
+    def _direction(self, left: np.ndarray, objective: Objective) -> Callable[[np.ndarray], np.ndarray]:
         """Solves the normal equations of the start without the rows left out: those of all rows, less a few (Woodbury), or anew."""
         slopes, _, weight = self.sloped
         rows = np.flatnonzero(left & (weight > 0))

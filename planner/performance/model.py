@@ -1,10 +1,15 @@
 """The performance model, put together from the equations: a step, a prefill, and the three quantities of each kind of measurement.
 
 Every function takes `inputs`, the numbers of a question (`questions.ModelInputs`), and `constants`, with one attribute for each constant
-(`constants.py`). The values are floats or NumPy arrays; names that end in `_s` are seconds. `log` is the logarithm for that kind of value.
+(`constants.py`). Where a float is written, a NumPy array does as well; names that end in `_s` are seconds. `log` is the logarithm for that
+kind of value.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TypeAlias
 
 from planner.performance.equations import (
     CHOICE_IDLE,
@@ -35,27 +40,31 @@ from planner.performance.equations import (
     static_throughput,
     weights_read_s,
 )
+from planner.performance.questions import ModelInputs
+
+Inputs: TypeAlias = ModelInputs | SimpleNamespace
+"""The fit passes a namespace with the same names, whose values are arrays with one element for each measured row."""
 
 
-def context(inputs, position):
+def context(inputs: Inputs, position: float) -> float:
     """Returns the tokens of cache that a layer reads on average at a position: all in full-attention layers, the window in the others."""
     return inputs.full_attention * position + (1 - inputs.full_attention) * smaller(position, inputs.window)
 
 
-def _weights_s(inputs, constants, tokens):
+def _weights_s(inputs: Inputs, constants: SimpleNamespace, tokens: float) -> float:
     """Seconds to read the weights that `tokens` tokens use."""
     touched = experts_touched(inputs.experts, inputs.chosen, tokens * inputs.sharing, constants.expert_skew) / inputs.experts
     read = inputs.dense_bytes / constants.weights_bandwidth + inputs.expert_bytes * touched / constants.experts_bandwidth
     return weights_read_s(read, inputs.tp, inputs.bandwidth, 1.0)
 
 
-def _products_s(inputs, constants, tokens, half_tokens, achieved):
+def _products_s(inputs: Inputs, constants: SimpleNamespace, tokens: float, half_tokens: float, achieved: float) -> float:
     """Seconds of the matrix products with the weights for `tokens` tokens."""
     flops = inputs.dense_flops + inputs.expert_flops / constants.expert_mfu**inputs.moe
     return matmul_s(flops, tokens, inputs.tp, inputs.peak, achieved, half_tokens)
 
 
-def _communication_s(inputs, constants, tokens):
+def _communication_s(inputs: Inputs, constants: SimpleNamespace, tokens: float) -> float:
     """Seconds of the all-reduces and of the way between pipeline stages for `tokens` tokens."""
     message = tokens * inputs.hidden * 2
     reduces = all_reduce_s(
@@ -64,7 +73,7 @@ def _communication_s(inputs, constants, tokens):
     return reduces + pipeline_transfer_s(inputs.pp, message, constants.link_latency_s, inputs.link, constants.link_efficiency)
 
 
-def decode_step_s(inputs, constants, sequences, position):
+def decode_step_s(inputs: Inputs, constants: SimpleNamespace, sequences: float, position: float) -> float:
     """Returns the seconds from one token to the next for `sequences` sequences whose cache holds `position` tokens each.
 
     With pipeline stages, it is the way of one microbatch through all of them.
@@ -83,7 +92,7 @@ def decode_step_s(inputs, constants, sequences, position):
     return core + kv + _communication_s(inputs, constants, batch) + overheads
 
 
-def busy_shares(inputs, constants, sequences, position):
+def busy_shares(inputs: Inputs, constants: SimpleNamespace, sequences: float, position: float) -> tuple[float, float, float]:
     """Returns the likely, the least and the greatest share of such a step in which some kernel runs, as a GPU's utilisation counter sees
     it.
 
@@ -95,10 +104,10 @@ def busy_shares(inputs, constants, sequences, position):
     chooses = choice_s(sequences + 1, inputs.vocab, inputs.choice_s_per_word)
     overhead = constants.step_s + constants.sequence_s * microbatch(sequences, inputs.pp)
     likely = CHOICE_IDLE * chooses + OVERHEAD_IDLE * overhead
-    return tuple(busy_share(step, idle) for idle in (likely, chooses + 0.5 * overhead, 0.5 * chooses))
+    return busy_share(step, likely), busy_share(step, chooses + 0.5 * overhead), busy_share(step, 0.5 * chooses)
 
 
-def prefill_s(inputs, constants, tokens, length):
+def prefill_s(inputs: Inputs, constants: SimpleNamespace, tokens: float, length: float) -> float:
     """Returns the seconds to read `tokens` input tokens at once, of prompts that have `length` tokens each."""
     products = _products_s(inputs, constants, tokens, constants.prefill_half_tokens, constants.prefill_mfu)
     core = overlapped_s(_weights_s(inputs, constants, tokens), products, 2.0)
@@ -109,12 +118,12 @@ def prefill_s(inputs, constants, tokens, length):
     return core + attention + _communication_s(inputs, constants, tokens) + overhead_s(inputs.layers, constants.step_s, layer_s, 0.0, 0.0)
 
 
-def prompt_added_s(inputs, constants):
+def prompt_added_s(inputs: Inputs, constants: SimpleNamespace) -> float:
     """Returns the seconds that a prompt adds to a step that runs anyway, for which weights are read and kernels are launched already."""
     return prefill_s(inputs, constants, inputs.isl, inputs.isl) - prefill_s(inputs, constants, 0.0, 0.0)
 
 
-def capacity_tokens(inputs, constants):
+def capacity_tokens(inputs: Inputs, constants: SimpleNamespace) -> float:
     """Returns the tokens of cache that fit beside the weights."""
     gpus = inputs.tp * inputs.pp
     weights = inputs.dense_bytes + inputs.expert_bytes
@@ -123,7 +132,7 @@ def capacity_tokens(inputs, constants):
     )
 
 
-def running(inputs, constants, concurrency):
+def running(inputs: Inputs, constants: SimpleNamespace, concurrency: float) -> float:
     """Returns how many of `concurrency` requests run at once."""
     return running_sequences(
         smaller(concurrency, inputs.most_running),
@@ -132,12 +141,12 @@ def running(inputs, constants, concurrency):
     )
 
 
-def _middle(inputs):
+def _middle(inputs: Inputs) -> float:
     """The tokens in the cache of a request half-way through its answer."""
     return inputs.isl + inputs.osl / 2
 
 
-def _slopes(inputs, constants, name):
+def _slopes(inputs: Inputs, constants: SimpleNamespace, name: str) -> float:
     """The logarithm of the factor between a quantity and the equations: an offset and slopes over load, lengths, GPUs and size."""
 
     def constant(suffix):
@@ -153,14 +162,14 @@ def _slopes(inputs, constants, name):
     )
 
 
-def log_static_tpot(inputs, constants, log):
+def log_static_tpot(inputs: Inputs, constants: SimpleNamespace, log: Callable[[float], float]) -> float:
     """Returns the logarithm of the seconds per token of a batch that starts and ends together."""
     return log(decode_step_s(inputs, constants, running(inputs, constants, inputs.concurrency), _middle(inputs))) + _slopes(
         inputs, constants, "static_tpot"
     )
 
 
-def served_tpot_s(inputs, constants):
+def served_tpot_s(inputs: Inputs, constants: SimpleNamespace) -> float:
     """Returns the seconds per token of a server under load, before the correction by `_slopes`."""
     now = running(inputs, constants, inputs.concurrency)
     step = decode_step_s(inputs, constants, now, _middle(inputs))
@@ -169,25 +178,25 @@ def served_tpot_s(inputs, constants):
     return step + interference_s(prompt_added_s(inputs, constants), now, inputs.osl, apart * constants.interference)
 
 
-def burst_s(inputs, constants, now):
+def burst_s(inputs: Inputs, constants: SimpleNamespace, now: float) -> float:
     """Returns the seconds that a request waits for those that started at the same time."""
     return inputs.closed * burst_wait_s(
         now, prefill_s(inputs, constants, inputs.isl * now, inputs.isl), inputs.together * constants.together
     )
 
 
-def log_served_tpot(inputs, constants, log):
+def log_served_tpot(inputs: Inputs, constants: SimpleNamespace, log: Callable[[float], float]) -> float:
     """Returns the logarithm of the seconds per token of a server under load."""
     return log(served_tpot_s(inputs, constants)) + _slopes(inputs, constants, "served_tpot")
 
 
-def log_single_ttft(inputs, constants, log):
+def log_single_ttft(inputs: Inputs, constants: SimpleNamespace, log: Callable[[float], float]) -> float:
     """Returns the logarithm of the seconds to the first token of a request or a batch that nothing else delays."""
     first = constants.first_token_s + prefill_s(inputs, constants, inputs.isl * inputs.concurrency, inputs.isl)
     return log(first) + _slopes(inputs, constants, "single_ttft")
 
 
-def log_served_ttft(inputs, constants, log):
+def log_served_ttft(inputs: Inputs, constants: SimpleNamespace, log: Callable[[float], float]) -> float:
     """Returns the logarithm of the seconds to the first token of a server under load."""
     own = prefill_s(inputs, constants, inputs.isl, inputs.isl)
     now = running(inputs, constants, inputs.concurrency)
@@ -199,7 +208,7 @@ def log_served_ttft(inputs, constants, log):
     return log(first) + _slopes(inputs, constants, "served_ttft")
 
 
-def log_static_throughput(inputs, constants, log):
+def log_static_throughput(inputs: Inputs, constants: SimpleNamespace, log: Callable[[float], float]) -> float:
     """Returns the logarithm of the output tokens a second of a batch that starts and ends together."""
     now = running(inputs, constants, inputs.concurrency)
     rate = static_throughput(
@@ -208,7 +217,7 @@ def log_static_throughput(inputs, constants, log):
     return log(rate) + _slopes(inputs, constants, "static_rate")
 
 
-def log_saturated_throughput(inputs, constants, log):
+def log_saturated_throughput(inputs: Inputs, constants: SimpleNamespace, log: Callable[[float], float]) -> float:
     """Returns the logarithm of the output tokens a second with requests always waiting."""
     now = running(inputs, constants, constants.most_sequences)
     chunk = larger(inputs.isl, 2048.0)
@@ -219,7 +228,7 @@ def log_saturated_throughput(inputs, constants, log):
     return log(rate) + _slopes(inputs, constants, "saturated_rate")
 
 
-def log_served_throughput(inputs, constants, log):
+def log_served_throughput(inputs: Inputs, constants: SimpleNamespace, log: Callable[[float], float]) -> float:
     """Returns the logarithm of the output tokens a second of a server under load."""
     # Requests that wait for KV space contribute nothing: those that run have the throughput of a closed loop of their own.
     now = running(inputs, constants, inputs.concurrency)
