@@ -167,6 +167,8 @@ class Series:
     """PromQL label matchers, in braces."""
     unit: float = 1.0
     """Of a histogram of times, in seconds: 0.001 where it counts milliseconds."""
+    refused: str = ""
+    """PromQL for the requests a second in a histogram of times that were refused at once, over five minutes; empty where it has none."""
 
 
 GUIDES_LATENCY = Series(name="zig_ai_inference_duration_seconds")

@@ -47,8 +47,22 @@ TLS, CLIENT_CA, API_KEYS = "tls", "client-ca", "api-keys"
 """Secrets that are mounted, by the name of their volume."""
 
 _SERVICE = f'{{envoy_http_conn_manager_prefix="{COORDINATOR}"}}'
-LATENCY = Series(name="envoy_http_downstream_rq_time", where=_SERVICE, unit=0.001)
-REQUESTS = Series(name="envoy_http_downstream_rq_completed", where=_SERVICE)
+_BY_CLASS = 'envoy_http_conn_manager_prefix="{}",envoy_response_code_class="{}"'
+_AT_ONCE = (
+    f"envoy_http_downstream_rq_xx{{{_BY_CLASS.format(COORDINATOR, 4)}}}",
+    f'envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name="{PIPELINES}"}}',
+    f'envoy_cluster_upstream_cx_none_healthy{{envoy_cluster_name="{PIPELINES}"}}',
+)
+"""Counters of requests that are refused within milliseconds: what is wrong with them, a full line, no pipeline. Not of those that a
+pipeline lost or that clients left, whose time somebody waited."""
+LATENCY = Series(
+    name="envoy_http_downstream_rq_time",
+    where=_SERVICE,
+    unit=0.001,
+    refused=" + ".join(f"(sum(rate({counter}[5m])) or vector(0))" for counter in _AT_ONCE),
+)
+REQUESTS = Series(name="envoy_http_downstream_rq_xx", where=f"{{{_BY_CLASS.format(COORDINATOR, 2)}}}")
+"""Those that were answered: a service that refuses more does no more."""
 _REFUSED = f'rate(envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name="{PIPELINES}"}}[1m])'
 LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE}) + (sum({_REFUSED}) or vector(0))"
 """All that is in the system, and those whom a full line has just refused: told to come back after a second, as many are away as are

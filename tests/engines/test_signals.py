@@ -19,6 +19,7 @@ from tests.observer import observing
 pytestmark = pytest.mark.process
 
 ALERT = "ZigAiLatencyAboveTarget"
+ALL_ENDED = 'envoy_http_downstream_rq_completed{envoy_http_conn_manager_prefix="coordinator"}'
 
 
 def took(proxy, seconds):
@@ -50,6 +51,32 @@ def test_the_95th_percentile_is_right_and_the_alert_stands_only_while_the_target
             assert observer.state(ALERT) == "inactive"
             assert p95_of(answers, 2.15) == pytest.approx(1, abs=0.1)
             assert observer.state(ALERT) == "pending"
+
+
+def test_who_is_refused_at_once_makes_neither_the_95th_percentile_nor_the_throughput_better(tmp_path):
+    """Twenty refusals for an answer made a service that kept nobody's target look as if it answered in a millisecond, and much."""
+    dev = make_plan(changed(settings_of("dev"), "targets", latency=Duration("1s")))
+    rules = rules_yaml(dev, render(dev.settings, dev))
+    with (
+        pipelines(0) as made,
+        running(arguments(*made, target_s=1, upstream={"pool_size": 1, "waiting": 1}), made, tmp_path) as proxy,
+        observing({"inference": [f"127.0.0.1:{proxy.metrics_port}"]}, rules, tmp_path) as observer,
+        concurrent.futures.ThreadPoolExecutor(2) as pool,
+    ):
+        before = requests_counted(proxy)
+        answers = [pool.submit(took, proxy, 3)]
+        wait_for(lambda: proxy.gauge("upstream_rq_active") == 1, 30)
+        answers.append(pool.submit(took, proxy, 3))
+        wait_for(lambda: proxy.gauge("upstream_rq_pending_active") == 1, 30)
+        refused = [proxy.infer()[0] for _ in range(20)] + [proxy.request("GET", "/nowhere")[0] for _ in range(20)]
+        assert refused == [503] * 20 + [404] * 20
+        assert min(answer.result() for answer in answers) >= 3
+        wait_for(lambda: requests_counted(proxy) == before + 42, 30)
+        observer.has_read()
+        [p95] = observer.values("zig_ai:inference_latency_seconds:p95")
+        assert p95 > 2.7 and observer.state(ALERT) == "pending"
+        [answered], [ended] = (observer.values(query) for query in ("zig_ai:throughput_rps", "sum(rate(" + ALL_ENDED + "[5m]))"))
+        assert 0 < answered < ended / 10
 
 
 def counted(proxy, load):

@@ -52,7 +52,11 @@ def gpu_memory_beyond_plan(fraction: float) -> str:
 
 def _recorded(plan: Plan, workload: Workload) -> dict[str, str]:
     targets, latency, requests = plan.settings.targets, workload.latency, workload.requests
-    p95 = f"histogram_quantile(0.95, sum by (le) (rate({latency.name}_bucket{latency.where}[5m])))"
+    answered = f"sum by (le) (rate({latency.name}_bucket{latency.where}[5m]))"
+    if latency.refused:
+        # They are in every bucket whose bound is above some milliseconds, and would make a service that refuses most look quick.
+        answered = f"clamp_min({answered} - on () group_left () ({latency.refused}), 0)"
+    p95 = f"histogram_quantile(0.95, {answered})"
     used, free = "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"
     recorded = {
         "zig_ai:inference_latency_seconds:p95": p95 if latency.unit == 1 else f"{latency.unit:g} * {p95}",

@@ -281,11 +281,11 @@ def test_the_guides_queries_answer_for_servers_with_other_names(promtool):
     bucket = "envoy_http_downstream_rq_time_bucket"
     bounds = ("1", "5", "25", "250", "2500", "30000", "+Inf")
     series = {f'{bucket}{{{proxys},le="{le}"}}': "0+60x60" if le == "+Inf" or float(le) >= 2500 else "0+0x60" for le in bounds}
-    series[f"envoy_http_downstream_rq_completed{{{proxys}}}"] = "0+60x60"
+    series[f'envoy_http_downstream_rq_xx{{{proxys},envoy_response_code_class="2"}}'] = "0+60x60"
     seconds = {"0.001": 0, "0.005": 0, "0.025": 0, "0.250": 0, "2.500": 1, "30.000": 1, "+Inf": 1}
     p95 = 0.25 + 0.95 * (2.5 - 0.25)
     asked = [
-        ("rate(zig_ai_inference_requests_total[5m])", [("", 1)]),
+        ("rate(zig_ai_inference_requests_total[5m])", [(',envoy_response_code_class="2"', 1)]),
         ("histogram_quantile(0.95, rate(zig_ai_inference_duration_seconds_bucket[5m]))", [("", p95)]),
         ("rate(zig_ai_inference_duration_seconds_bucket[5m])", [(f',le="{le}"', value) for le, value in seconds.items()]),
     ]
