@@ -1,5 +1,5 @@
-# A target depends on what it needs: `environment` (Python and its packages, a minute, once), or `toolchain` (the programs too, up to
-# an hour, once). Both are found on PATH; nothing needs to be activated by hand.
+# A target depends on what it needs and on nothing else: `environment` (Python and its packages, a minute, once), groups of programs
+# (`toolchain get engine cluster`, see toolchain/recipes.py), or `toolchain` (all programs, up to an hour, once). Both are found on PATH; nothing needs to be activated by hand.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -33,7 +33,8 @@ toolchain: ## Install the Python environment and all programs into the per-user 
 	@$(PYTHON) -m toolchain
 
 .PHONY: rehearse
-rehearse: toolchain ## Run the whole program on the real Pulumi engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
+rehearse: ## Run the whole program on the real Pulumi engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
+	@$(PYTHON) -m toolchain get engine cluster
 	@python -m rehearsal run --stack $(STACK) $(if $(SUBSCRIPTION),--subscription $(SUBSCRIPTION)) $(if $(KEEP),--keep)
 
 .PHONY: clean-rehearsal
@@ -41,7 +42,8 @@ clean-rehearsal: ## Remove kept rehearsals (all stacks, or STACK=prod)
 	@$(if $(wildcard .venv),python -m rehearsal clean $(if $(filter command,$(origin STACK)),--stack $(STACK)),rm -rf .rehearsal)
 
 .PHONY: serve
-serve: toolchain ## Run the service on this machine with a small model and no GPU, until Ctrl-C (PORT=8080, PIPELINES=2)
+serve: ## Run the service on this machine with a small model and no GPU, until Ctrl-C (PORT=8080, PIPELINES=2)
+	@$(PYTHON) -m toolchain get serving
 	@python -m serve --stack $(if $(filter command,$(origin STACK)),$(STACK),dev) $(if $(PORT),--port $(PORT)) $(if $(PIPELINES),--pipelines $(PIPELINES))
 
 .PHONY: test

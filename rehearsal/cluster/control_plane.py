@@ -41,7 +41,7 @@ def program(name: str) -> str:
     """Path of a program that the toolchain provides."""
     found = shutil.which(name)
     if found is None:
-        raise ControlPlaneError(f"{name} is not on PATH: run `make toolchain`")
+        raise ControlPlaneError(f"{name} is not on PATH: `make rehearse` installs it and puts it there")
     return found
 
 

@@ -1,5 +1,8 @@
 """A rehearsed subscription in a temporary folder, without a cluster behind it."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from rehearsal.azure import effects
@@ -7,6 +10,8 @@ from rehearsal.cluster import control_plane
 from rehearsal.layout import Layout
 from tests.rehearsal.azure_client import AzureClient
 from tests.rehearsal.tiny_runs import copied, rehearse
+from toolchain.cache import Cache
+from toolchain.recipes import GROUPS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,6 +19,24 @@ def types(pytestconfig):
     """Azure's types are read from the SDK once for all tests, and kept from one run to the next in pytest's own folder."""
     patch = pytest.MonkeyPatch()
     patch.setenv("REHEARSAL_SCHEMA_CACHE", str(pytestconfig.cache.mkdir("azure-types")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory):
+    """PATH has the programs of the toolchain that `make rehearse` installs and no other, so that a rehearsal that needs more fails."""
+    cache, folder = Cache.of_user(), tmp_path_factory.mktemp("groups")
+    (folder / "bin").mkdir()
+    (folder / "share").symlink_to(cache.share)
+    recipes = [recipe for group in ("engine", "cluster") for recipe in GROUPS[group]]
+    names = [output.name for recipe in recipes for output in recipe.outputs]
+    names += [Path(copy.target).name for recipe in recipes for copy in recipe.copies if copy.target.startswith("bin/")]
+    for name in names:
+        (folder / "bin" / name).symlink_to(cache.bin / name)
+    others = [entry for entry in os.get_exec_path() if Path(entry) != cache.bin]
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PATH", os.pathsep.join([str(folder / "bin"), *others]))
     yield
     patch.undo()
 

@@ -11,7 +11,7 @@ import pytest
 
 from toolchain.cache import Cache
 from toolchain.programs import folder_of
-from toolchain.recipes import PROGRAMS
+from toolchain.recipes import GROUPS, PROGRAMS
 from toolchain.venv import ensure_venv
 
 pytestmark = pytest.mark.process
@@ -57,7 +57,7 @@ def test_a_second_run_is_under_a_second():
 def test_a_program_that_there_is_not_is_one_line():
     result = run("get", "actionlimt")
     assert result.returncode == 1
-    assert result.stderr.startswith("toolchain: there is no program actionlimt; the programs are: pulumi-language-python, pulumi, etcd")
+    assert result.stderr.startswith("toolchain: there is no program or group actionlimt; the groups are engine, cluster, serving, checks, ")
 
 
 def test_what_needs_python_alone_waits_for_no_program(tmp_path):
@@ -66,13 +66,19 @@ def test_what_needs_python_alone_waits_for_no_program(tmp_path):
     for target in ("check", "plan", "explain", "unit", "lint", "test", "rehearse", "serve"):
         done = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True, check=True)
         needs[target] = sorted(set(re.findall(r"-m toolchain ?(.*)", done.stdout)))
-    python, programs = ["venv"], [""]
+    python = ["venv"]
     assert needs == {
         **dict.fromkeys(("check", "plan", "explain", "unit"), python),
         "lint": ["get actionlint", "venv"],
         "test": ["", "get actionlint", "venv"],
-        **dict.fromkeys(("rehearse", "serve"), programs),
+        "rehearse": ["get engine cluster"],
+        "serve": ["get serving"],
     }
+
+
+def test_each_program_is_in_one_group():
+    grouped = [recipe.name for recipes in GROUPS.values() for recipe in recipes]
+    assert sorted(grouped) == sorted(recipe.name for recipe in PROGRAMS)
 
 
 def test_a_venv_folder_of_the_user_s_own_is_not_replaced(tmp_path, monkeypatch):
