@@ -135,14 +135,10 @@ def test_one_setting_is_shown_with_its_place_reason_and_finding(capsys):
     assert lines[-1] == "  finding  THREAD-001 in docs/findings.md"
 
 
-@pytest.mark.parametrize(
-    ("key", "most"),
-    [("shard.config", 15), ("shard.env", 11), ("shard.topologySpreadConstraints[0]", 3), ("sharding.affinityRules", 3), ("engine", 1)],
-)
-def test_all_below_a_key(key, most, capsys):
-    found = json.loads(explained(capsys, key, "--json"))
-    assert len(found) == most
-    assert all(row["key"].startswith(key) for row in found)
+@pytest.mark.parametrize("key", ["shard.config", "shard.env", "shard.topologySpreadConstraints[0]", "sharding.affinityRules", "engine"])
+def test_a_section_is_explained_by_all_settings_below_it_and_no_other(key, asked, capsys):
+    below = [setting for setting in leaves(asked) if setting == key or setting.startswith((f"{key}.", f"{key}["))]
+    assert [row["key"] for row in json.loads(explained(capsys, key, "--json"))] == below != []
 
 
 def test_json_rows_have_these_fields(capsys):
@@ -156,7 +152,7 @@ def test_the_table_fits_120_columns_and_a_pipe_has_no_colours(rows, capsys):
     lines = explained(capsys).splitlines()
     assert max(map(len, lines)) <= 120
     assert not any("\x1b" in line or line != line.rstrip() for line in lines)
-    assert len([line for line in lines if re.match(r"  \S", line)]) == len(rows) > 150
+    assert len([line for line in lines if re.match(r"  \S", line)]) == len(rows)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,10 @@ def test_every_size_has_its_gpu_and_the_gpu_has_the_memory_it_is_sold_with():
         assert 0.9 * sold_gib < gpu.memory_gib < 1.02 * sold_gib, f"{name}: {gpu.memory_gib} GiB of {sold_gib}"
 
 
+# Compute capabilities 8.6 and 8.9 (A10, L4, L40S) have no MIG: docs.nvidia.com/datacenter/tesla/mig-user-guide, "Supported GPUs".
+WITHOUT_MIG = (8.6, 8.9)
+
+
 def test_what_a_gpu_can_do_follows_its_compute_capability():
     for gpu in hardware._gpus().values():
         if gpu.compute_capability is None:
@@ -103,7 +107,7 @@ def test_what_a_gpu_can_do_follows_its_compute_capability():
         assert (gpu.bf16, gpu.flash_attention_2) == (capability >= 8, capability >= 8)
         assert gpu.fp8 == (capability >= 8.9)
         assert gpu.int8_tensor_cores == (capability >= 7.5)
-        assert gpu.mig == (capability >= 8 and gpu.name != "A10")
+        assert gpu.mig == (capability >= 8 and capability not in WITHOUT_MIG)
         assert (gpu.tensorrt_until is not None) == (capability < 7.5)
 
 
