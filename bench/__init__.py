@@ -1,1 +1,3 @@
-"""The measured claims: one module a question, results kept in results/. Ratios of one run, since machines differ and are noisy."""
+"""The measurements behind the claims: one module per question, with the results in results/. They are ratios of one run where possible,
+because machines differ and are noisy.
+"""

@@ -1,9 +1,9 @@
-"""How long a rehearsed preview and up of prod take, against a program that only imports the same SDK modules.
+"""Times a rehearsed preview and up of prod, and compares them with a program that only imports the same SDK modules.
 
     make bench          # or: python -m bench.engine_overhead [--rounds 3]
 
-Also how both grow from 8 to 64 shards and from 1 to 16 GPU pools. Programs take turns within a round; the table shows medians. The
-growth programs ask for 5 CPUs a shard, so that four shards share a node and the rehearsed quota holds 64.
+It also measures how both grow from 8 to 64 shards and from 1 to 16 GPU pools. Programs take turns within a round, and the table shows
+medians. The programs with more shards request 5 CPUs per shard, so that four shards share a node and 64 fit the rehearsed quota.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ main()
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One program to time."""
+    """A program to time."""
 
     name: str
     shards: int = 8
@@ -80,7 +80,7 @@ VARIANTS = (
 
 
 def imported_modules() -> list[str]:
-    """SDK modules that the program has imported by the end of a run under mocks."""
+    """Returns the SDK modules that the program has imported by the end of a run under mocks."""
     code = (
         "import json, sys\n"
         "from planner import plan\nfrom settings import files\nfrom stacks import program\nfrom tests.mocks import recording, run\n"
@@ -94,7 +94,7 @@ def imported_modules() -> list[str]:
 
 
 def repository(variant: Variant, at: Path, modules: list[str]) -> Path:
-    """A folder that holds the variant's program, mostly links to this repository."""
+    """Creates a folder with the variant's program, which consists mostly of links to this repository."""
     source = FLOOR if variant.floor else REPOSITORY
     at.mkdir()
     for entry in source.iterdir():
@@ -114,7 +114,7 @@ def repository(variant: Variant, at: Path, modules: list[str]) -> Path:
 
 
 def seconds(repository: Path) -> dict[str, float | int]:
-    """Wall time of one preview and one up, and how many resources the up made."""
+    """Returns the wall time of a preview and an up in seconds, and the number of resources that the up created."""
     layout = Layout.of_stack("prod", repository)
     try:
         with rehearsed(layout, repository, "prod", subscriptions.load("default")) as engine:
@@ -132,7 +132,7 @@ def _checked(outcome: Outcome) -> Outcome:
 
 
 def measure(rounds: int, console: Console) -> dict[str, dict[str, float]]:
-    """Medians by variant."""
+    """Returns the medians of each variant."""
     samples: dict[str, list[dict[str, float | int]]] = {variant.name: [] for variant in VARIANTS}
     modules = imported_modules()
     with tempfile.TemporaryDirectory(prefix="zig-ai-bench-") as folder:
@@ -148,7 +148,7 @@ def measure(rounds: int, console: Console) -> dict[str, dict[str, float]]:
 
 
 def table(medians: dict[str, dict[str, float]]) -> Table:
-    """Seconds, the ratio to the floor, and milliseconds for each further resource against prod."""
+    """Prints the seconds, the ratio to the floor, and the milliseconds per resource more than prod has."""
     floor, prod = (medians[variant.name] for variant in VARIANTS[:2])
     shown = Table(title="Rehearsed prod against a program that only imports the same SDK modules (medians)")
     for column in ("program", "resources", "preview s", "to floor", "up s", "to floor", "preview ms a further resource"):

@@ -1,4 +1,4 @@
-"""What a whole service answers under more load than it takes: the real proxy before real llama-servers, as dev's pods would run them.
+"""Measures a whole service under overload: the real proxy in front of real llama-servers, as dev's pods run them.
 
     python -m bench.overload [--pipelines 2] [--seconds 30] [--rounds 3]
 
@@ -43,7 +43,7 @@ BODY = json.dumps({"prompt": "The future of artificial intelligence is", "max_to
 
 
 class Users:
-    """`count` of them for `seconds`; how their requests ended, by status, or `left`."""
+    """Runs `count` users for `seconds`, and returns how their requests ended, by status or `left`."""
 
     def __init__(self, port: int, count: int, patience_s: float) -> None:
         self.port, self.patience_s = port, patience_s
@@ -106,13 +106,13 @@ def serving(pipelines: int, queued: int) -> Generator[Service]:
 
 
 def at_once(made: Service) -> int:
-    """Requests that all pipelines together run."""
+    """The requests that all pipelines run at once."""
     arguments = made.pipelines[0].command.arguments
     return len(made.pipelines) * int(arguments[arguments.index("--parallel") + 1])
 
 
 def cpu_s(made: Service) -> float:
-    """CPU time that the llama-servers have had."""
+    """Returns the CPU time of the llama-servers in seconds."""
     ticks = 0
     for pipeline in made.pipelines:
         assert pipeline.process
@@ -163,13 +163,13 @@ def main() -> None:
 
 
 def _to_best(rounds: list[dict[str, dict[str, float]]], name: str) -> dict[str, float]:
-    """Medians, by load."""
+    """Returns the medians by load."""
     medians = {str(load): statistics.median(each[str(load)][name] for each in rounds) for load in LOADS}
     return {load: round(median / max(medians.values()), 2) for load, median in medians.items()}
 
 
 def _rate(made: Service, seconds: float) -> float:
-    """Answers a second of a full service whose users never leave."""
+    """Measures the answers per second of a full service whose users never leave."""
     users = Users(made.port, at_once(made), 600)
     users.run(made, seconds / 2, seconds)
     return users.found["200"] / seconds

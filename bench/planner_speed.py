@@ -1,10 +1,11 @@
-"""How long the planner takes to start and to plan, against what it is built on.
+"""Measures how long the planner takes to start and to plan, compared with the libraries that it uses.
 
     python -m bench.planner_speed [--rounds 9]
 
-Start: a fresh interpreter that plans prod, and one that recommends layouts for it, against one that imports pydantic and one that builds
-one pydantic model, in turns; medians of user and system time, and of the time on the clock. Plan: 8 and 4,096 shards in one interpreter,
-the best of several. Recommend: the search alone, the same.
+- Start: a fresh interpreter that plans prod, and one that recommends layouts for it, compared with one that imports pydantic and one that
+  builds a pydantic model, in turns. The figures are medians of user and system time, and of wall time.
+- Plan: 8 and 4,096 shards in one interpreter, the best of several runs.
+- Recommend: the search alone, the best of several runs.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ STARTS = {
     "recommend for prod": "from planner.__main__ import main\nmain(['recommend', '--stack', 'prod', '--json'])",
 }
 SHARDS = {8: (8, 1), 4096: (16, 256)}
-"""Shards in all, as stages of a pipeline and pipelines."""
+"""The total number of shards, as stages of a pipeline and pipelines."""
 
 
 @dataclass(frozen=True)
 class Taken:
     cpu_s: float
-    """User and system time."""
+    """Returns the user and system time in seconds."""
     clock_s: float
 
 
 def taken_by(code: str) -> Taken:
-    """By a fresh interpreter that runs the code."""
+    """Returns the time of a fresh interpreter that runs the code."""
     before, began = os.times(), time.perf_counter()
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
     after = os.times()
@@ -69,7 +70,7 @@ def starts(rounds: int) -> dict[str, Taken]:
 
 
 def search_ms(rounds: int) -> tuple[float, int]:
-    """Milliseconds, and how many layouts were looked at."""
+    """Returns the milliseconds, and the number of layouts that were considered."""
     asked = files.from_file(files.stack_file_path("prod"), "prod").require()
     taken, looked_at = [], 0
     for _ in range(rounds):

@@ -1,13 +1,13 @@
-"""The planner beside its peers on the same questions: error, time of an estimate, time of a sweep.
+"""Compares the planner with its peers on the same questions: error, time of an estimate, time of a sweep.
 
     python -m bench.planner_vs_peers [--rows 120]
 
-Each peer runs in an environment of its own, which `uv` makes from the head of its script in `bench/peers/`; one that cannot be
-installed or started is left out with a line that says so. A script reads {rows, sweep} as JSON and prints {start_s, sweep_s, answers}.
-Sweeps are compared like with like, medians of three fresh processes that answer nothing else: the call alone, and with it the imports and
-data before it. Neither has the interpreter's own start.
-Questions are measured rows of H100 and H200 under a known load, so many of each (model, GPU, engine) as there is room for. The
-planner's own error is of fits that had not seen the row's (architecture, GPU, engine) group.
+Each peer runs in its own environment, which `uv` creates from the head of its script in `bench/peers/`. A peer that cannot be installed or
+started is left out with a message. A script reads {rows, sweep} as JSON and prints {start_s, sweep_s, answers}.
+
+The sweeps are medians of three fresh processes that do nothing else: the call alone, and the call with the imports and data before it.
+Neither includes the interpreter's start. Questions are measured rows of H100 and H200 under a known load, as many of each (model, GPU,
+engine) as there is room for. The planner's own error is that of fits without the row's (architecture, GPU, engine) group.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ QUANTITIES = ("ttft_ms", "tpot_ms")
 
 
 def questions(count: int) -> list[dict[str, str]]:
-    """Published rows: the same share of each (model, GPU, engine), drawn once and for all."""
+    """Returns published rows: the same share of each (model, GPU, engine), always the same ones."""
     groups = defaultdict(list)
     for row in measured_rows():
         known = row["kind"] == "concurrency" and row["isl"] and row["concurrency_or_batch"] and row["ttft_ms"] and row["tpot_ms"]
@@ -59,7 +59,7 @@ def questions(count: int) -> list[dict[str, str]]:
 
 
 def plain(row: dict[str, str]) -> dict[str, Any]:
-    """A row as the peers' scripts read it."""
+    """Returns a row as the peers' scripts read it."""
     made = published_rows.question(row)
     experts = re.search(r"moe_tp (\d+) moe_ep (\d+)", row["notes"])
     return {
@@ -73,7 +73,7 @@ def plain(row: dict[str, str]) -> dict[str, Any]:
 
 
 def ask_peer(peer: str, asked: dict[str, Any]) -> dict[str, Any] | str:
-    """What the peer's script prints, with the wall time of the whole run; or one line that says why it has none."""
+    """Returns what the peer's script prints, with the wall time of the whole run, or one line that says why it failed."""
     try:
         uv = find_uv(Cache.of_user())
     except ToolchainError as error:
@@ -104,13 +104,13 @@ print(json.dumps({"start_s": start_s, "sweep_s": time.perf_counter() - begun}))
 
 
 def our_sweep() -> dict[str, Any]:
-    """As a peer's script tells of its own: the search of prod's layouts, and what comes before it."""
+    """Returns the planner's times as a peer's script does: the search of prod's layouts, and what comes before it."""
     done = subprocess.run([sys.executable, "-c", OUR_SWEEP], cwd=HERE.parent, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def sweep(told: Iterable[dict[str, Any] | str]) -> dict[str, float] | None:
-    """Medians of some fresh processes; None where the peer has no sweep, or did not answer in one of them."""
+    """Returns the medians of fresh processes, or None if the peer has no sweep or failed once."""
     found = list(told)
     times = [(one["start_s"], one["sweep_s"]) for one in found if not isinstance(one, str) and one["sweep_s"] is not None]
     if len(times) < len(found):
@@ -122,12 +122,12 @@ def sweep(told: Iterable[dict[str, Any] | str]) -> dict[str, float] | None:
 
 
 def left_out() -> dict[tuple[str, str], float]:
-    """Our estimate of (id, quantity) by a fit that had not seen the row's group."""
+    """Returns the planner's estimates by (id, quantity), each by a fit without the row's group."""
     return {(row["id"], row["quantity"]): float(row["estimate"]) for row in results.left_out()}
 
 
 def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, Any]:
-    """As a peer's script answers; `seconds` are of the estimate as shipped, the values of fits without the row's group."""
+    """Returns answers like a peer's script: the seconds of the released estimate, and the values of fits without the row's group."""
     started = time.perf_counter()
     estimate(published_rows.question(rows[0]))
     start_s, known, answers = time.perf_counter() - started, left_out(), []
@@ -140,7 +140,7 @@ def ask_ourselves(rows: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def errors(answers: list[dict], rows: dict[str, dict[str, str]], ids: set[str], quantity: str) -> list[float]:
-    """Absolute percent of each answered row among the ids."""
+    """Returns the absolute error in percent of each answered row with one of these ids."""
     return [100 * abs(a[quantity] / float(rows[a["id"]][quantity]) - 1) for a in answers if a["id"] in ids and a.get(quantity)]
 
 
@@ -149,7 +149,7 @@ def summary(found: list[float]) -> dict[str, float]:
 
 
 def compared(rows: dict[str, dict[str, str]], told: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """A peer and the planner on the rows that the peer answers."""
+    """Compares a peer and the planner on the rows that the peer answers."""
     answers = told["answers"]
     ids = {a["id"] for a in answers if "error" not in a}
     seconds = [a["seconds"] for a in answers if "error" not in a]

@@ -1,4 +1,4 @@
-"""How much memory the coordinator of engines that have none takes: the real proxy with dev's configuration, at its limits.
+"""Measures the memory of the coordinator for engines that have none: the real proxy with dev's configuration, at its limits.
 
     python -m bench.proxy_memory [--cpus 2]
 
@@ -32,12 +32,12 @@ from settings import files
 from settings.coordinator import CoordinatorLimits
 
 STACK = "dev"
-"""Its coordinator has the guide's limits, as prod's."""
+"""The stack that is measured; its coordinator has the guide's limits, as prod's has."""
 RESULT = files.ROOT / "bench" / "results" / "proxy_memory.json"
 UPSTREAM = "127.0.1.1"
 BODIES_KIB = (64, 512)
 WAITING = CoordinatorLimits().queued_requests
-"""The line that a stack has unasked. One that waits costs more by the byte than one on its way, so a long line is measured."""
+"""The default length of the queue. A waiting request costs more per byte than a running one, so a long queue is measured."""
 MIB = 2**20
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -54,7 +54,7 @@ class Proxy:
 
 
 async def _pipeline(port: int, answered: asyncio.Event) -> asyncio.Server:
-    """Healthy; answers what is posted to it only when it is told to."""
+    """A server that is healthy and answers POST requests only when it is told to."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -95,7 +95,7 @@ def _proxy(port: int, cpus: int, requests: int) -> Generator[Proxy]:
 
 
 async def _grown(proxy: Proxy) -> float:
-    """MiB, once they have been the same for ten seconds: the machine may be busy, and all bodies must have come."""
+    """Returns the MiB once they have not changed for ten seconds, so that all bodies have arrived even on a busy machine."""
     seen = [0.0]
     while len(seen) < 10 or max(seen[-10:]) - min(seen[-10:]) > 0.5:
         await asyncio.sleep(1)
@@ -104,7 +104,7 @@ async def _grown(proxy: Proxy) -> float:
 
 
 def _with_one_pipeline_for_all(content: str, requests: int) -> str:
-    """One pipeline takes as many requests as the pool has connections, where a real one takes as many as it runs: no others are here."""
+    """Changes the configuration so that the only pipeline takes as many requests as all pipelines of a service would."""
     document = yaml.safe_load(content)
     breakers = document["static_resources"]["clusters"][0]["circuit_breakers"]
     del breakers["per_host_thresholds"]
@@ -146,7 +146,7 @@ async def _connected(proxy: Proxy, count: int) -> AsyncGenerator[list[Connection
 
 
 async def measure(cpus: int, connections: int, requests: int) -> dict[str, float]:
-    """MiB of each state."""
+    """Returns the MiB of each state."""
     answered = asyncio.Event()
     [port] = free_ports(1, UPSTREAM)
     found: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What a server is asked to show that it serves: OpenAI's API with the tokens counted, and whether kept prompts are read back."""
+"""Checks that a server works: requests to OpenAI's API with their tokens counted, and whether cached prompts are read back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 TOKENS = 24
 _TIMEOUT_S = 600
 _COUNTERS = ("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total")
-"""Tokens of prompts that were not computed again: found on the GPU, and read back from the host."""
+"""Returns the prompt tokens that were not computed again: found on the GPU, and read back from the host."""
 
 Ask = Callable[[str, str], dict[str, Any]]
 
@@ -27,7 +27,7 @@ def completion(url: str, model: str) -> dict[str, Any]:
 
 
 def stream(url: str, model: str) -> dict[str, Any]:
-    """Its events with text, and the usage that the last one tells."""
+    """Returns the events with text, and the usage in the last event."""
     body = {
         "model": model,
         "prompt": "A pipeline is",
@@ -51,7 +51,7 @@ KINDS: Mapping[str, Ask] = {"chat": chat, "completion": completion, "stream": st
 
 
 def read_back(url: str, model: str, context: int, cache_tokens: int) -> dict[str, Any]:
-    """Sends prompts that fill the GPU's cache one and a half times, then the first of them again: whose tokens are found, and where?"""
+    """Sends prompts that fill the GPU's cache one and a half times, then the first ones again. Returns where their tokens were found."""
     length = context - 64
     count = -(-3 * cache_tokens // (2 * length))
     for number in range(count):

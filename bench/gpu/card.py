@@ -1,4 +1,4 @@
-"""What the GPU and the host do while a window is open: memory, utilisation, energy, the busiest thread."""
+"""Records what the GPU and the host do during a window: memory, utilisation, energy, and the busiest thread."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ PERIOD_S = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """Of one window."""
+    """What was recorded in a window."""
 
     memory_mib: int
-    """The most that the servers had at once; with MPS, whose processes are not told apart, that was in use at all."""
+    """The most memory of the servers at once. With MPS, whose processes cannot be distinguished, it is all memory in use."""
     utilisation: float
-    """Mean share of the time in which some kernel ran, which is not how much of the GPU it used."""
+    """The mean share of time in which some kernel ran; it does not say how much of the GPU the kernel used."""
     watts: float
     joules: float
     busiest_thread: float
-    """Of the servers and what they started: the CPU time of their busiest thread over the window's time."""
+    """The CPU time of the servers' busiest thread divided by the window's time."""
     cpus: float
-    """CPU time of all their threads over the window's time."""
+    """The CPU time of all their threads divided by the window's time."""
 
 
 class Card:
-    """The first GPU. None of its settings is touched."""
+    """The first GPU of the machine; its settings are not changed."""
 
     def __init__(self) -> None:
         pynvml.nvmlInit()
@@ -55,7 +55,7 @@ class Card:
         }
 
     def memory_mib(self, processes: set[int] | None) -> int:
-        """Of these processes; None: of all, without what the driver keeps for itself."""
+        """Returns the memory of these processes, or of all if None, without the part that the driver reserves."""
         if processes is None:
             return pynvml.nvmlDeviceGetMemoryInfo(self._handle, version=pynvml.nvmlMemory_v2).used >> 20
         running = pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
@@ -74,7 +74,7 @@ def _cpu() -> str:
 
 
 class Watch:
-    """Opens when made; `close` returns what was seen."""
+    """A recording that starts at once; `close` ends it and returns the result."""
 
     def __init__(self, card: Card, servers: list[int], *, mps: bool) -> None:
         self._card, self._processes = card, list(_with_children(servers))

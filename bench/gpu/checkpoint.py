@@ -1,7 +1,7 @@
-"""Checkpoints of a catalogue model's shape with random weights, as llm-compressor writes them: as fast to serve as the real ones.
+"""Creates checkpoints with the shape of a catalogue model and random weights, in llm-compressor's format. They serve as fast as real ones.
 
-Run with the Python that has PyTorch, `checkpoint.py FOLDER PRECISION`, it fills a folder that `describe` has begun. vLLM's own
-`--load-format dummy` will not do: its values are too small for FP8, and zeros take less time and power.
+`checkpoint.py FOLDER PRECISION`, run with a Python that has PyTorch, completes a folder that `describe` has prepared. vLLM's own
+`--load-format dummy` cannot be used: its values are too small for FP8, and zeros take less time and power.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
     from planner.catalogue.model_shapes import ModelShape
 
 DONE = "complete"
-"""A file that is there when all others are."""
+"""A file that exists once all others are complete."""
 SPREAD = 0.02
-"""Standard deviation of the weights, as models are initialised."""
+"""The standard deviation of the weights, as in the initialisation of models."""
 RESIDUAL = 1 / 8
-"""Of it, for what is added to the residual stream: it must not grow out of FP16's range over the layers."""
+"""The share of it for what is added to the residual stream, which must stay within FP16's range over all layers."""
 GROUP = 128
-"""Weights with one scale, in 4 bits."""
+"""The number of weights that share a scale, in 4 bits."""
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
-"""A model that is fit for chats brings one; vLLM refuses chats without."""
+"""The chat template, without which vLLM refuses chats."""
 _WIDEST = 4.5
-"""Standard deviations that the largest number of 8 bits stands for."""
+"""The value of the largest 8-bit number, in standard deviations."""
 
 
 def _quantization(bits: int, kind: str, format: str) -> dict[str, Any]:
-    """Weights with a scale a channel and activations with one a token, chosen at run time; in 4 bits weights alone, with one a group."""
+    """Returns the quantisation: weights with a scale per channel, and activations with one per token that is chosen at run time.
+
+    In 4 bits only the weights are quantised, with a scale per group."""
     whole = {"num_bits": bits, "type": kind, "symmetric": True, "dynamic": False}
     weights = whole | ({"strategy": "group", "group_size": GROUP} if bits == 4 else {"strategy": "channel"})
     activations = None if bits == 4 else whole | {"strategy": "token", "dynamic": True}
@@ -55,7 +57,7 @@ QUANTIZATION = {
 
 
 def describe(folder: Path, shape: ModelShape, precision: str) -> None:
-    """config.json and a tokenizer whose words mean nothing."""
+    """Writes config.json and a tokenizer whose words mean nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "torch_dtype": "bfloat16",
@@ -83,13 +85,13 @@ def describe(folder: Path, shape: ModelShape, precision: str) -> None:
 
 
 def letters() -> list[str]:
-    """GPT-2's for the 256 bytes: those that print as they are, then others from U+0100 on."""
+    """Returns GPT-2's letters for the 256 bytes: printable ones as they are, and others from U+0100 on."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [chr(letter) for letter in (*printable, *range(256, 512 - len(printable)))]
 
 
 def fill(folder: Path, precision: str) -> None:
-    """A file a layer, and one for the rest; the same numbers at each run on one kind of device."""
+    """Writes a file per layer and one for the rest, with the same numbers at each run on one kind of device."""
     import torch
     from safetensors.torch import save_file
 
@@ -113,7 +115,7 @@ def fill(folder: Path, precision: str) -> None:
 
 
 def files(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
-    """Names of tensors with rows and columns, by file."""
+    """Returns the names of the tensors with their rows and columns, by file."""
     hidden, wide, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     queries, keys = (config[name] * config["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
     yield "rest", {"model.embed_tokens": (vocabulary, hidden), "model.norm": (hidden,), "lm_head": (vocabulary, hidden)}
@@ -136,7 +138,7 @@ def files(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, tuple[int, ..
 
 
 def _tensors(name: str, size: tuple[int, ...], precision: str, device: str) -> dict[str, torch.Tensor]:
-    """What the file has of one layer's weights."""
+    """Returns what a file contains of one layer's weights."""
     import torch
 
     if len(size) == 1:

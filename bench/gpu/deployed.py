@@ -1,6 +1,6 @@
-"""The servers of prod's stack as they would be deployed, on one size and for one model, and in what a process here differs from its pod.
+"""The servers of prod's stack as they would be deployed on a VM size with a model, and how a local process differs from its pod.
 
-Nothing of the stack is made kinder for a measurement: what is changed is named here, and each result lists what differed.
+Nothing is changed in favour of a measurement: the changes are listed here, and each result lists its differences.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from settings.flatten import with_values
 
 STACK = "prod"
 SIZE = "Standard_NC40ads_H100_v5"
-"""Where no other is named."""
+"""The VM size by default."""
 MODEL = "llama-3-8b"
 NOT_SET = "not set"
 SWITCH = "set"
@@ -31,19 +31,19 @@ Changes = Mapping[SettingPath, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """A pipeline's first pod."""
+    """The server of a pipeline's first pod."""
 
     plan: Plan
     server: Server
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables with a literal value."""
+        """The variables with a literal value."""
         return {one.name: one.value for one in self.server.env if one.value is not None}
 
 
 def deployed(engine: str, size: str = SIZE, model: str = MODEL, changes: Changes | None = None) -> Deployed:
-    """Prod's stack with this engine, size and model, one shard a pipeline, and `changes`. Raises SettingsError."""
+    """Returns prod's stack with this engine, size and model, one shard per pipeline, and `changes`. Raises SettingsError."""
     asked = files.from_file(files.stack_file_path(STACK), STACK).require()
     one = {("engine",): engine, ("gpuPool", "vmSize"): size, ("model", "name"): model, ("sharding", "shardsCount"): 1}
     plan = make_plan(with_values(asked, one | {("sharding", "layersPerShard"): None} | dict(changes or {})))
@@ -54,15 +54,15 @@ def deployed(engine: str, size: str = SIZE, model: str = MODEL, changes: Changes
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     what: str
-    """A flag, a variable, or a part of the pod."""
+    """The flag, variable or part of the pod that differs."""
     pod: str
     here: str
 
 
 def differences(server: Server, command: Sequence[str], environment: Mapping[str, str], package: str) -> tuple[Difference, ...]:
-    """Between a pod's server and a process here: its command after the program, the variables it was given, and what it runs in.
+    """Returns the differences between a pod's server and a local process: its command, its variables and its environment.
 
-    `package`: name and release of what runs here.
+    `package` is the name and release of the local program.
     """
     pod = {one.name: one.value or "of the pod" for one in server.env}
     limits = server.limits

@@ -1,6 +1,6 @@
-"""GGUF files of a catalogue model's shape with random weights: as fast to serve as the real ones, and nothing to download.
+"""Creates GGUF files with the shape of a catalogue model and random weights. They serve as fast as real ones, without a download.
 
-The vocabulary is as large as the model's own, since the sampler goes through all of it for each token. Its words mean nothing.
+The vocabulary is as large as the model's own, because the sampler goes through all of it for each token. Its words mean nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 from planner.catalogue.model_shapes import ModelShape
 
 SPREAD = 0.02
-"""Standard deviation of the weights, as models are initialised."""
+"""The standard deviation of the weights, as in the initialisation of models."""
 RESIDUAL_SPREAD = SPREAD / 8
-"""Of what is added to the residual stream: it must not grow out of FP16's range over the layers."""
+"""The standard deviation of what is added to the residual stream, which must stay within FP16's range over all layers."""
 BLOCK = 1 << 22
-"""Weights that one random stream makes at a time."""
+"""The number of weights that a random stream generates at a time."""
 
 
 def write(shape: ModelShape, file: Path) -> None:
-    """An F16 file, by one thread a CPU; the same bytes at each run."""
+    """Writes an F16 file with one thread per CPU and the same bytes at each run."""
     file.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(file, "llama", use_temp_file=False)
     _describe(writer, shape)
@@ -45,7 +45,7 @@ def write(shape: ModelShape, file: Path) -> None:
 
 
 def quantize(programs: Path, source: Path, file: Path, kind: str) -> None:
-    """`kind`: a type of llama-quantize, such as Q8_0."""
+    """Quantises a file to `kind`, a type of llama-quantize such as Q8_0."""
     command = [programs / "llama-quantize", source, file, kind, str(os.cpu_count() or 1)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -63,7 +63,7 @@ def _values(size: tuple[int, ...], spread: float | None, seed: int) -> np.ndarra
 
 
 def _tensors(shape: ModelShape) -> Iterator[tuple[str, tuple[int, ...], float | None]]:
-    """Name, size and spread of each; None: ones, of a norm."""
+    """Yields the name, shape and standard deviation of each tensor; None stands for the ones of a norm."""
     hidden, wide = shape.hidden, shape.intermediate
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     yield "token_embd.weight", (shape.vocab, hidden), SPREAD
@@ -111,6 +111,6 @@ def _describe(writer: gguf.GGUFWriter, shape: ModelShape) -> None:
 
 
 def _bytes() -> list[str]:
-    """GPT-2's letters for the 256 bytes: those that print as they are, then others from U+0100 on."""
+    """Returns GPT-2's letters for the 256 bytes: printable ones as they are, and others from U+0100 on."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [chr(letter) for letter in (*printable, *range(256, 512 - len(printable)))]

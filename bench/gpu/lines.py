@@ -1,4 +1,4 @@
-"""Which of prod's variations are started on a GPU, in groups that fit one together."""
+"""The variations of prod that are started on a GPU, in groups that fit on it together."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from settings.error_messages import key_text
 
 ONE_H200 = "Standard_ND96isr_H200_v5"
 _PRECISIONS = {"int8": "INT8", "fp8": "FP8", "fp16": "F16"}
-"""The stack's name -> the checkpoint's (`checkpoint.QUANTIZATION`)."""
+"""Maps the stack's names of precisions to the checkpoints' (`checkpoint.QUANTIZATION`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A server to start: prod's stack with these settings."""
+    """A server to start: prod's stack with these changes."""
 
     name: str
     model: str
@@ -23,11 +23,11 @@ class Line:
     changes: Changes
     size: str = ONE_H200
     from_disk: bool = True
-    """Weights are read from a checkpoint; otherwise vLLM makes some up as it loads."""
+    """Whether weights are read from a checkpoint; otherwise vLLM generates them while it loads."""
     load: bool = False
-    """It is measured under the load test."""
+    """Whether the server is measured under the load test."""
     read_back: bool = False
-    """It is asked whether what was kept on the host is read again."""
+    """Whether to check that prompts cached on the host are read back."""
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -36,14 +36,14 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Servers that start together; one alone keeps the whole of its share of the GPU's memory."""
+    """Servers that start together; a single server keeps its whole share of the GPU's memory."""
 
     name: str
     lines: tuple[Line, ...]
 
 
 def line(model: str, precision: str, *, kv_bits: int = 8, l1: bool = True, gpus: int = 1, also: Changes | None = None, **more: Any) -> Line:
-    """By what of the guide's settings differs from prod's."""
+    """Returns a name for the settings that differ from prod's."""
     changes: dict[Any, Any] = {}
     if precision == "fp16":
         changes["model", "quantization", "enabled"] = False
@@ -66,9 +66,9 @@ def _matrix(precision: str) -> tuple[Line, ...]:
 
 
 _VERBATIM: Changes = {("sizing", "mode"): "verbatim"}
-"""With the guide's batch of 32 as it is written."""
+"""The guide's batch of 32, unchanged."""
 _SMALL_CACHE: Changes = {("model", "kvCache", "maxCacheSize"): "4Gi"}
-"""Half of what is kept on the host, where prod's cache on the GPU is twice of it."""
+"""A KV cache on the GPU with half of the host's size; prod's is twice as large as the host's."""
 
 GROUPS = (
     Group(

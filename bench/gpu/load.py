@@ -1,7 +1,7 @@
-"""A closed loop of users: each sends its next request when the last one is answered.
+"""A closed loop of users, each of whom sends the next request when the last one is answered.
 
-The first answer in each slot has a random length, so that the slots spread over an answer's time however long that is; started together
-with equal lengths they would end together for ever. Requests are the guide's: a prompt, 100 tokens, a temperature, and nothing else.
+The first answer in each slot has a random length, so that the slots spread over an answer's time. With equal lengths, slots that started
+together would end together forever. Requests are the guide's: a prompt, 100 tokens, a temperature, and nothing else.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PROMPT_TOKENS = 32
 ANSWER_TOKENS = 100
 TEMPERATURE = 0.7
 STREAMED = 10
-"""Every so manyth user, the first one included, has its answers streamed and sees the first token; the others get theirs whole."""
+"""One in so many users, the first one included, gets streamed answers, which show the first token; the others get whole answers."""
 FIRST_WORD = 256
-"""Tokens below it are single bytes (gguf_weights.py, checkpoint.py)."""
+"""Tokens below this number are single bytes (gguf_weights.py, checkpoint.py)."""
 USERS_A_PROCESS = 64
-"""So that the busiest of these processes is far from a whole CPU."""
+"""The users of one process; it is low enough that no such process needs a whole CPU."""
 
 
 class TooShort(Exception):
@@ -38,12 +38,12 @@ class TooShort(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One request that was answered whole; times in seconds of `time.monotonic`."""
+    """A completely answered request, with times in seconds of `time.monotonic`."""
 
     sent: float
     ended: float
     first: float | None
-    """Seconds to the first token; None where the answer was not streamed."""
+    """Seconds to the first token, or None if the answer was not streamed."""
     tokens: int
 
     @property
@@ -53,7 +53,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a window showed. Seconds unless named otherwise."""
+    """The results of a window. Times are in seconds unless a name says otherwise."""
 
     users: int
     window_s: float
@@ -61,19 +61,19 @@ class Load:
     requests_s: float
     throughput_tok_s: float
     latency_s: float
-    """The median, as are those below that say nothing else."""
+    """The median, like the values below unless they say otherwise."""
     latency_p95_s: float
     latency_mean_s: float
     ttft_ms: float | None
-    """None, like the two below, where no streamed answer ended in the window."""
+    """None, like the two values below, if no streamed answer ended in the window."""
     ttft_p95_ms: float | None
     tpot_ms: float | None
     in_flight: float
-    """By Little's law, requests/s times the mean latency: the users, if the window is long enough."""
+    """Requests/s times the mean latency, which is the number of users (Little's law) if the window is long enough."""
     short: int
-    """Answers with fewer tokens than asked for, as the model ended them; they are in no figure but this."""
+    """Answers that the model ended early; they are in no other figure."""
     busiest_client: float = 0.0
-    """CPU time of the busiest of the users' processes over the time: near 1, it would be the clients that are measured."""
+    """The CPU time of the users' busiest process divided by the time; near 1, the clients would be the limit."""
 
 
 Opened = Callable[[], Callable[[], None]]
@@ -83,8 +83,9 @@ def run(
     urls: list[str], users: int, slots: int, vocabulary: int, warm_up_s: float, window_s: float, opened: Opened | None = None,
     tokens: int = ANSWER_TOKENS,
 ) -> Load:  # fmt: skip
-    """Users take the servers in turn; `slots` of them can be worked on at once. `opened` is called before the window, and what it
-    returns after it. Raises TooShort, and RuntimeError for a request that failed."""
+    """Measures a window. Users take the servers in turn, and the servers work on `slots` requests at once.
+
+    `opened` is called before the window, and what it returns after it. Raises TooShort, and RuntimeError for a failed request."""
     shares = [range(first, users, -(-users // USERS_A_PROCESS)) for first in range(-(-users // USERS_A_PROCESS))]
     with _processes([(urls, share, slots, vocabulary, tokens) for share in shares]) as pipes:
         _sleep(pipes, warm_up_s)
@@ -103,7 +104,7 @@ def run(
 
 @contextmanager
 def _processes(shares: list[tuple]) -> Generator[list[Connection]]:
-    """One for each share of the users, which has begun when this is entered. Raises RuntimeError."""
+    """Runs a process for each share of the users, which have all started when the context begins. Raises RuntimeError."""
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     try:
@@ -125,7 +126,7 @@ def _processes(shares: list[tuple]) -> Generator[list[Connection]]:
 
 
 def _received(pipe: Connection):
-    """Raises RuntimeError where the process has failed instead."""
+    """Returns what the process sent. Raises RuntimeError if the process failed instead."""
     try:
         found = pipe.recv()
     except EOFError:
@@ -136,7 +137,7 @@ def _received(pipe: Connection):
 
 
 def _sleep(pipes: list[Connection], seconds: float) -> None:
-    """Users run until they are told to end: one that says something before has failed."""
+    """Waits while the users run. A process that sends something earlier has failed."""
     for pipe in wait(pipes, timeout=seconds):
         assert isinstance(pipe, Connection)
         _received(pipe)
@@ -155,7 +156,7 @@ def _process(pipe: Connection, urls: list[str], indexes: range, slots: int, voca
 
 
 async def _users(pipe: Connection, urls: list[str], indexes: range, slots: int, vocabulary: int, tokens: int) -> list[Answer]:
-    """Until the pipe has something to say."""
+    """Waits until the pipe has data."""
     answers: list[Answer] = []
     # llama-server closes a connection after a streamed answer, without saying so before.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
@@ -218,7 +219,7 @@ async def _streamed(session: aiohttp.ClientSession, url: str, body: dict, sent: 
 
 
 def summary(answers: list[Answer], users: int, start: float, end: float, tokens: int = ANSWER_TOKENS) -> Load:
-    """Of the answers that ended in the window. Raises TooShort where there are none."""
+    """Computes the figures of the answers that ended in the window. Raises TooShort if there are none."""
     ended = [answer for answer in answers if start <= answer.ended < end]
     whole = [answer for answer in ended if answer.tokens == tokens]
     if not whole:

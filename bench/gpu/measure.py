@@ -3,15 +3,15 @@
 # dependencies = ["aiohttp==3.14.5", "gguf==0.19.0", "numpy", "nvidia-ml-py", "pip", "psutil", "pydantic==2.14.4",
 #   "PyYAML==6.0.4"]
 # ///
-"""Measures an engine on this machine's GPU: untuned, with its own defaults, with the guide's tuning, and the best found.
+"""Measures an engine on this machine's GPU: untuned, with its defaults, with the guide's tuning, and the best servers of a search.
 
     uv run --script bench/gpu/measure.py 25 minutes on an H100 with 16 CPUs; needs CUDA's compiler, CMake, ninja
     uv venv -p 3.12 vllm && uv pip install -p vllm vllm==0.20.2
     uv run --script bench/gpu/measure.py --engine vllm --programs vllm/bin
     uv run --script bench/gpu/plot.py bench/results/gpu_...json                     # the picture of it
 
-Gets the engine, makes a model of llama-3-8b's shape with random weights, runs the servers one after another under a closed loop of
-users, and writes `bench/results/gpu_<card>_<engine>.json`, after each server anew. What it lists as `planned` can be named with `--stage`.
+It installs the engine, creates a model with llama-3-8b's shape and random weights, runs the servers one after another under a closed loop
+of users, and writes `bench/results/gpu_<card>_<engine>.json` after each server. `--stage` selects stages that it lists as `planned`.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ from planner.catalogue import hardware, model_shapes  # noqa: E402
 from toolchain.cache import Cache  # noqa: E402
 
 Loading = tuple[int, float, float]
-"""Users, seconds of warm-up, seconds of the window."""
+"""The number of users, the seconds of warm-up, and the seconds of the window."""
 STAGES = ("step", "arms", "search", "best", "ablation", "errors")
 PRICED_AS = ("Standard_NC40ads_H100_v5", "eastus")
-"""Whose price a token's cost is of: Azure's for its own H100, not this machine's."""
+"""The VM size whose price is used for the cost of tokens: Azure's price for its own H100, not this machine's."""
 LATENCY_S = 2.0
-"""The guide's target, for the largest number of users that keep it."""
+"""The guide's latency target in seconds, for which the largest number of users is searched."""
 CATALOGUE_GPU = {"NVIDIA H100 80GB HBM3": "H100-80GB-SXM", "NVIDIA H200": "H200-141GB-SXM"}
-"""NVML's name -> the planner's."""
+"""Maps NVML's names of GPUs to the planner's."""
 SIZES = {"NVIDIA H200": "Standard_ND96isr_H200_v5"}
-"""NVML's name -> Azure's size whose pods are measured, where it is not `deployed.SIZE`."""
+"""Maps NVML's names of GPUs to the VM size whose pods are measured, if it is not `deployed.SIZE`."""
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run of this program; `kept` is the file it writes."""
+    """A run of this program; `kept` is the file that it writes."""
 
     engine: Engine
     logs: Path
@@ -77,7 +77,7 @@ class Run:
         return time.monotonic() + seconds < self.deadline
 
     def measured(self, stage: str, arm: Arm, loads: list[Loading], then: Callable[[Servers], None] | None = None) -> None:
-        """A row for each load of one arm; one with `error` where it does not run."""
+        """Returns a row for each load of an arm, or one with `error` if the arm does not run."""
         try:
             with serving(arm, self.engine, self.logs) as servers:
                 self.loaded(stage, arm, servers, loads)
@@ -87,7 +87,7 @@ class Run:
             self.failed(stage, arm, error)
 
     def together(self, stage: str, group: list[Arm], loads: list[Loading]) -> None:
-        """Arms that are started at the same time and measured one after the other, while the rest have nothing to do."""
+        """Starts arms at the same time, and measures one after the other while the rest are idle."""
         group = [arm.but(arm.name, arm.because, options=self.engine.together) for arm in group]
         group_servers: list[tuple[Arm, Servers]] = []
         with ExitStack() as stack, ThreadPoolExecutor(len(group)) as pool:
@@ -189,13 +189,13 @@ def told(row: dict) -> str:
 
 
 def step(run: Run) -> None:
-    """What the GPU takes for one step without a server and without choosing a token, where the engine has a program that tells."""
+    """Measures a step on the GPU without a server and without choosing tokens, if the engine has a program for it."""
     run.kept["step"] = run.engine.step_times()
     run.save()
 
 
 def main_arms(run: Run) -> None:
-    """One user and a hundred; the warm-up is longer than an answer takes."""
+    """Measures with one user and with a hundred; the warm-up is longer than an answer takes."""
     window, engine = run.window_s, run.engine
     # A hundred users of one slot wait two minutes each: its throughput is there at once, its latency follows by Little's law.
     run.measured("rows", engine.untuned, [(1, 3, window), (arms.USERS, 5, window * 1.5)])
@@ -204,7 +204,7 @@ def main_arms(run: Run) -> None:
 
 
 def search(run: Run) -> None:
-    """Every candidate for a moment."""
+    """Measures every candidate for a short time."""
     done = {row["arm"] for row in run.kept.get("search", [])}
     for arm in run.engine.candidates(run.engine.guide()):
         if arm.name not in done and run.time_for(25 + run.window_s / 3):
@@ -212,7 +212,7 @@ def search(run: Run) -> None:
 
 
 def best(run: Run) -> None:
-    """What the search found, at one user, at a hundred, and at as many as keep 95 % of the answers under the guide's target."""
+    """Measures the best servers with one user, with a hundred, and with the most users whose 95th percentile meets the guide's target."""
     arm, fastest = arms.found(run.engine, run.kept)
     run.kept["best"], run.kept["fastest"] = arm.name, fastest.name
     for one in (arm,) if fastest == arm else (arm, fastest):
@@ -221,7 +221,7 @@ def best(run: Run) -> None:
 
 
 def most_users(run: Run, arm: Arm, servers: Servers) -> None:
-    """The most that keep the guide's target, to a twentieth."""
+    """Finds the most users for whom the guide's target is met, to within a twentieth."""
     low, high = 1, run.engine.most_users
     while high - low > max(2, low // 20) and run.time_for(25):
         middle = (low + high) // 2
@@ -255,7 +255,7 @@ def errors(run: Run) -> None:
 
 
 def _price() -> float:
-    """Azure's for a virtual machine with this GPU, in USD an hour."""
+    """Returns Azure's price of a virtual machine with this GPU, in USD per hour."""
     size = hardware.gpu_size(*PRICED_AS)
     assert size is not None and size.usd_per_hour is not None, f"the catalogue has no price of {PRICED_AS}"
     return size.usd_per_hour
@@ -302,7 +302,7 @@ def _llama_cpp(options: argparse.Namespace) -> Engine:
 
 
 ENGINES: dict[str, Callable[[argparse.Namespace], Engine]] = {"llama_cpp": _llama_cpp, "vllm": _vllm}
-"""By the stack's names."""
+"""How each engine is created, by its name in the stack file."""
 
 
 def main() -> None:

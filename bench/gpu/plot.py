@@ -16,7 +16,7 @@ from matplotlib import pyplot
 
 USERS = 100
 LATENCY_S = 2.0
-"""The guide's target."""
+"""The guide's latency target in seconds."""
 REPEATS = ("as rendered", "as rendered, again")
 GREY, BLUE, GREEN, INK = "#8a8f98", "#2563eb", "#0f9d74", "#1f2328"
 
@@ -27,7 +27,7 @@ def plain(axes, title: str) -> None:
 
 
 def p95_text(row: dict) -> str:
-    """Where a window is too short for a request to wait its turn, as long as that takes: with one slot, for all the other users."""
+    """Returns the latency. It is computed from the other users if the window is too short for a request to wait its turn."""
     alone = row["concurrency"] == row["slots"] == 1
     if row["in_flight"] > 0.9 * row["concurrency"] and not alone:
         return f"{row['latency_p95_s']:.1f} s"
@@ -35,7 +35,7 @@ def p95_text(row: dict) -> str:
 
 
 def arms(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
-    """Requests a second at 100 users, and what they cost, as words beside each bar."""
+    """Draws the requests per second with 100 users, with their cost beside each bar."""
     measured = [row for row in kept["rows"] if "error" not in row]
     at = {row["arm"]: row for row in measured if row["concurrency"] == USERS}
     # Of one request at a time, one user tells as much as a hundred that wait.
@@ -70,7 +70,7 @@ def users(axes, kept: dict, shown: dict[str, tuple[str, str]]) -> None:
 
 
 def settings(axes, kept: dict) -> None:
-    """Each setting changed by itself: requests/s against the mean of the two runs with none changed."""
+    """Draws each changed setting: requests/s compared with the mean of the two runs without changes."""
     rows = {row["arm"]: row for row in kept["ablation"] if "error" not in row}
     repeats = [rows.pop(name)["requests_s"] for name in REPEATS]
     base = statistics.fmean(repeats)

@@ -1,4 +1,4 @@
-"""The servers of one arm: started, watched, ended."""
+"""Starts, watches and stops the servers of an arm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ END_SECONDS = 60
 
 
 class NotServing(Exception):
-    """A server ended or never became ready; the text has the errors of its log."""
+    """A server ended or never became ready; the text contains the errors in its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Servers:
     load_s: float
 
     def steps(self) -> int | None:
-        """Model runs since the start, of all servers; None where that is not told."""
+        """Returns the model runs of all servers since their start, or None if they are not reported."""
         if self.steps_metric is None:
             return None
         found = 0.0
@@ -53,7 +53,7 @@ class Servers:
 
 @contextlib.contextmanager
 def serving(arm: Arm, engine: Startable, logs: Path) -> Generator[Servers]:
-    """Ready when entered. Raises NotServing."""
+    """Runs servers, which are ready when the context begins. Raises NotServing."""
     logs.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -92,7 +92,7 @@ def _wait(process: subprocess.Popen, url: str, log: Path, engine: Startable) -> 
 
 
 def complaints(log: str, complaint: re.Pattern[str]) -> list[str]:
-    """Each error once, without its time and its file's folders; the end of a log that marks no errors."""
+    """Returns each error once, without its time and folders, or the end of a log that marks no errors."""
     lines = [line for line in log.splitlines() if line.strip()]
     errors = [re.sub(r"'\S*/", "'", found[1]) for line in lines if (found := complaint.match(line))]
     return list(dict.fromkeys(errors)) or lines[-10:]
@@ -109,7 +109,7 @@ def _end(process: subprocess.Popen) -> None:
 
 @contextlib.contextmanager
 def _mps(folder: Path) -> Generator[dict[str, str]]:
-    """NVIDIA's Multi-Process Service: kernels of several processes at the same time. Raises NotServing where it cannot be started."""
+    """Runs NVIDIA's Multi-Process Service, which runs kernels of several processes at once. Raises NotServing if it cannot be started."""
     own = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "mps"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "mps-log")}
     for path in own.values():
         Path(path).mkdir(exist_ok=True)

@@ -2,13 +2,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["aiohttp==3.14.5", "nvidia-ml-py", "psutil", "pydantic==2.14.4", "PyYAML==6.0.4"]
 # ///
-"""Starts vLLM's servers as prod's pods are rendered, on this machine's GPU, and asks each for a chat, a completion and a stream.
+"""Starts vLLM's servers with the command lines of prod's pods on this machine's GPU, and tests each with a chat, a completion and a stream.
 
     uv venv -p 3.12 vllm && uv pip install -p vllm vllm==0.17.1
     uv run --script bench/gpu/starts.py --programs vllm/bin
 
-Servers of a group start together and share a GPU. Writes `bench/results/starts_<card>_vllm.json`, after each group anew: each command
-line as rendered, in what the process differed from the pod, whether it started or what its log says, and what it answered.
+Servers of a group start together and share a GPU. After each group it writes `bench/results/starts_<card>_vllm.json`: each rendered command
+line, how the process differed from the pod, whether it started or what its log says, and its answers.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _TOLD = re.compile(
     r"(GPU KV cache size: [\d,]+ tokens|Using \S+ attention backend|Using FlashAttention version \d|Selected \S+ for \S+"
     r"|Model loading took [\d.]+ GiB)"
 )
-"""What a log says of the cache and the kernels that were chosen."""
+"""Patterns of log lines about the cache and the chosen kernels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """For `serving`: a line's command, put together from the pod's own."""
+    """Provides commands for `serving`, made from those of the pods."""
 
     line: Line
     pod: Deployed
@@ -97,7 +97,7 @@ class Run:
     work: Path
     out: Path
     package: str
-    """Name and release of what is started, and what else its environment is."""
+    """Returns the name and release of the program, and the rest of its environment."""
     start_seconds: float
     deadline: float
     kept: dict
@@ -134,7 +134,7 @@ class Run:
         )
 
     def checkpoints(self, rendered: list[Rendered]) -> None:
-        """Made where they are missing, at the same time."""
+        """Creates missing checkpoints, in parallel."""
         made = {one.model: one for one in rendered}
         for folder, one in made.items():
             checkpoint.describe(folder, model_shapes.models()[one.line.model], one.line.checkpoint)

@@ -1,7 +1,6 @@
-"""vLLM as it is measured: a release that is installed here, checkpoints with random weights, and the servers that differ by their flags.
+"""The measured vLLM: an installed release, checkpoints with random weights, and the servers that differ by their flags.
 
-The release is newer than the one that `engines/vllm/engine.py` renders for: it is the one that runs with the PyTorch of the machine
-measured on.
+The release is newer than the one that `engines/vllm/engine.py` renders for, because it must run with the PyTorch of the measured machine.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from serve.substitutions import pairs
 
 VERSION = "0.20.2"
 _PLACED = ("--served-model-name", "--host", "--port")
-"""Flags of a rendered command line that say where a process is and what it is called."""
+"""The flags of a rendered command line that contain the address and the name of a process."""
 _OURS = ("HOME", "USER")
-"""Variables of a pod that a process here has itself."""
+"""Variables of a pod that a local process has anyway."""
 _DEFAULT_SLOTS = 1024
-"""Of an API server on a GPU of 70 GiB and more (vllm/engine/arg_utils.py, get_batch_defaults)."""
+"""The default of an API server on a GPU with at least 70 GiB (vllm/engine/arg_utils.py, get_batch_defaults)."""
 _GIB = 1 << 30
 
 _SAME_CACHE = {"--kv-cache-memory-bytes": str(16 * _GIB), "--max-model-len": "8192"}
-"""What the guide's tuning gets here, so that memory differs by what is measured: vLLM would take 92 % of the GPU for a cache."""
+"""The cache of the guide's tuning here, so that the measured memory is meaningful: vLLM would use 92 % of the GPU."""
 UNTUNED = Arm(
     name="untuned",
     because="FP16, one request at a time, no flash attention, no compiled graphs, nothing reused or overlapped",
@@ -57,12 +56,12 @@ _FP16: dict[str, Any] = {"precision": "F16", "without": ("--quantization",)}
 
 
 def _sequences(count: int, gib: float) -> dict[str, str | None]:
-    """And a cache of that size."""
+    """Returns the options for this number of sequences at once and a cache of this size in GiB."""
     return {"--max-num-seqs": str(count), "--kv-cache-memory-bytes": str(int(gib * _GIB))}
 
 
 _SECOND_RUNNER = ("VLLM_USE_V2_MODEL_RUNNER", "1")
-"""Off by default in this release; it plans steps and prepares their inputs with less work of one thread (vllm/v1/worker/gpu)."""
+"""The second model runner, off by default in this release; it takes less work of one thread per step (vllm/v1/worker/gpu)."""
 
 
 def candidates(tuned: Arm) -> tuple[Arm, ...]:
@@ -112,7 +111,7 @@ def too_large(tuned: Arm) -> Arm:
 
 @dataclass(kw_only=True)
 class Vllm:
-    """`arms.Engine`."""
+    """Implements `arms.Engine`."""
 
     name: ClassVar[str] = "vllm"
     package: ClassVar[str] = f"vllm {VERSION}"
@@ -124,18 +123,18 @@ class Vllm:
     ablation_users: ClassVar[int] = 100
     most_users: ClassVar[int] = 1024
     together: ClassVar[Options] = MappingProxyType({"--gpu-memory-utilization": "0.2"})
-    """It asks for that share of the memory to be free at start; the cache has its own size in all arms but the defaults."""
+    """The share of memory that must be free at start; the cache has its own size in all arms but the defaults."""
     complaint: ClassVar[re.Pattern[str]] = re.compile(r"(?:\(\w+ pid=\d+\) )?((?:\w+\.)*\w*(?:Error|Exception): .+)")
-    """The last line of a traceback, whichever process it is of."""
+    """A pattern for the last line of a traceback, of any process."""
     start_seconds: ClassVar[float] = 400
-    """The first of a kind compiles its kernels."""
+    """The longest time that a server may take to start; the first one of a kind compiles its kernels."""
 
     programs: Path
-    """Of the environment that vLLM is installed in: `vllm` and `python3`."""
+    """The folder with `vllm` and `python3` of the environment that has vLLM."""
     work: Path
-    """For checkpoints."""
+    """The folder for checkpoints."""
     size: str = SIZE
-    """Whose pods are measured: of Azure's sizes, one with this machine's GPU."""
+    """The VM size whose pods are measured; it has this machine's GPU."""
 
     candidates = staticmethod(candidates)
     ablation = staticmethod(ablation)
@@ -151,7 +150,7 @@ class Vllm:
         return -row["requests_s"]
 
     def steps(self, arm: Arm) -> str | None:
-        """Each of several API servers counts all steps, or none."""
+        """Returns the steps; each of several API servers counts all of them or none."""
         return None if "--api-server-count" in arm.options else "vllm:iteration_tokens_total_count"
 
     def slots(self, arm: Arm) -> int:

@@ -1,10 +1,10 @@
-"""How a peer goes through the rows, timed one by one. Beside the scripts, as each of them runs in an environment of its own."""
+"""Times a peer on each row. It lies beside the scripts, because each of them runs in its own environment."""
 
 import time
 
 
 def answered(rows, estimate):
-    """One answer a row: what `estimate(row)` returned, or `error`, with its seconds."""
+    """Returns an answer per row: what `estimate(row)` returned, or `error`, with its seconds."""
     answers = []
     for row in rows:
         begun = time.perf_counter()

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["aiconfigurator==0.12.0"]
 # ///
-"""Answers questions with NVIDIA's aiconfigurator; see `bench/planner_vs_peers.py` for what goes in and out."""
+"""Answers questions with NVIDIA's aiconfigurator; `bench/planner_vs_peers.py` describes its input and output."""
 
 import contextlib
 import json

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["llm-d-planner==0.3.3"]
 # ///
-"""Answers questions with llm-d-planner; see `bench/planner_vs_peers.py` for what goes in and out.
+"""Answers questions with llm-d-planner; `bench/planner_vs_peers.py` describes its input and output.
 
 Its own estimate of a layout needs bentoml/llm-optimizer, which PyPI does not have, so an answer is what its bundled table holds for
 the same model, GPUs and lengths, at the load nearest by Little's law; its recommendation works without.

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["servcalc==0.1.0"]
 # ///
-"""Answers questions with servcalc (one GPU, dense models under vLLM); see `bench/planner_vs_peers.py` for what goes in and out."""
+"""Answers questions with servcalc (one GPU, dense models under vLLM); `bench/planner_vs_peers.py` describes its input and output."""
 
 import json
 import sys

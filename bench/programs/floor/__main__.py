@@ -1,4 +1,4 @@
-"""The floor: the SDK modules that a preview of prod imports, and nothing else."""
+"""The floor of the comparison: it imports the SDK modules that a preview of prod imports, and does nothing else."""
 
 import gc
 import importlib
