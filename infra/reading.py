@@ -96,10 +96,12 @@ def _step(document: Any, key: str | None, index: str | None, item: str | None) -
 
 
 def _after(arguments: list[str], flag: str) -> Any:
-    if flag not in arguments:
-        return MISSING
-    following = arguments[arguments.index(flag) + 1 :][:1]
-    return following[0] if following and not following[0].startswith("--") else flag
+    """The word after a flag, or the flag itself where it stands alone; of `--flag=value`, also inside a shell's command, the value."""
+    if flag in arguments:
+        following = arguments[arguments.index(flag) + 1 :][:1]
+        return following[0] if following and not following[0].startswith("--") else flag
+    joined = re.search(rf"(?:^|\s){re.escape(flag)}=(\S+)", "\n".join(arguments))
+    return joined[1] if joined else MISSING
 
 
 def line_of(document: Any, path: str) -> int:

@@ -33,7 +33,7 @@ UNKNOWN = "known after the deployment"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resource:
+class Registered:
     """One resource as the program registers it."""
 
     type: str
@@ -49,6 +49,11 @@ class Resource:
     @property
     def kind(self) -> str:
         return self.type.rsplit(":", 1)[1]
+
+    @property
+    def is_component(self) -> bool:
+        """Whether it only groups others, and has no fields of its own."""
+        return self.type.startswith(f"{PROJECT}:")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,13 +78,14 @@ class Registration:
     plan: Plan
     stack: str
     workload: Workload
-    resources: tuple[Resource, ...]
+    resources: tuple[Registered, ...]
 
     def find(self, place: Place) -> list[Any]:
         """All objects of the place's kind and name, as nested values."""
         if place.kind == "plan":
             return [self.plan]
-        return [{**one.inputs, "protect": one.protect} for one in self.resources if one.is_at(place)]
+        found = [one for one in self.resources if one.is_at(place) and not (place.path and one.is_component)]
+        return [{**one.inputs, "protect": one.protect} for one in found]
 
 
 def registration(plan: Plan, stack: str, *, today: datetime.date | None = None) -> Registration:
@@ -101,12 +107,12 @@ class _NoCloud(Mocks):
 
 def _record(plan: Plan, stack: str, today: datetime.date | None) -> Registration:
     """In a thread and a context of its own: Pulumi keeps its state in the context, and resources go to the event loop of their thread."""
-    found: dict[pulumi.Resource, Resource] = {}
+    found: dict[pulumi.Resource, Registered] = {}
 
     def record(args: pulumi.ResourceTransformationArgs) -> None:
         parent = found.get(args.opts.parent) if args.opts.parent else None
         names = _api_names(type(args.resource))
-        found[args.resource] = Resource(
+        found[args.resource] = Registered(
             type=args.type_,
             name=args.name,
             inputs={names.get(key, key): _plain(value) for key, value in args.props.items() if value is not None},

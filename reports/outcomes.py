@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from infra.places import effects
+from infra.account import account
 from infra.reading import same
 from infra.registration import Registration
 from planner.fit.plan import NOT_SET, Finding
@@ -59,7 +59,7 @@ class Row:
 
 def outcomes(asked: StackSettings, registration: Registration) -> tuple[Row, ...]:
     """The rows, in the order of the settings; those that only the plan has, such as a limit that was added, come last."""
-    plan, there = registration.plan, effects(registration)
+    plan, there = registration.plan, account(registration)
     written, given = leaves(asked), leaves(plan.settings)
     found: dict[str, list[Finding]] = {}
     for finding in plan.findings:
@@ -92,7 +92,7 @@ def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, .
         asked=asked,
         outcome=outcome,
         given=_given(decides) if decides else given.get(key, NOT_SET),
-        places=tuple(effect.place for effect in there),
+        places=tuple(effect.place for effect in there if outcome != "unused" or effect.place.holds is not None),
         because="; ".join(_reasons((reason, *(one.because for one in said)))),
         source="; ".join(dict.fromkeys(one.source for one in said if one.source)),
         codes=tuple(dict.fromkeys(finding.code for finding in found)),
@@ -134,35 +134,15 @@ def tally(rows: tuple[Row, ...]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in counts(rows).items())
 
 
-# Settings that something else than `enabled` of their own section switches off: key or section, switch, its value when off.
-_SWITCHES = (
-    ("budget", "budget.monthlyUsd", NOT_SET),
-    ("redis", "caching.l3Cache.enabled", "false"),
-    ("images.prometheus", "monitoring.enabled", "false"),
-    ("images.weights", "model.source", NOT_SET),
-    ("model.tokenSecret", "model.source", NOT_SET),
-    ("rollout.weightsRetention", "model.source", NOT_SET),
-    ("images.gpuMetrics", "monitoring.enabled", "false"),
-    ("targets.throughputRps", "monitoring.enabled", "false"),
-    ("targets.gpuUtilization", "monitoring.enabled", "false"),
-    ("shard.config.compressionAlgorithm", "shard.config.compressionEnabled", "false"),
-    ("gpuPool.maxSurge", "gpuPool.spot", "true"),
-    *(("nodeTuning.overcommitRatio", "nodeTuning.overcommitMemory", mode) for mode in ("0", "1")),
-)
-
-
 def _idle(key: str, given: Mapping[str, str]) -> str | None:
-    """Why a setting has no effect, when another one is what takes it away."""
-    for what, switch, off in _SWITCHES:
-        if (key == what or key.startswith(f"{what}.")) and given.get(switch, NOT_SET) == off:
-            return _not_read(switch, off)
-    *sections, _ = key.split(".")
-    for depth in range(1, len(sections) + 1):
-        switch = ".".join((*sections[:depth], "enabled"))
-        if switch != key and given.get(switch) == "false":
-            return _not_read(switch, "false")
-    return None
-
-
-def _not_read(switch: str, value: str) -> str:
-    return f"not read while {switch} is {value}"
+    """Why a setting has no effect: `enabled` is for the settings of its section, `compressionEnabled` for those called `compression...`."""
+    *sections, last = key.split(".")
+    switches = [".".join((*sections[:depth], "enabled")) for depth in range(1, len(sections) + 1)]
+    beside = (other.rpartition(".") for other in given if other.endswith("Enabled"))
+    switches += [
+        f"{section}.{name}"
+        for section, _, name in beside
+        if section == ".".join(sections) and last.startswith(name.removesuffix("Enabled"))
+    ]
+    off = next((switch for switch in switches if switch != key and given.get(switch) == "false"), None)
+    return f"not read while {off} is false" if off else None

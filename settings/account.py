@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 Outcome = Literal["in force", "passed through", "translated", "adjusted", "not supported", "unused", "noted", "error"]
 
@@ -67,3 +68,24 @@ class Effect:
     """What is honoured instead of the setting's own value, where the outcome is `translated`."""
     because: str = ""
     source: str = ""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that is deployed, by kind and name as a `Place` has them; makes the effects that settings have on it."""
+
+    kind: str
+    name: str = ""
+
+    def effect(self, key: str, path: str = "", **more: Any) -> Effect:
+        """What the setting does at one field, or with the whole resource. `more`: further fields of the effect."""
+        return Effect(key=key, place=Place(kind=self.kind, name=self.name, path=path), **more)
+
+
+PLAN = Resource("plan")
+"""What the planner decides; its places are attributes of the plan."""
+
+
+def not_read(effects: Iterable[Effect], switch: str, value: str) -> Iterator[Effect]:
+    """The effects of a part that another setting leaves out: nothing reads their settings while `switch` has this value."""
+    return (replace(effect, outcome="unused", because=f"not read while {switch} is {value}") for effect in effects)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
 from pulumi_azure_native import consumption
 
 from infra.azure.context import Site
+from infra.naming import Names
+from settings.account import Effect, Resource
 from settings.platform import Budget as BudgetSettings
 
 # Percent of the month's amount; "Forecasted" is what the month will come to at this rate.
@@ -66,3 +69,12 @@ def budget(name: str, args: BudgetArgs) -> consumption.Budget:
             ignore_changes=["timePeriod"],
         ),
     )
+
+
+def effects(names: Names) -> Iterator[Effect]:
+    """The settings that the budget answers."""
+    budget = Resource("Budget", names.of("budget"))
+    yield budget.effect("budget.monthlyUsd", "amount")
+    for label in ALERTS:
+        yield budget.effect("budget.alertEmails", f"notifications.{label}.contactEmails")
+        yield budget.effect("budget.alertRoles", f"notifications.{label}.contactRoles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
@@ -12,6 +13,8 @@ from pulumi_azure_native import managedidentity
 from infra.azure import kubeconfig, roles
 from infra.azure.context import Site, answered
 from infra.azure.network import Network
+from infra.naming import Names
+from settings.account import Effect, Resource
 from settings.platform import Cluster as ClusterSettings
 from settings.platform import Network as NetworkSettings
 
@@ -248,3 +251,37 @@ def _storage_drivers() -> aks.ManagedClusterStorageProfileArgs:
         file_csi_driver=aks.ManagedClusterStorageProfileFileCSIDriverArgs(enabled=True),
         snapshot_controller=aks.ManagedClusterStorageProfileSnapshotControllerArgs(enabled=True),
     )
+
+
+_FIELDS = {
+    "azure.network.podCidr": ("networkProfile.podCidr",),
+    "azure.network.serviceCidr": ("networkProfile.serviceCidr", "networkProfile.dnsServiceIP"),
+    "cluster.kubernetesVersion": ("kubernetesVersion", "agentPoolProfiles[system].orchestratorVersion"),
+    "cluster.tier": ("sku.tier", "supportPlan", "metricsProfile.costAnalysis.enabled"),
+    "cluster.private": ("apiServerAccessProfile.enablePrivateCluster", "apiServerAccessProfile.privateDNSZone"),
+    "cluster.authorizedIpRanges": ("apiServerAccessProfile.authorizedIPRanges",),
+    "cluster.adminGroupObjectIds": ("aadProfile.adminGroupObjectIDs",),
+    "cluster.systemPool.vmSize": ("agentPoolProfiles[system].vmSize",),
+    "cluster.systemPool.minNodes": ("agentPoolProfiles[system].minCount", "agentPoolProfiles[system].count"),
+    "cluster.systemPool.maxNodes": ("agentPoolProfiles[system].maxCount",),
+    "cluster.zones": ("agentPoolProfiles[system].availabilityZones",),
+    "monitoring.managedPrometheus": ("azureMonitorProfile.metrics.enabled",),
+    "rollout.terminationGrace": ("autoScalerProfile.maxGracefulTerminationSec",),
+    # What the guide's annotation asks for, where AKS has it.
+    "coordinator.service.annotations.service.beta.kubernetes.io/azure-load-balancer-sku": ("networkProfile.loadBalancerSku",),
+}
+"""Settings, and the fields of the managed cluster that they are."""
+_WINDOW = {"day": "schedule.weekly.dayOfWeek", "start": "startTime", "hours": "durationHours"}
+
+
+def effects(names: Names) -> Iterator[Effect]:
+    """The settings that the cluster and its maintenance windows answer."""
+    cluster = Resource("ManagedCluster", names.cluster)
+    for key, paths in _FIELDS.items():
+        yield from (cluster.effect(key, path) for path in paths)
+    # A private cluster has no ranges: nothing outside reaches it.
+    yield cluster.effect("cluster.private", "apiServerAccessProfile.authorizedIPRanges")
+    for window in ("aksManagedAutoUpgradeSchedule", "aksManagedNodeOSUpgradeSchedule"):
+        for name, field in _WINDOW.items():
+            yield Resource("MaintenanceConfiguration", window).effect(f"cluster.maintenance.{name}", f"maintenanceWindow.{field}")
+    yield Resource("Pulumi resource", "cluster").effect("azure.protect", "protect")

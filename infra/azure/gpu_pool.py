@@ -8,11 +8,13 @@ exist beside the old one. Labels, taints, node counts and upgrade settings chang
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_azure_native import containerservice as aks
+from pydantic.alias_generators import to_camel
 
 from infra import naming
 from infra.azure import sysctls
@@ -20,7 +22,9 @@ from infra.azure.context import Site
 from infra.kubernetes import names
 from planner.catalogue.aks_reservations import MAX_PODS_PER_NODE
 from planner.catalogue.local_disk import os_disk_type
-from planner.fit.plan import GpuPoolPlan
+from planner.fit.plan import GpuPoolPlan, Plan
+from settings.account import Effect, Resource, not_read, path_text
+from settings.error_messages import key_text
 from settings.operations import NodeTuning
 from settings.platform import GpuPool as GpuPoolSettings
 from settings.platform import Rollout
@@ -154,3 +158,52 @@ def _upgrade_settings(args: GpuPoolArgs) -> aks.AgentPoolUpgradeSettingsArgs:
         # A node that will not drain is set aside, and the upgrade goes on with the others.
         undrainable_node_behavior="Cordon",
     )
+
+
+_FIELDS = {
+    "gpuPool.vmSize": ("vmSize", path_text("nodeLabels", GPU_MODEL_LABEL)),
+    "gpuPool.minNodes": ("minCount", "count"),
+    "gpuPool.maxNodes": ("maxCount",),
+    "gpuPool.mig": ("gpuInstanceProfile",),
+    "gpuPool.osDiskGib": ("osDiskSizeGB", "osDiskType"),
+    "gpuPool.cpuManagerPolicy": ("kubeletConfig.cpuManagerPolicy",),
+    "gpuPool.topologyManagerPolicy": ("kubeletConfig.topologyManagerPolicy",),
+    "gpuPool.sysctls": ("linuxOSConfig.sysctls",),
+    "nodeTuning.transparentHugePages": ("linuxOSConfig.transparentHugePageEnabled",),
+    "cluster.kubernetesVersion": ("orchestratorVersion",),
+    "rollout.modelLoadTimeout": ("upgradeSettings.drainTimeoutInMinutes",),
+    "rollout.terminationGrace": ("upgradeSettings.drainTimeoutInMinutes",),
+    "caching.l2Cache.enabled": ("osDiskType",),
+    "gpuPool.spot": (
+        "scaleSetPriority",
+        "scaleSetEvictionPolicy",
+        "spotMaxPrice",
+        path_text("nodeLabels", names.SPOT_TAINT),
+        "nodeTaints",
+        "upgradeSettings",
+    ),
+}
+"""Settings, and the fields of every GPU pool that they are."""
+
+
+def effects(plan: Plan) -> Iterator[Effect]:
+    """The settings that the GPU pools answer."""
+    pools, settings = Resource("AgentPool", "gpu*"), plan.settings.gpu_pool
+    for key, paths in _FIELDS.items():
+        yield from (pools.effect(key, path) for path in paths)
+    surge = [pools.effect("gpuPool.maxSurge", "upgradeSettings.maxSurge")]
+    yield from not_read(surge, "gpuPool.spot", "true") if settings.spot else surge
+    # Each pool has its pipelines' share of the nodes, and one more pipeline may be one more pool.
+    for key in ("sharding.pipelines", "sharding.shardsCount", "autoscaling.enabled", "autoscaling.maxPipelines"):
+        yield pools.effect(key)
+    used = sorted({zone for part in plan.gpu_pools for zone in part.zones})
+    fewer = {
+        "outcome": "translated",
+        "given": f"zone {', '.join(used)}",
+        "because": "each pipeline stays in one zone, and there are fewer of them than zones",
+        "source": "planner/fit/layout.py",
+    }
+    yield pools.effect("gpuPool.zones", "availabilityZones", **({} if used == sorted(settings.zones) else fewer))
+    for name in settings.sysctls:
+        field = to_camel(sysctls.ARGUMENTS[name])
+        yield pools.effect(key_text(("gpuPool", "sysctls", name)), f"linuxOSConfig.sysctls.{field}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
 from pulumi_azure_native import monitor, operationalinsights
 
 from infra.azure.context import Site
+from settings.account import Effect, Resource
 
 # Changes but not reads (kube-audit has those too, at many times the volume), sign-ins, and why nodes came or did not come.
 # Source: https://learn.microsoft.com/azure/aks/monitor-aks-reference#resource-logs
@@ -51,3 +53,8 @@ class ControlPlaneLogs(pulumi.ComponentResource):
         )
         self.workspace_id = workspace.id
         self.register_outputs({"workspace_id": self.workspace_id})
+
+
+def effects() -> Iterator[Effect]:
+    """The whole component is the setting."""
+    yield Resource("Pulumi resource", "control-plane-logs").effect("cluster.controlPlaneLogs")

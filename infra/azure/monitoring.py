@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
 from pulumi_azure_native import monitor
 
 from infra.azure.context import Site
+from settings.account import Effect, Resource
 
 STREAM = "Microsoft-PrometheusMetrics"
 
@@ -74,3 +76,8 @@ class ManagedPrometheus(pulumi.ComponentResource):
         )
         self.workspace_id = workspace.id
         self.register_outputs({"workspace_id": self.workspace_id})
+
+
+def effects() -> Iterator[Effect]:
+    """The whole component is the setting, and a field of the cluster (`cluster.py`)."""
+    yield Resource("Pulumi resource", "managed-prometheus").effect("monitoring.managedPrometheus")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
 from pulumi_azure_native import network
 
 from infra.azure.context import Site, answered
+from infra.naming import Names
+from settings.account import Effect, Resource
 
 _ALL_ZONES = ["1", "2", "3"]
 
@@ -163,3 +166,14 @@ def _only_nodes(nodes_cidr: str) -> list[network.SecurityRuleArgs]:
             description="Default rules would let in all of the VNet",
         ),
     ]
+
+
+def effects(names: Names) -> Iterator[Effect]:
+    """The settings that the network answers."""
+    vnet, nodes = Resource("VirtualNetwork", names.of("vnet")), Resource("Subnet", "nodes")
+    yield vnet.effect("azure.network.addressSpace", "addressSpace.addressPrefixes[0]")
+    yield nodes.effect("azure.network.nodesCidr", "addressPrefix")
+    guard = Resource("NetworkSecurityGroup", names.of("nsg-pe"))
+    yield guard.effect("azure.network.nodesCidr", "securityRules[nodes].sourceAddressPrefix")
+    yield Resource("Subnet", "private-endpoints").effect("azure.network.privateEndpointsCidr", "addressPrefix")
+    yield Resource("PublicIPAddress", names.of("pip-nat")).effect("cluster.zones", "zones")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -11,6 +11,9 @@ from pulumi_azure_native import redisenterprise
 from infra.azure import private_link
 from infra.azure.context import Site
 from infra.azure.network import Network
+from infra.naming import Names
+from planner.catalogue import redis_skus
+from settings.account import Effect, Resource
 
 PORT = 10000
 DATABASE = "default"
@@ -104,3 +107,22 @@ class RedisCache(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[previous]),
             )
         return previous
+
+
+def effects(names: Names, sku: str | None, *, by_size: bool) -> Iterator[Effect]:
+    """The settings that the cache answers. `by_size`: the SKU follows from `caching.l3Cache.size`, since `redis.sku` names none."""
+    cache = Resource("RedisEnterprise", names.redis)
+    yield cache.effect("caching.l3Cache.backend", "clusterName")
+    yield cache.effect("redis.sku", "sku.name")
+    yield cache.effect("redis.highAvailability", "highAvailability")
+    if sku and by_size:
+        because = f"the smallest Azure Managed Redis with that much usable memory: {redis_skus.usable_gib(sku):.0f} GiB"
+        source = "planner/catalogue/redis_skus.py"
+        yield cache.effect("caching.l3Cache.size", "sku.name", outcome="translated", because=because, source=source)
+    for resource in ("redis", "redis-database"):
+        yield Resource("Pulumi resource", resource).effect("azure.protect", "protect")
+
+
+def switch() -> Iterator[Effect]:
+    """What `caching.l3Cache.enabled` brings and takes away here."""
+    yield Resource("Pulumi resource", "redis").effect("caching.l3Cache.enabled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
@@ -10,6 +11,8 @@ from pulumi_azure_native import containerregistry
 from infra.azure import private_link, roles
 from infra.azure.context import Site
 from infra.azure.network import Network
+from infra.naming import Names
+from settings.account import Effect, Resource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +66,12 @@ class Registry(pulumi.ComponentResource):
             )
         self.login_server = registry.login_server
         self.register_outputs({"login_server": self.login_server})
+
+
+def effects(names: Names) -> Iterator[Effect]:
+    """A private cluster's registry has no public door."""
+    registry = Resource("Registry", names.registry)
+    yield registry.effect("azure.nameSuffix", "registryName")
+    yield registry.effect("cluster.private", "sku.name")
+    yield registry.effect("cluster.private", "publicNetworkAccess")
+    yield Resource("Pulumi resource", "registry-link").effect("cluster.private")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -12,6 +12,8 @@ from pulumi_azure_native import storage
 from infra.azure import private_link, roles
 from infra.azure.context import Site
 from infra.azure.network import Network
+from infra.naming import Names
+from settings.account import Effect, Resource
 
 CONTAINER = "weights"
 RETENTION_DAYS = 14
@@ -147,3 +149,16 @@ def ip_rules(cidrs: Sequence[str]) -> list[str]:
         block = ipaddress.ip_network(cidr, strict=False)
         rules += [str(address) for address in block] if block.prefixlen >= 31 else [str(block)]
     return rules
+
+
+def effects(names: Names) -> Iterator[Effect]:
+    """Whoever may reach the API server may upload; with a private cluster nobody may from outside."""
+    account = Resource("StorageAccount", names.storage_account)
+    for key in ("cluster.private", "cluster.authorizedIpRanges"):
+        yield account.effect(key, "publicNetworkAccess")
+        yield account.effect(key, "networkRuleSet.ipRules[*].iPAddressOrRange")
+        yield account.effect(key, "networkRuleSet.ipRules[*].action")
+    yield account.effect("cluster.zones", "sku.name")
+    for resource in ("weights", "weights-container"):
+        yield Resource("Pulumi resource", resource).effect("azure.protect", "protect")
+    yield Resource("Pulumi resource", "weights-upload-*").effect("cluster.adminGroupObjectIds")

@@ -6,6 +6,7 @@ KEDA is an AKS add-on (`infra/azure/`). Not here: nodes, which the GPU pool's ow
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pulumi
@@ -13,6 +14,7 @@ import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names
 from planner.fit.plan import Scaling
+from settings.account import Effect, Resource
 from settings.platform import Autoscaling
 
 
@@ -68,3 +70,21 @@ def _fallback(pipelines: int | None) -> dict[str, Any]:
     if pipelines is None:
         return {}
     return {"fallback": {"failureThreshold": 3, "replicas": pipelines, "behavior": "currentReplicasIfHigher"}}
+
+
+def effects() -> Iterator[Effect]:
+    """The settings that the autoscaler answers, while there is one."""
+    scaler = Resource("ScaledObject", f"{names.SERVICE_NAMESPACE}/{names.SHARD}")
+    yield scaler.effect("autoscaling.minPipelines", "spec.minReplicaCount")
+    yield scaler.effect("autoscaling.maxPipelines", "spec.maxReplicaCount")
+    yield scaler.effect("autoscaling.requestsPerPipeline", "spec.triggers[0].metadata.threshold")
+    yield scaler.effect("autoscaling.pollInterval", "spec.pollingInterval")
+    down = "spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown"
+    yield scaler.effect("autoscaling.cooldown", f"{down}.stabilizationWindowSeconds")
+    # How many run at least while the autoscaler cannot ask.
+    yield scaler.effect("sharding.pipelines", "spec.fallback.replicas")
+
+
+def switch() -> Iterator[Effect]:
+    """What `autoscaling.enabled` brings and takes away here."""
+    yield Resource("ScaledObject", f"{names.SERVICE_NAMESPACE}/{names.SHARD}").effect("autoscaling.enabled")

@@ -7,6 +7,7 @@ autoscaler: it only routes, and its first-level cache is worth more the fewer po
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,9 @@ import pulumi_kubernetes as k8s
 
 from engines.workload import Port, Server
 from infra.kubernetes import config_maps, names, pods, service_accounts
+from settings.account import Effect, Resource, path_text
 from settings.coordinator import Coordinator as CoordinatorSettings
+from settings.error_messages import key_text
 from settings.platform import Exposure, Rollout
 
 _AZURE = "service.beta.kubernetes.io/azure-"
@@ -176,3 +179,31 @@ def pod_template(args: CoordinatorArgs) -> Any:
             "volumes": pods.volumes(args.server, config_map),
         },
     }
+
+
+_ANNOTATIONS = "coordinator.service.annotations"
+
+
+def effects(annotations: Iterable[str]) -> Iterator[Effect]:
+    """The settings that the Deployment and the Service answer. `annotations`: the names in `coordinator.service.annotations`."""
+    deployment = Resource("Deployment", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR}")
+    yield deployment.effect("coordinator.replicas", "spec.replicas")
+    yield deployment.effect("coordinator.replicas", "spec.strategy.rollingUpdate")
+    yield deployment.effect("rollout.terminationGrace", "spec.template.spec.terminationGracePeriodSeconds")
+    service = Resource("Service", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR_SERVICE}")
+    yield service.effect("coordinator.service.type", "spec.type")
+    yield service.effect("coordinator.service.type", "spec.externalTrafficPolicy")
+    yield service.effect(_ANNOTATIONS, "metadata.annotations")
+    for name in annotations:
+        yield service.effect(key_text((*_ANNOTATIONS.split("."), name)), _annotation(name))
+    yield service.effect(key_text((*_ANNOTATIONS.split("."), f"{_AZURE}load-balancer-mode")), "spec.sessionAffinity")
+    yield service.effect("exposure.public", _annotation(f"{_AZURE}load-balancer-internal"))
+    for key in ("coordinator.service.type", "exposure.public", "exposure.allowedIpRanges", "azure.network.addressSpace"):
+        yield service.effect(key, "spec.loadBalancerSourceRanges")
+    yield service.effect("coordinator.config.healthCheckInterval", _annotation(f"{_AZURE}load-balancer-health-probe-interval"))
+    yield service.effect("coordinator.config.keepAliveTimeout", _annotation(f"{_AZURE}load-balancer-tcp-idle-timeout"))
+    yield service.effect("exposure.tls.secretName", "spec.ports[0].name")
+
+
+def _annotation(name: str) -> str:
+    return path_text("metadata", "annotations", name)

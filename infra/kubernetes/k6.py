@@ -10,6 +10,7 @@ certificate, that of the Secret with the authority. Not here: the way to the coo
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pulumi_kubernetes as k8s
 
 from engines.workload import Port
 from infra.kubernetes import names, pods
+from settings.account import Effect, Resource, path_text
 from settings.operations import LoadTest as LoadTestSettings
 from settings.operations import Targets
 from settings.platform import Exposure
@@ -153,3 +155,23 @@ def _key(exposure: Exposure) -> list[pods.Manifest]:
     if exposure.api_keys is None:
         return []
     return [{"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": exposure.api_keys.secret_name, "key": names.LOAD_TEST}}}]
+
+
+def effects() -> Iterator[Effect]:
+    """The settings that the load test answers."""
+    test = Resource("ConfigMap", f"{names.SERVICE_NAMESPACE}/{names.LOAD_TEST}")
+    file = path_text("data", "config.json")
+    for name in ("concurrentUsers", "duration", "rampUp", "rampDown"):
+        yield test.effect(f"loadTest.{name}", f"{file}.{name}")
+    for name, field in (("prompt", "prompt"), ("maxTokens", "max_tokens"), ("temperature", "temperature")):
+        yield test.effect(f"loadTest.{name}", f"{file}.request.{field}")
+    yield test.effect("targets.latency", f"{file}.thresholds.http_req_duration[0]")
+    yield test.effect("targets.latency", f"{file}.latencyMs")
+    yield test.effect("exposure.tls.secretName", f"{file}.endpoint")
+    yield test.effect("exposure.tls.secretName", f"{file}.insecureSkipTlsVerify")
+    yield test.effect("exposure.tls.clientCaSecretName", f"{file}.tlsAuthDir")
+    template = Resource("CronJob", f"{names.SERVICE_NAMESPACE}/{names.LOAD_TEST}")
+    pod = "spec.jobTemplate.spec.template.spec"
+    yield template.effect("images.loadTest", f"{pod}.containers[0].image")
+    yield template.effect("exposure.apiKeys.secretName", f"{pod}.containers[0].env[API_KEY].valueFrom.secretKeyRef.name")
+    yield template.effect("exposure.tls.clientCaSecretName", f"{pod}.volumes[client].secret.secretName")

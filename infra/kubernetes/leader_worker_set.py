@@ -5,10 +5,13 @@ https://github.com/kubernetes-sigs/lws, charts/lws. Not here: the one LeaderWork
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names
+from settings.account import Effect, Resource
 from settings.platform import Cluster
 
 
@@ -36,3 +39,11 @@ def leader_worker_set_controller(cluster: Cluster, opts: pulumi.ResourceOptions)
         },
         opts=opts,
     )
+
+
+def effects() -> Iterator[Effect]:
+    """The settings of the chart."""
+    chart = Resource("Pulumi resource", "lws")
+    yield chart.effect("cluster.leaderWorkerSetChart", "chart")
+    yield chart.effect("cluster.leaderWorkerSetVersion", "version")
+    yield chart.effect("cluster.leaderWorkerSetVersion", "values.image.manager.tag")

@@ -6,6 +6,7 @@ no ResourceQuotas and LimitRanges: each namespace holds only what this program p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names
+from settings.account import Effect, Resource, path_text
 
 Level = Literal["restricted", "baseline", "privileged"]
 
@@ -55,3 +57,11 @@ class Namespaces(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
         self.register_outputs({})
+
+
+def effects() -> Iterator[Effect]:
+    """Pod Security's rules are those of the cluster's version."""
+    for namespace in LEVELS:
+        for mode in ("enforce", "audit", "warn"):
+            label = path_text("metadata", "labels", f"pod-security.kubernetes.io/{mode}-version")
+            yield Resource("Namespace", namespace).effect("cluster.kubernetesVersion", label)

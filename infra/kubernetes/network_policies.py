@@ -21,6 +21,7 @@ from infra.kubernetes import names, namespaces
 from infra.kubernetes.coordinator import client_ranges
 from infra.kubernetes.monitoring import prometheus
 from infra.kubernetes.pods import Manifest
+from settings.account import Effect, Resource
 from settings.platform import Exposure, Network
 
 _KUBELET_PORT = 10250
@@ -209,3 +210,24 @@ class NetworkPolicies(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
         self.register_outputs({})
+
+
+def effects(workload: Workload) -> Iterator[Effect]:
+    """The settings that decide which edges there are, and which addresses they name."""
+    coordinator, shard = (Resource("NetworkPolicy", f"{names.SERVICE_NAMESPACE}/{name}") for name in (names.COORDINATOR, names.SHARD))
+    for key in ("exposure.public", "exposure.allowedIpRanges", "azure.network.addressSpace"):
+        yield coordinator.effect(key, "spec.ingress[0].from[*].ipBlock.cidr")
+    yield coordinator.effect("azure.network.privateEndpointsCidr", "spec.egress[*].to[0].ipBlock.cidr")
+    yield coordinator.effect("caching.l3Cache.enabled", "spec.egress")
+    watching = Resource("NetworkPolicy", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+    yield watching.effect("monitoring.enabled")
+    yield Resource("NetworkPolicy", f"{names.NODE_AGENTS_NAMESPACE}/{names.GPU_METRICS}").effect("monitoring.enabled")
+    for server in (coordinator, shard):
+        yield server.effect("monitoring.enabled", "spec.ingress")
+    for path in ("spec.ingress", "spec.policyTypes"):
+        yield watching.effect("autoscaling.enabled", path)
+    yield Resource("NetworkPolicy", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_FETCH}").effect("model.source")
+    if workload.shards_choose_ports:
+        pipelines = Resource("NetworkPolicy", f"{names.SERVICE_NAMESPACE}/{names.SHARD}-pipeline-*")
+        for key in ("sharding.pipelines", "autoscaling.enabled", "autoscaling.maxPipelines", "rollout.maxSurgePipelines"):
+            yield pipelines.effect(key)

@@ -8,10 +8,12 @@ https://kubernetes.io/docs/concepts/security/pod-security-standards/
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from engines.workload import Env, Probe, Server
 from infra.kubernetes import names
+from settings.account import Effect, Resource
 
 Manifest = dict[str, Any]
 
@@ -137,3 +139,8 @@ def container(name: str, server: Server, config_map: str, extra_mounts: tuple[Ma
     if server.pre_stop_seconds:
         made["lifecycle"] = {"preStop": {"sleep": {"seconds": server.pre_stop_seconds}}}
     return made
+
+
+def spot_effects(resource: Resource, pod: str = "spec.template.spec") -> Iterator[Effect]:
+    """What `gpuPool.spot` does to pods of GPU nodes."""
+    yield resource.effect("gpuPool.spot", f"{pod}.tolerations")

@@ -9,6 +9,7 @@ https://github.com/kubernetes-sigs/lws. Not here: the controller (`leader_worker
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from engines.workload import Cache, Port, Server
 from infra.kubernetes import config_maps, names, pods, service_accounts, zones
 from infra.kubernetes.quantities import with_canonical_quantities
 from infra.kubernetes.weights import volume
+from settings import StackSettings
+from settings.account import Effect, Resource, below
+from settings.error_messages import key_text
 from settings.platform import Rollout
 from settings.shard import TopologySpreadConstraint
 
@@ -217,3 +221,22 @@ def pod_template(args: ShardsArgs, server: Server) -> Any:
             "volumes": volumes,
         },
     }
+
+
+def effects(settings: StackSettings, pods_at: Sequence[str]) -> Iterator[Effect]:
+    """The settings that the set answers, apart from the servers' own. `pods_at`: where it describes the pods of each role."""
+    shards = Resource("LeaderWorkerSet", f"{names.SERVICE_NAMESPACE}/{names.SHARD}")
+    yield shards.effect("sharding.shardsCount", "spec.leaderWorkerTemplate.size")
+    for key in ("sharding.pipelines", "autoscaling.enabled"):
+        yield shards.effect(key, "spec.replicas")
+    rollout = "spec.rolloutStrategy.rollingUpdateConfiguration"
+    yield shards.effect("rollout.maxUnavailablePipelines", f"{rollout}.maxUnavailable")
+    yield shards.effect("rollout.maxSurgePipelines", f"{rollout}.maxSurge")
+    for pod in pods_at:
+        yield shards.effect("shard.env", f"{pod}.containers[0].env")
+        yield shards.effect("shard.nodeSelector", f"{pod}.nodeSelector")
+        for label in settings.shard.node_selector:
+            yield shards.effect(key_text(("shard", "nodeSelector", label)), below(f"{pod}.nodeSelector", label))
+        yield shards.effect("nodeTuning.hugePages2Mi", below(f"{pod}.nodeSelector", names.HUGE_PAGES_NODE_LABEL))
+        yield shards.effect("rollout.terminationGrace", f"{pod}.terminationGracePeriodSeconds")
+        yield from pods.spot_effects(shards, pod)

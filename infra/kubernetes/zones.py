@@ -7,9 +7,14 @@ Not here: the pools, one a zone, each as large as its pipelines (`infra/azure/gp
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 from infra.kubernetes import names
 from infra.kubernetes.pods import Manifest
 from planner.fit.placement import ZONE
+from planner.fit.plan import Plan
+from settings.account import Effect, Resource
 from settings.shard import TopologySpreadConstraint
 
 
@@ -79,3 +84,33 @@ def _in_turn(pipeline_zones: tuple[str, ...]) -> list[Manifest]:
         }
         for place, zone in enumerate(pipeline_zones)
     ]
+
+
+def effects(plan: Plan, pods_at: Sequence[str]) -> Iterator[Effect]:
+    """The constraints as they are asked for, and what becomes of them when pipelines stay in one zone."""
+    shards = Resource("LeaderWorkerSet", f"{names.SERVICE_NAMESPACE}/{names.SHARD}")
+    for pod in pods_at:
+        field = f"{pod}.topologySpreadConstraints"
+        yield shards.effect("shard.topologySpreadConstraints", field)
+        yield from (
+            replace(effect, place=replace(effect.place, path=f"{field}{effect.place.path}")) for effect in _constraints(plan, shards)
+        )
+        yield shards.effect("gpuPool.zones", f"{pod}.affinity.nodeAffinity")
+        yield shards.effect("sharding.shardsCount", f"{pod}.affinity.podAffinity")
+
+
+def _constraints(plan: Plan, shards: Resource) -> Iterator[Effect]:
+    """Found by key and rule, as Kubernetes takes one of each. Which zones there are changes nothing about the constraints."""
+    asked = plan.settings.shard.topology_spread_constraints
+    made = spread_constraints(asked, tuple(plan.settings.gpu_pool.zones) if plan.pipeline_in_one_zone else ())
+    rules = [(constraint["topologyKey"], constraint["whenUnsatisfiable"]) for constraint in made]
+    counted = {
+        "outcome": "translated",
+        "because": "the constraint counts pipelines, by their first shards, instead of shards",
+        "source": "infra/kubernetes/zones.py",
+    }
+    for index, constraint in enumerate(asked):
+        at = rules.index((constraint.topology_key, constraint.when_unsatisfiable))
+        said = counted if plan.pipeline_in_one_zone and constraint.topology_key == ZONE else {}
+        for name in ("maxSkew", "topologyKey", "whenUnsatisfiable"):
+            yield shards.effect(f"shard.topologySpreadConstraints[{index}].{name}", f"[{at}].{name}", **said)

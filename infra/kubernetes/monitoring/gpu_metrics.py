@@ -7,6 +7,7 @@ Not here: the scrape job (`prometheus_config.py`).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
 from planner.catalogue import node_agents
+from settings.account import Effect, Resource
+from settings.operations import Monitoring
 
 # Field, Prometheus type, help. There is no FB_TOTAL: it is used + free + reserved. Not DCGM_FI_DEV_XID_ERRORS: it keeps the last error
 # until the exporter or the driver starts anew (NVIDIA/dcgm-exporter issue 500).
@@ -113,3 +116,16 @@ def _pod_spec(args: GpuMetricsArgs, config: str) -> Any:
             {"name": "counters", "configMap": {"name": config}},
         ],
     }
+
+
+def effects(monitoring: Monitoring) -> Iterator[Effect]:
+    """The settings that the exporter answers."""
+    exporter = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.GPU_METRICS}")
+    yield exporter.effect("images.gpuMetrics", f"{_CONTAINER}.image")
+    for metric in monitoring.metrics:
+        if metric.name.startswith("gpu_"):
+            yield exporter.effect(f"monitoring.metrics.{metric.name}", f"{_CONTAINER}.env[DCGM_EXPORTER_INTERVAL].value")
+    yield from pods.spot_effects(exporter)
+
+
+_CONTAINER = "spec.template.spec.containers[0]"

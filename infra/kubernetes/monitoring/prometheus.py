@@ -11,6 +11,7 @@ Alertmanager: alerts are series (`ALERTS`) until somebody says whom to wake. Azu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from engines.workload import Workload
 from infra.kubernetes import names, pods
 from infra.kubernetes.monitoring import prometheus_config, prometheus_rules
 from planner.fit.plan import Plan
+from settings.account import Effect, Resource
 from settings.operations import Monitoring
 
 PORT = 9090
@@ -169,3 +171,20 @@ def _pod_spec(args: PrometheusArgs) -> Any:
             {"name": "data", "persistentVolumeClaim": {"claimName": names.PROMETHEUS}},
         ],
     }
+
+
+def effects() -> Iterator[Effect]:
+    """The settings that Prometheus itself answers; its two files have their own (`prometheus_config.py`, `prometheus_rules.py`)."""
+    deployment = Resource("Deployment", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+    container = "spec.template.spec.containers[0]"
+    disk = Resource("PersistentVolumeClaim", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+    yield deployment.effect("monitoring.retention", f"{container}.args[--storage.tsdb.retention.time]")
+    yield disk.effect("monitoring.storage", "spec.resources.requests.storage")
+    yield deployment.effect("monitoring.storage", f"{container}.args[--storage.tsdb.retention.size]")
+    yield deployment.effect("images.prometheus", f"{container}.image")
+
+
+def switch() -> Iterator[Effect]:
+    """What `monitoring.enabled` brings and takes away here."""
+    for component in (names.PROMETHEUS, names.GPU_METRICS):
+        yield Resource("Pulumi resource", component).effect("monitoring.enabled")

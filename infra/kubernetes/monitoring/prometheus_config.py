@@ -7,6 +7,7 @@ rest of that endpoint, so that no series is stored twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from engines.workload import Workload
 from infra.kubernetes import names
+from settings.account import Effect, Resource, path_text
 from settings.operations import Monitoring
 from settings.quantities import Duration
 
@@ -132,3 +134,12 @@ class _NoAliases(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def effects(monitoring: Monitoring) -> Iterator[Effect]:
+    """The scrape interval of each of the guide's metrics."""
+    config = Resource("ConfigMap", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+    jobs = path_text("data", "prometheus.yml", "scrape_configs")
+    yield config.effect("monitoring.metrics", jobs)
+    for metric in monitoring.metrics:
+        yield config.effect(f"monitoring.metrics.{metric.name}", f"{jobs}[{metric.name}].scrape_interval")

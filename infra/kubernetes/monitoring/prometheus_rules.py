@@ -17,6 +17,7 @@ from engines.workload import GUIDES_LATENCY, GUIDES_REQUESTS, Series, Workload
 from infra.kubernetes import names
 from infra.kubernetes.monitoring.prometheus_config import interval, scrape_jobs, sources
 from planner.fit.plan import Plan
+from settings.account import Effect, Resource, path_text
 from settings.operations import Targets
 from settings.quantities import Duration
 
@@ -166,3 +167,34 @@ def _alert(name: str, expression: str, lasting: str, summary: str, **labels: str
     """Rules of one name differ by their labels: else two that fire at once would be one series."""
     severity = {"severity": "warning"}
     return {"alert": name, "expr": expression, "for": lasting, "labels": severity | labels, "annotations": {"summary": summary}}
+
+
+_COUNTED = (
+    "coordinator.replicas",
+    "sharding.pipelines",
+    "sharding.shardsCount",
+    "autoscaling.enabled",
+    "autoscaling.minPipelines",
+    "gpuPool.minNodes",
+    "cluster.systemPool.minNodes",
+    "rollout.modelLoadTimeout",
+)
+"""Settings that decide how many must answer a scrape job, and how soon."""
+
+
+def effects() -> Iterator[Effect]:
+    """The settings that the rules answer."""
+    config = Resource("ConfigMap", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
+    targets, alerts = (path_text("data", "rules.yml", "groups") + f"[zig-ai-{group}].rules" for group in ("targets", "alerts"))
+    yield config.effect("targets.latency", f"{alerts}[ZigAiLatencyAboveTarget].expr")
+    for key, series in (
+        ("latency", "inference_latency_seconds"),
+        ("throughputRps", "throughput_rps"),
+        ("gpuUtilization", "gpu_utilization:ratio"),
+        ("gpuMemory", "gpu_memory:ratio"),
+    ):
+        yield config.effect(f"targets.{key}", f"{targets}[zig_ai:target:{series}].expr")
+    # The server is who takes the fraction; this only watches it.
+    yield config.effect("shard.config.gpuMemoryFraction", f"{alerts}[ZigAiGpuMemoryBeyondPlan].expr", outcome="passed through")
+    for key in _COUNTED:
+        yield config.effect(key, f"{alerts}[ZigAiScrapeMissing]")

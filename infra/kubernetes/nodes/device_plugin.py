@@ -7,6 +7,7 @@ Not here: GPU metrics (`gpu_metrics.py`), the driver (`infra/azure/`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pulumi
@@ -14,6 +15,7 @@ import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
 from planner.catalogue import node_agents
+from settings.account import Effect, Resource
 
 _PLUGIN_DIR = "/var/lib/kubelet/device-plugins"
 
@@ -75,3 +77,16 @@ def _security(*, static_cpu_manager: bool, mig: bool) -> Any:
     if mig:
         return {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def effects() -> Iterator[Effect]:
+    """The settings that the plugin answers."""
+    plugin = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.DEVICE_PLUGIN}")
+    container = "spec.template.spec.containers[0]"
+    yield plugin.effect("images.devicePlugin", f"{container}.image")
+    yield plugin.effect("gpuPool.cpuManagerPolicy", f"{container}.env[PASS_DEVICE_SPECS].value")
+    yield plugin.effect("gpuPool.mig", f"{container}.env[MIG_STRATEGY].value")
+    yield plugin.effect("gpuPool.mig", f"{container}.env[NVIDIA_MIG_MONITOR_DEVICES].value")
+    for key in ("gpuPool.cpuManagerPolicy", "gpuPool.mig"):
+        yield plugin.effect(key, f"{container}.securityContext")
+    yield from pods.spot_effects(plugin)

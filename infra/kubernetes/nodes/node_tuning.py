@@ -9,6 +9,7 @@ Not here: the shards' node selector for that label (`shards.py`), and the pool's
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
 from planner.catalogue import node_agents
+from settings.account import Effect, Resource, not_read, path_text
 from settings.operations import NodeTuning as NodeTuningSettings
 
 SCRIPT = Path(__file__).with_suffix(".sh")
@@ -123,3 +125,29 @@ def _pod_template(args: NodeTuningArgs, script: str) -> Any:
             "volumes": [{"name": "script", "configMap": {"name": names.HUGE_PAGES_CONFIG}}],
         },
     }
+
+
+_VARIABLES = {
+    "hugePages2Mi": ("HUGE_PAGES_2MI", "NODE_LABEL"),
+    "transparentHugePages": ("THP",),
+    "overcommitMemory": ("OVERCOMMIT_MEMORY",),
+    "overcommitRatio": ("OVERCOMMIT_RATIO",),
+}
+"""Settings of `nodeTuning`, and the script's variables that they are."""
+
+
+def effects(tuning: NodeTuningSettings) -> Iterator[Effect]:
+    """The settings that the script answers, in its variables and as the defaults in its text."""
+    agent = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.NODE_TUNING}")
+    container = "spec.template.spec.containers[0]"
+    scripts = [
+        Resource("ConfigMap", f"{space}/{names.HUGE_PAGES_CONFIG}") for space in (names.NODE_AGENTS_NAMESPACE, names.SERVICE_NAMESPACE)
+    ]
+    for name, variables in _VARIABLES.items():
+        found = [agent.effect(f"nodeTuning.{name}", f"{container}.env[{variable}].value") for variable in variables]
+        found += [script.effect(f"nodeTuning.{name}", path_text("data", "setup.sh")) for script in scripts]
+        read = name != "overcommitRatio" or tuning.overcommit_memory == 2
+        # The kernel reads the ratio in this mode only: https://docs.kernel.org/mm/overcommit-accounting.html
+        yield from found if read else not_read(found, "nodeTuning.overcommitMemory", str(tuning.overcommit_memory))
+    yield agent.effect("images.nodeTuning", f"{container}.image")
+    yield from pods.spot_effects(agent)

@@ -11,6 +11,7 @@ wants the model.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pulumi_kubernetes as k8s
 from infra.kubernetes import names, pods, service_accounts
 from infra.kubernetes.weights.retention import weights_retention
 from planner.fit.plan import WeightsPlan
+from settings.account import Effect, Resource
 from settings.model import Model
 from settings.quantities import Duration
 
@@ -135,3 +137,18 @@ def _job_spec(args: WeightsFetchArgs, labels: dict[str, str], what: str, environ
             },
         },
     }
+
+
+def effects() -> Iterator[Effect]:
+    """The settings that the Job and the daily deletion answer, where there is a source."""
+    fetch = Resource("Job", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_FETCH}-*")
+    container = "spec.template.spec.containers[0]"
+    yield fetch.effect("model.source", f"{container}.env[SOURCE].value")
+    yield fetch.effect("model.source", f"{container}.env[FOLDER].value")
+    yield fetch.effect("model.tokenSecret.name", f"{container}.env[TOKEN].valueFrom.secretKeyRef.name")
+    yield fetch.effect("model.tokenSecret.key", f"{container}.env[TOKEN].valueFrom.secretKeyRef.key")
+    forget = Resource("CronJob", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_RETENTION}")
+    yield forget.effect("model.source", f"spec.jobTemplate.{container}.env[FOLDER].value")
+    yield forget.effect("rollout.weightsRetention", f"spec.jobTemplate.{container}.env[RETENTION_SECONDS].value")
+    for job, path in ((fetch, container), (forget, f"spec.jobTemplate.{container}")):
+        yield job.effect("images.weights", f"{path}.image")

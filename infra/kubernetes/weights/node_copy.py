@@ -11,6 +11,7 @@ Not here: whether there is room for it (planner/catalogue/local_disk.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from infra.kubernetes.weights.volume import read_only_volume
 from planner.catalogue import node_agents
 from planner.fit import weights
 from planner.fit.plan import WeightsPlan
+from settings.account import Effect, Resource
 from settings.quantities import Duration
 
 SCRIPT = Path(__file__).parent / "node_disk.sh"
@@ -143,3 +145,39 @@ def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
             ],
         },
     }
+
+
+def effects(plan: WeightsPlan, *, persistent: bool) -> Iterator[Effect]:
+    """The settings that the nodes' copies answer. `persistent`: `caching.l2Cache.persistent`."""
+    claim = names.node_weights_claim(plan.folder)
+    volume, copy = Resource("PersistentVolume", claim), Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.WEIGHTS_COPY}")
+    yield volume.effect("caching.l2Cache.size", "spec.capacity.storage")
+    yield Resource("PersistentVolumeClaim", f"{names.SERVICE_NAMESPACE}/{claim}").effect(
+        "caching.l2Cache.size", "spec.resources.requests.storage"
+    )
+    goes = {
+        "outcome": "translated",
+        "given": "true",
+        "because": "the node's copy is shared by all of its pods, those of the next version too, and goes with the node",
+        "source": "docs/adr/0008-weights-arrive-once.md",
+    }
+    yield volume.effect("caching.l2Cache.persistent", "spec.hostPath.path", **({} if persistent else goes))
+    container = "spec.template.spec.containers[0]"
+    yield copy.effect("model.source", f"{container}.env[FOLDER].value")
+    yield copy.effect("rollout.weightsRetention", f"{container}.env[RETENTION_SECONDS].value")
+    yield copy.effect("images.weights", f"{container}.image")
+    yield copy.effect("images.nodeTuning", "spec.template.spec.initContainers[0].image")
+    yield from pods.spot_effects(copy)
+
+
+def switch() -> Iterator[Effect]:
+    """What `caching.l2Cache.enabled` brings and takes away here."""
+    yield Resource("Pulumi resource", names.WEIGHTS_COPY).effect("caching.l2Cache.enabled")
+
+
+def without_source(*, asked: bool) -> Iterator[Effect]:
+    """Where there is nothing to copy. `asked`: `caching.l2Cache.enabled`."""
+    said = {"outcome": "not supported", "because": "without model.source there is nothing to copy"} if asked else {}
+    copy = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.WEIGHTS_COPY}")
+    for name in ("enabled", "size", "persistent"):
+        yield copy.effect(f"caching.l2Cache.{name}", **said)

@@ -9,6 +9,7 @@ Not here: the storage account, its role assignments (`infra/azure/`), and its co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
+from settings.account import Effect, Resource
 
 CLAIM = "zig-ai-weights"
 _DRIVER = "blob.csi.azure.com"
@@ -102,3 +104,10 @@ def read_only_volume(name: str, claim: str, size: str, source: dict[str, Any], *
         # The claim names the volume as text, which is no dependency that the engine could see.
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[volume]),
     )
+
+
+def effects() -> Iterator[Effect]:
+    """The size is asked for in the volume and in the claim."""
+    yield Resource("PersistentVolume", CLAIM).effect("azure.weightsSize", "spec.capacity.storage")
+    claim = Resource("PersistentVolumeClaim", f"{names.SERVICE_NAMESPACE}/{CLAIM}")
+    yield claim.effect("azure.weightsSize", "spec.resources.requests.storage")

@@ -1,0 +1,101 @@
+"""What a change of one setting changes in everything that a stack registers, without what `explain` names for it."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import yaml
+
+from infra.reading import _NAMES, _PART
+from infra.registration import Registration, Resource
+from settings.account import Place
+
+_HASHES = re.compile(r"(-config-|zig-ai-weights-fetch-)[0-9a-f]{8}$")
+"""A config's hash in its name: the config itself is compared."""
+
+
+def unnamed(before: Registration, after: Registration, places: Iterable[Place]) -> list[str]:
+    """Every field that differs and is at none of the places, as `type name: path: before -> after`."""
+    there = [place for place in places if place.kind != "plan"]
+    old, new = ({(one.type, one.name): one for one in record.resources} for record in (before, after))
+    found = []
+    for key in dict.fromkeys((*old, *new)):
+        one, other = old.get(key), new.get(key)
+        if one is not None and other is not None and one.inputs == other.inputs and one.protect == other.protect:
+            continue
+        at = [place for place in there if any(each is not None and each.is_at(place) for each in (one, other))]
+        if any(not place.path for place in at):
+            continue
+        name = f"{key[0].rsplit(':', 1)[1]} {key[1]}"
+        if one is None or other is None:
+            found.append(f"{name}: {'new' if one is None else 'gone'}")
+        else:
+            found += [f"{name}: {difference}" for difference in differences(_rest(one, at), _rest(other, at))]
+    return found
+
+
+def _rest(resource: Resource, places: list[Place]) -> Any:
+    """What the resource has at none of the places."""
+    document = _opened({**resource.inputs, "protect": resource.protect})
+    for place in places:
+        _remove(document, [match.groups() for match in _PART.finditer(place.path)])
+    return document
+
+
+def _opened(value: Any, key: str = "") -> Any:
+    """A copy in which files are nested values, and names have no hash."""
+    if isinstance(value, dict):
+        return {name: _opened(child, name) for name, child in value.items() if not name.endswith("-hash") and name != "agentPoolName"}
+    if isinstance(value, list):
+        return [_opened(child) for child in value]
+    if isinstance(value, str) and key.endswith((".yaml", ".yml", ".json")):
+        return copy.deepcopy(yaml.load(value, Loader=yaml.CSafeLoader))
+    return _HASHES.sub(r"\1HASH", value) if isinstance(value, str) else value
+
+
+def _remove(document: Any, parts: list[tuple[str | None, ...]]) -> None:
+    (word, quoted, index, item), *rest = parts
+    key = word or quoted
+    if isinstance(document, dict) and key in document:
+        _remove(document[key], rest) if rest else document.pop(key)
+    elif isinstance(document, list):
+        for position in _positions(document, index, item):
+            if rest:
+                _remove(document[position], rest)
+            else:
+                document[position] = None
+
+
+def _positions(items: list[Any], index: str | None, item: str | None) -> Iterator[int]:
+    if index is not None:
+        yield from [int(index)] if int(index) < len(items) else []
+    elif item and item.startswith("--"):
+        if item in items:
+            at = items.index(item)
+            yield from (at, at + 1) if at + 1 < len(items) and not str(items[at + 1]).startswith("--") else (at,)
+    elif item:
+        for position, one in enumerate(items):
+            if item == "*" or (isinstance(one, dict) and any(fnmatchcase(str(one.get(name)), item) for name in _NAMES)):
+                yield position
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Items of a list that have names are compared by name."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys((*one, *other)):
+            yield from differences(one.get(key), other.get(key), f"{path}.{key}")
+    elif isinstance(one, list) and isinstance(other, list):
+        yield from differences(_by_name(one), _by_name(other), path)
+    elif one != other and (one or other or one is False or other is False):
+        yield f"{path.removeprefix('.')}: {str(one)[:60]} -> {str(other)[:60]}"
+
+
+def _by_name(items: list[Any]) -> dict[str, Any]:
+    return {
+        next((f"[{item[name]}]" for name in _NAMES if isinstance(item, dict) and name in item), f"[{position}]"): item
+        for position, item in enumerate(one for one in items if one is not None)
+    }
