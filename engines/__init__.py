@@ -1,10 +1,13 @@
-"""How a server is told: one file an engine. `ENGINES` has them by the name that the stack file's `engine` uses."""
+"""The engines: what each turns a plan into. `ENGINES` has them by the name that the stack file's `engine` uses.
 
-from engines.llama_cpp.engine import LLAMA_CPP
-from engines.vllm.engine import VLLM
+An engine is one folder here, one file of facts in `planner/engine_facts/`, and its name in `settings/stack.py`.
+"""
+
+from importlib import import_module
+
 from engines.workload import Engine
-from engines.zig_ai.engine import ZIG_AI
+from planner.engine_facts import NAMES
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (ZIG_AI, LLAMA_CPP, VLLM)}
+ENGINES: dict[str, Engine] = {name: import_module(f"engines.{name}").ENGINE for name in NAMES}
 
 __all__ = ["ENGINES"]

@@ -1,18 +1,18 @@
 """What single settings changed on a GPU: the ablations of `bench/gpu/measure.py`, read from the files that it wrote.
 
 An arm is the guide's tuning with one setting changed, named `setting: value`; two arms changed nothing. There is none of zig_ai, whose
-images are not public: nothing is told of it here, and it is predicted from vLLM's measurements (`planner/engine_facts/`).
+images are not public: it has no figures here, and it is predicted from vLLM's measurements (`planner/engine_facts/`).
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from engines.workload import Told
+from settings.account import Effect
 from settings.files import ROOT
 
 SOURCES = {
@@ -28,19 +28,27 @@ _MIB = 100
 """Less is not worth a word."""
 
 
-def added(engine: str, told: Iterable[Told], release: str = "") -> Iterator[Told]:
-    """Each with what was measured of its setting, if anything was; `release`: of the engine, where another one was measured."""
-    found = _measured(engine, release)
-    for said in told:
-        if said.key in found:
-            because, source = ("; ".join(filter(None, both)) for both in ((said.because, found[said.key]), (said.source, SOURCES[engine])))
-            said = replace(said, because=because, source=source)
-        yield said
+def with_measurements(engine: str, effects: Sequence[Effect], release: str = "") -> tuple[Effect, ...]:
+    """Adds what was measured of a setting to one of its effects: the first that gives a reason, or else the first.
+
+    `release` is the engine's release that the stack runs, where another one was measured.
+    """
+    measured = _measured(engine, release)
+    chosen: dict[str, Effect] = {}
+    for effect in sorted(effects, key=lambda effect: not effect.because):
+        if effect.key in measured:
+            chosen.setdefault(effect.key, effect)
+
+    def with_figures(effect: Effect) -> Effect:
+        because = "; ".join(filter(None, (effect.because, measured[effect.key])))
+        return replace(effect, because=because, source="; ".join(filter(None, (effect.source, SOURCES[engine]))))
+
+    return tuple(with_figures(effect) if chosen.get(effect.key) is effect else effect for effect in effects)
 
 
 @cache
 def _measured(engine: str, release: str) -> dict[str, str]:
-    """Setting -> what another value of it did."""
+    """Maps a setting's key to a sentence on what another value of it did."""
     kept = json.loads((ROOT / SOURCES[engine]).read_text())
     rows = {row["arm"]: row for row in kept["ablation"]}
     repeats = [rows.pop(name) for name in REPEATS]
@@ -50,17 +58,17 @@ def _measured(engine: str, release: str) -> dict[str, str]:
     line = kept["arms"]["guide"]["commands"][0].split()
     how = f"{which} on one {kept['machine']['gpu']}, {load}, the command line of its arm `guide` but for this"
     how += "".join(f"; {flag} there: {meant}" for flag, meant in _NO_LONGER.items() if flag in line)
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for arm, row in rows.items():
         setting, separated, value = arm.partition(": ")
         if separated:
             change = _change(row, base, noise(repeats))
-            found[setting] = f"measured ({how}): {value}, {kept['arms'][arm]['because']}, gives {change}"
-    return found
+            sentences[setting] = f"measured ({how}): {value}, {kept['arms'][arm]['because']}, gives {change}"
+    return sentences
 
 
 def noise(repeats: list[dict]) -> float:
-    """Of requests/s, as a share: what is less says nothing."""
+    """The share of requests/s by which two runs of the same arm may differ: a smaller change says nothing."""
     rates = [row["requests_s"] for row in repeats]
     return max(NOISE, (max(rates) - min(rates)) / statistics.fmean(rates))
 

@@ -1,4 +1,4 @@
-"""What all engines render alike: resource lists, variables, probes, and where Kubernetes itself gives a setting its effect."""
+"""What all engines render alike: resource lists, variables, probes, and the settings that Kubernetes itself gives an effect."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from engines import read_back
-from engines.workload import Env, FieldPath, Probe, Role, SecretKey, Server, Told
+from engines.flags import without_flag
+from engines.workload import Env, Probe, Role, SecretKey
 from planner.engine_facts import FixedSetting
 from planner.fit.plan import Plan
 from settings import StackSettings
+from settings.account import Effect, Place, path_text
 from settings.error_messages import key_text
 from settings.flatten import text_of
 from settings.shard import EnvVar
@@ -21,37 +22,36 @@ from settings.shard import EnvVar
 _STARTUP_PERIOD_SECONDS = 10
 
 
-def plain(section: BaseModel) -> Any:
-    """A settings section as the guide spells it; quantities print back as they were written."""
-    return json.loads(section.model_dump_json(by_alias=True, exclude_none=True))
+def section(settings: BaseModel) -> Any:
+    """A section of the settings as the guide spells it; quantities print back as they were written."""
+    return json.loads(settings.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def resource_list(resources: BaseModel) -> dict[str, str]:
-    """A Kubernetes resource list: quantities are text there, counts too."""
-    return {name: str(quantity) for name, quantity in plain(resources).items()}
+    """A Kubernetes resource list: quantities are text there, and so are counts."""
+    return {name: str(quantity) for name, quantity in section(resources).items()}
 
 
 def variable(asked: EnvVar) -> Env:
-    """One of `shard.env`."""
+    """Converts an entry of `shard.env`."""
     if asked.value_from is None:
         return Env(name=asked.name, value=asked.value)
     reference = asked.value_from.secret_key_ref
     return Env(name=asked.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
 
 
+def env_key(name: str) -> str:
+    """The key of a variable of `shard.env`."""
+    return key_text(("shard", "env", name))
+
+
+GRAPHS_VARIABLE = "CUDA_ENABLE_GRAPHS"
 _SWITCHED_OFF = ("0", "false", "no", "off")
 
 
 def without_cuda_graphs(settings: StackSettings) -> bool:
-    """Whether the stack asks for none, by the guide's variable."""
-    return any(one.name == "CUDA_ENABLE_GRAPHS" and (one.value or "").lower() in _SWITCHED_OFF for one in settings.shard.env)
-
-
-def environment(settings: StackSettings, ours: Iterable[Env]) -> tuple[Env, ...]:
-    """`shard.env`, and the engine's own variables that it does not name."""
-    asked = tuple(map(variable, settings.shard.env))
-    names = {one.name for one in asked}
-    return (*asked, *(one for one in ours if one.name not in names))
+    """Whether the stack switches CUDA graphs off, by the guide's variable in `shard.env`."""
+    return any(entry.name == GRAPHS_VARIABLE and (entry.value or "").lower() in _SWITCHED_OFF for entry in settings.shard.env)
 
 
 DATA_DIR = "/data"
@@ -60,7 +60,7 @@ DATA_DIR = "/data"
 
 
 def weights_folder(plan: Plan) -> str:
-    """Of the model, in either case."""
+    """The path of the model's folder in the container, whether it is in the storage or mounted alone."""
     return f"{DATA_DIR}/{plan.weights.folder}"
 
 
@@ -81,52 +81,48 @@ def shard_fields(settings: StackSettings, plan: Plan, port: str, health_path: st
     }
 
 
-EFFECTS: tuple[tuple[str, Role, FieldPath], ...] = (
-    ("images.coordinator", "coordinator", ("image",)),
-    ("images.shard", "shard", ("image",)),
-    ("rollout.modelLoadTimeout", "shard", ("startup", "failure_threshold")),
-    *(
-        (".".join((role, "resources", *field)), role, field)
-        for role in ("coordinator", "shard")
-        for side in ("requests", "limits")
+_SIDES = ("requests", "limits")
+
+
+def container_effects(name: Literal["coordinator", "shard"], role: Role) -> Iterator[Effect]:
+    """The image and the resources of a container, whose settings are `images.NAME` and `NAME.resources`."""
+    yield at(role, f"images.{name}", "image")
+    for side in _SIDES:
         # The section itself is a setting where it is empty.
-        for field in ((side,), (side, "nvidia.com/gpu"), (side, "cpu"), (side, "memory"))
-    ),
-)
-"""Settings that Kubernetes or the kubelet acts on, whatever the image does: key, server, field."""
+        for below in ((), ("nvidia.com/gpu",), ("cpu",), ("memory",)):
+            yield at(role, ".".join((name, "resources", side, *below)), path_text("resources", side, *below))
 
 
-def effects(given: Mapping[str, str], servers: Mapping[Role, Server], more: tuple[tuple[str, Role, FieldPath], ...] = ()) -> Iterator[Told]:
-    """Those of `EFFECTS`, and of the engine's own, that the stack has; a shard's are those of its pipeline's workers too."""
-    return (
-        read_back.in_field(key, each, servers[each], field)
-        for key, role, field in (*EFFECTS, *more)
-        if key in given
-        for each in (role, *(("worker",) if role == "shard" and "worker" in servers else ()))
-    )
+def shard_effects(plan: Plan, *roles: Role) -> Iterator[Effect]:
+    """The settings of `shard_fields` in all pods of a pipeline."""
+    for role in roles:
+        yield from container_effects("shard", role)
+        yield at(role, "rollout.modelLoadTimeout", "startupProbe.failureThreshold")
+        if plan.pod.huge_pages_mib:
+            for side in _SIDES:
+                for key in ("shard.config.useHugePages", "nodeTuning.hugePages2Mi"):
+                    yield at(role, key, path_text("resources", side, "hugepages-2Mi"))
 
 
-_NOTHING_ASKED = ("[]", "0", "false")
+def at(role: Role, key: str, path: str) -> Effect:
+    """A setting that is in force at a path of a role's container."""
+    return Effect(key=key, place=Place(kind=role, path=path))
 
 
-def nowhere(engine: str, key: str, asked: str, because: str, source: str, *lived_with: str) -> Told:
-    """A setting that no flag follows from: in force when what is asked is what the engine does anyway."""
-    does = asked in (*_NOTHING_ASKED, *lived_with)
-    outcome: Literal["in force", "not supported"] = "in force" if does else "not supported"
-    return Told(key=key, outcome=outcome, role="shard", field=(), holds=engine, because=because, source=source)
+def switches(fixed: Iterable[FixedSetting], given: Mapping[str, str]) -> Iterator[Effect]:
+    """The settings of which the engine can follow one value only; the planner has set it, unless `sizing.mode` is `verbatim`.
 
-
-def switches(engine: str, without: Iterable[FixedSetting], given: Mapping[str, str]) -> Iterator[Told]:
-    """Settings with one value that the engine can follow; the planner has given it, unless `sizing.mode` is `verbatim`."""
-    for one in without:
-        key = key_text(one.path)
-        if one.path[0] in ("nodeTuning", "profiling"):
+    `given` is the stack's settings by their keys. Where a whole section is asked for that the engine does not have, its settings follow.
+    """
+    for setting in fixed:
+        key = key_text(setting.path)
+        if setting.path[0] in ("nodeTuning", "profiling"):
             continue
-        yield nowhere(engine, key, given[key], one.because, one.source, text_of(one.value))
-        if given[key] != text_of(one.value) and one.value is False:
-            section = key.removesuffix(".enabled") + "."
+        yield without_flag(key, given[key], setting.because, setting.source, text_of(setting.value))
+        if given[key] != text_of(setting.value) and setting.value is False:
+            prefix = key.removesuffix(".enabled") + "."
             yield from (
-                nowhere(engine, below, given[below], one.because, one.source)
+                without_flag(below, given[below], setting.because, setting.source)
                 for below in given
-                if below.startswith(section) and below != key
+                if below.startswith(prefix) and below != key
             )

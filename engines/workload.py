@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from planner.fit.plan import Plan
 from settings import StackSettings
+from settings.account import Effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,30 +132,6 @@ class Server:
 
 Role = Literal["coordinator", "shard", "worker"]
 """`worker` is a shard that does not lead, where those are told something else."""
-FieldPath = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """Where a rendered server is told one setting, and what can be known of its effect. A setting may be told in several places."""
-
-    key: str
-    """Of `settings.flatten`."""
-    outcome: Literal["in force", "passed through", "translated", "not supported"]
-    """`passed through` when only the program in the image can give it an effect."""
-    role: Role
-    field: FieldPath
-    """From the role's `Server`: `("limits", "cpu")`, `("env", "GC_THREADS", "value")`, `("config_files", "shard.yaml", "model", ...)`,
-    `("args", "--threads")` for what follows that flag, or for the flag itself when it stands alone. Empty for a setting that is told
-    nowhere: then the engine's name is held, since that it is this engine is all that can be said."""
-    holds: str | None
-    """What is there, as text; None when the setting keeps the field empty."""
-    given: str = ""
-    """What is honoured instead, for `translated`; left out: what is there."""
-    line: int | None = None
-    """Of the file, from 1."""
-    because: str = ""
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,8 +177,9 @@ class Workload:
     """Histogram of the time a request takes."""
     requests: Series
     """Counter of requests."""
-    told: tuple[Told, ...] = ()
-    """Every setting that the servers are told, read back from what was rendered."""
+    effects: tuple[Effect, ...] = ()
+    """What becomes of every setting that the servers answer, at places whose `kind` is a role and whose `path` is in that role's container
+    as Kubernetes spells it; in addition `config_files[NAME]`, `secrets[VOLUME].secret`, `cache.size` and `cache.persistent` of `Server`."""
 
     def server(self, role: Role) -> Server:
         """Raises LookupError for a role that this workload does not have."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.envoy.fields import EXTENSIONS, http_filter, lua, seconds
+from engines.flags import field
 
 CERTIFICATE_FILE, KEY_FILE, CA_FILE = "tls.crt", "tls.key", "ca.crt"
 """As Kubernetes and cert-manager name them in a Secret of type kubernetes.io/tls."""
@@ -89,6 +90,7 @@ def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
 
 
 CORS = "envoy.filters.http.cors"
+_ORIGINS = "exposure.allowedOrigins"
 
 
 def cors_filters(guard: Guard) -> list[dict[str, Any]]:
@@ -103,7 +105,7 @@ def cors_fields(guard: Guard) -> dict[str, Any]:
         return own
     policy = {
         "@type": f"{EXTENSIONS}.filters.http.cors.v3.CorsPolicy",
-        "allow_origin_string_match": [{"safe_regex": {"regex": "|".join(map(re.escape, guard.allowed_origins))}}],
+        "allow_origin_string_match": [{"safe_regex": {"regex": field("|".join(map(re.escape, guard.allowed_origins)), _ORIGINS)}}],
         "allow_methods": "GET, POST, OPTIONS",
         # The star is for all but this one (fetch.spec.whatwg.org, CORS protocol): OpenAI's client for browsers sends a dozen of its own.
         "allow_headers": "authorization, *",
@@ -149,7 +151,7 @@ def api_keys_file(keys: Mapping[str, str]) -> str:
                     "typed_config": {
                         "@type": _API_KEY_AUTH,
                         "credentials": [{"client": client, "key": key} for client, key in keys.items()],
-                        # `Authorization: Bearer KEY`, as OpenAI's clients send it; other forms are made this one (envoy_keys.lua).
+                        # `Authorization: Bearer KEY`, as OpenAI's clients send it; other forms are made this one (keys.lua).
                         "key_sources": [{"header": "authorization"}],
                         "forwarding": {"header": _CLIENT_HEADER, "hide_credentials": True},
                     },
@@ -163,7 +165,8 @@ def _limit(requests_per_minute: int, *, by_key: bool) -> dict[str, Any]:
     name = "client" if by_key else "remote_address"
     action = {"request_headers": {"header_name": _CLIENT_HEADER, "descriptor_key": name}} if by_key else {"remote_address": {}}
     every_request = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
-    bucket = {"max_tokens": requests_per_minute, "tokens_per_fill": requests_per_minute, "fill_interval": seconds(60)}
+    limit = field(requests_per_minute, "coordinator.limits.requestsPerMinutePerClient")
+    bucket = {"max_tokens": limit, "tokens_per_fill": limit, "fill_interval": seconds(60)}
     fields = {
         "stat_prefix": "client_limit",
         "filter_enabled": every_request,

@@ -17,6 +17,7 @@ from engines.envoy import access, pipeline_cluster, readiness, refusals, stats
 from engines.envoy.access import Guard
 from engines.envoy.fields import COORDINATOR, EXTENSIONS, HCM, address, http_filter, lua, seconds
 from engines.envoy.pipeline_cluster import Pipelines
+from engines.flags import field, in_force
 
 ADMIN_PORT = 9901
 """Envoy's admin interface, inside the pod only; the metrics listener passes on its `/stats/prometheus`."""
@@ -79,7 +80,7 @@ class ProxyArgs:
 
 
 def bootstrap(args: ProxyArgs) -> dict[str, Any]:
-    """The whole configuration, for one YAML file."""
+    """The whole configuration, for one YAML file; its values are marked with the settings that they answer (`engines.flags.plain`)."""
     return {
         # Configuration from a file of its own is not taken without.
         "node": {"id": "coordinator", "cluster": "zig-ai"},
@@ -98,7 +99,7 @@ def _overload(args: ProxyArgs) -> dict[str, Any]:
     """Connections beyond the limit are turned away; requests are, rather than have the kernel end the process for its memory."""
     connections = {
         "@type": f"{EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-        "max_active_downstream_connections": args.max_connections,
+        "max_active_downstream_connections": field(args.max_connections, "coordinator.config.maxConnections"),
     }
     monitors = [{"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": connections}]
     if args.memory_bytes is None:
@@ -106,7 +107,7 @@ def _overload(args: ProxyArgs) -> dict[str, Any]:
     heap = "envoy.resource_monitors.fixed_heap"
     size = {
         "@type": f"{EXTENSIONS}.resource_monitors.fixed_heap.v3.FixedHeapConfig",
-        "max_heap_size_bytes": round(args.memory_bytes * _HEAP),
+        "max_heap_size_bytes": field(round(args.memory_bytes * _HEAP), "coordinator.resources.limits.memory"),
     }
     return {
         "refresh_interval": "0.25s",
@@ -125,7 +126,7 @@ def _listener(args: ProxyArgs) -> dict[str, Any]:
     return {
         "name": "http",
         "address": address("0.0.0.0", args.port),
-        "per_connection_buffer_limit_bytes": args.read_buffer_bytes,
+        "per_connection_buffer_limit_bytes": field(args.read_buffer_bytes, "coordinator.config.readBufferSize"),
         "filter_chains": [chain],
     }
 
@@ -170,8 +171,10 @@ def _service(args: ProxyArgs) -> dict[str, Any]:
 
 
 def _connection_limits(args: ProxyArgs) -> dict[str, Any]:
-    limits = {"idle_timeout": seconds(args.keep_alive_s)}
-    return limits if args.connection_s is None else limits | {"max_connection_duration": seconds(args.connection_s)}
+    limits = {"idle_timeout": field(seconds(args.keep_alive_s), "coordinator.config.keepAliveTimeout")}
+    if args.connection_s is None:
+        return limits
+    return limits | {"max_connection_duration": field(seconds(args.connection_s), "rollout.terminationGrace")}
 
 
 def _health_filter(args: ProxyArgs) -> dict[str, Any]:
@@ -183,7 +186,7 @@ def _health_filter(args: ProxyArgs) -> dict[str, Any]:
 
 def _size_filter(args: ProxyArgs) -> dict[str, Any]:
     """Reads the whole request before any of it is sent on (a prompt, not an answer); larger ones get 413."""
-    return http_filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": args.max_request_bytes})
+    return http_filter("buffer", "buffer.v3.Buffer", {"max_request_bytes": field(args.max_request_bytes, "coordinator.limits.requestSize")})
 
 
 def _routes(args: ProxyArgs) -> list[dict[str, Any]]:
@@ -191,6 +194,16 @@ def _routes(args: ProxyArgs) -> list[dict[str, Any]]:
         {"match": {"path": rewrite.path}, "route": _to_pipelines(args) | {"prefix_rewrite": rewrite.upstream}} for rewrite in args.rewrites
     ]
     return [*rewrites, {"match": {"prefix": args.prefix}, "route": _to_pipelines(args)}]
+
+
+_RETRIES = (
+    "further pipelines that a request is tried on which none has begun: the connection failed, or the server answered 503 because it still "
+    "reads its weights. A request that was sent is never sent to a second pipeline, since it may end that one too"
+)
+_SILENCE = (
+    "how long a pipeline may send nothing of an answer before the request is given up with 504. The time in the coordinator's line does "
+    "not count, and a pipeline that died is found sooner, by its connections, checks and probes"
+)
 
 
 def _to_pipelines(args: ProxyArgs) -> dict[str, Any]:
@@ -204,8 +217,8 @@ def _to_pipelines(args: ProxyArgs) -> dict[str, Any]:
             # failed. 503 is what a server says that still reads its weights.
             "retry_on": "connect-failure,retriable-status-codes",
             "retriable_status_codes": [503],
-            "num_retries": args.retries,
-            "per_try_idle_timeout": seconds(args.silence_s),
+            "num_retries": field(args.retries, in_force("shard.config.retryAttempts", _RETRIES)),
+            "per_try_idle_timeout": field(seconds(args.silence_s), in_force("shard.config.networkTimeout", _SILENCE)),
             "retry_host_predicate": [
                 {
                     "name": "envoy.retry_host_predicates.previous_hosts",

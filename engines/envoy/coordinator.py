@@ -19,11 +19,13 @@ from engines.envoy.config import LIVE_PATH, READY_PATH, ProxyArgs, Route, bootst
 from engines.envoy.fields import COORDINATOR
 from engines.envoy.pipeline_cluster import NAME as PIPELINES
 from engines.envoy.pipeline_cluster import Pipelines
+from engines.flags import Flag, command_line, field_effects, flag_effects, plain
 from engines.images import image_reference
-from engines.pods import resource_list
+from engines.pods import at, container_effects, resource_list
 from engines.workload import ConfigFile, Endpoints, MountedSecret, Port, Probe, Series, Server
 from planner.rules.waiting import SHUTDOWN_SECONDS
 from settings import StackSettings
+from settings.account import Effect
 from settings.platform import Exposure
 
 IMAGE = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
@@ -160,24 +162,20 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
     )
 
 
-def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> Server:
-    """Ready as soon as clients can get in: while no pipeline is ready, it answers 503 rather than refuse connections."""
+def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> tuple[Server, tuple[Effect, ...]]:
+    """Renders Envoy, and the settings that it answers.
+
+    It is ready as soon as clients can get in: while no pipeline is ready, it answers 503 rather than refuse connections.
+    """
     resources = settings.coordinator.resources
-    cpu = resources.limits.cpu or resources.requests.cpu
     args = proxy_args(settings, endpoints, upstream)
     documents = {CONFIG_FILE: bootstrap(args)} | (access.secret_files(args.guard.tls) if args.guard.tls else {})
-    return Server(
+    flags = _flags(settings)
+    server = Server(
         image=image_reference(settings.images.coordinator or IMAGE, endpoints.registry),
         command=("/usr/local/bin/envoy",),
-        args=(
-            "--config-path",
-            f"{_CONFIG_DIR}/{CONFIG_FILE}",
-            # A worker for each CPU of its own; without it one for each of the node's.
-            "--concurrency",
-            str(max(1, int(cpu.cores)) if cpu else 1),
-            "--disable-hot-restart",
-        ),
-        config_files=tuple(ConfigFile(name=name, content=_dump(document)) for name, document in documents.items()),
+        args=command_line(flags),
+        config_files=tuple(ConfigFile(name=name, content=_dump(plain(document))) for name, document in documents.items()),
         config_dir=_CONFIG_DIR,
         ports=(serving_port(settings), METRICS),
         secrets=_secrets(settings.exposure),
@@ -189,6 +187,34 @@ def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstrea
         limits=resource_list(resources.limits),
         run_as_user=USER,
         pre_stop_seconds=serving_on_seconds(settings),
+    )
+    effects = (
+        *container_effects("coordinator", "coordinator"),
+        *flag_effects("coordinator", flags),
+        *(effect for name, document in documents.items() for effect in field_effects("coordinator", name, document)),
+        *(at("coordinator", _SECRET_KEYS[volume], f"secrets[{volume}].secret") for volume in server.secrets),
+        at("coordinator", "rollout.terminationGrace", "lifecycle.preStop.sleep.seconds"),
+    )
+    return server, effects
+
+
+_SECRET_KEYS = {
+    TLS: "exposure.tls.secretName",
+    CLIENT_CA: "exposure.tls.clientCaSecretName",
+    API_KEYS: "exposure.apiKeys.secretName",
+}
+"""The settings that name Secrets, by the Secret's volume."""
+
+
+def _flags(settings: StackSettings) -> tuple[Flag, ...]:
+    """Envoy has a worker thread for each CPU of its own; without the flag it would have one for each of the node's."""
+    resources = settings.coordinator.resources
+    side = "limits" if resources.limits.cpu else "requests"
+    cpu = resources.limits.cpu or resources.requests.cpu
+    return (
+        Flag("--config-path", f"{_CONFIG_DIR}/{CONFIG_FILE}", why="where the rendered configuration is mounted"),
+        Flag("--concurrency", str(max(1, int(cpu.cores)) if cpu else 1), f"coordinator.resources.{side}.cpu"),
+        Flag("--disable-hot-restart", None, why="a pod is replaced as a whole, so no second Envoy shares memory with this one"),
     )
 
 

@@ -11,22 +11,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.envoy.fields import EXTENSIONS, address, seconds
+from engines.flags import field, in_force, translated
 
 NAME = "pipelines"
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_POLICIES = f"{EXTENSIONS}.load_balancing_policies"
 # Least request is the better of two at random. Not FULL_SCAN: a pipeline that just died has the fewest requests, and every retry of
 # a full scan would go to it again.
 _STRATEGIES = {
-    "least_connections": ("least_request", {"@type": f"{_POLICIES}.least_request.v3.LeastRequest"}),
-    "round_robin": ("round_robin", {"@type": f"{_POLICIES}.round_robin.v3.RoundRobin"}),
-    "random": ("random", {"@type": f"{_POLICIES}.random.v3.Random"}),
+    "least_connections": ("least_request", "LeastRequest"),
+    "round_robin": ("round_robin", "RoundRobin"),
+    "random": ("random", "Random"),
 }
+_STRATEGY = "coordinator.config.loadBalancingStrategy"
+_INTERVAL = "coordinator.config.healthCheckInterval"
+_POOL_SIZE = "coordinator.config.connectionPoolSize"
+_QUEUED = "coordinator.limits.queuedRequests"
+_PIPELINES = "sharding.pipelines"
+
+_AT_ONCE = ("coordinator.config.dynamicBatching.maxBatchSize", "coordinator.config.dynamicBatching.enabled")
+_WAITING = (
+    "these and as many as the pipelines run at once: Envoy counts a request whose connection to a free pipeline is still being opened as "
+    "one that waits. So as many have room who come all at once, and while every pipeline is busy as many wait"
+)
+_ROUTING = translated(
+    "coordinator.config.requestRouting",
+    "the proxy chooses once, by coordinator.config.loadBalancingStrategy; pipelines have the same GPUs and one DNS name, whose addresses "
+    "all weigh the same",
+    "envoyproxy.io intro/arch_overview/upstream/service_discovery, DNS",
+    given="the same weight for each pipeline",
+)
 
 REFRESH_SECONDS = 2
-"""Between two questions to the DNS."""
-
+"""The time between two questions to the DNS."""
 
 _KEEPALIVE = {"keepalive_time": 15, "keepalive_interval": 5, "keepalive_probes": 3}
 """In seconds: a request whose node vanished is answered with 502 after half a minute, however long an answer may be silent."""
@@ -53,21 +70,24 @@ class Pipelines:
 
 
 def cluster(pipelines: Pipelines) -> dict[str, Any]:
-    policy, how = _STRATEGIES[pipelines.strategy]
+    policy, message = _STRATEGIES[pipelines.strategy]
+    how = field({"@type": f"{EXTENSIONS}.load_balancing_policies.{policy}.v3.{message}"}, _STRATEGY)
     return {
         "name": NAME,
         **_discovery(pipelines),
         "connect_timeout": "2s",
         "typed_extension_protocol_options": {_HTTP_OPTIONS: _one_request_a_connection()},
         "load_balancing_policy": {
-            "policies": [{"typed_extension_config": {"name": f"envoy.load_balancing_policies.{policy}", "typed_config": how}}]
+            "policies": [
+                {"typed_extension_config": {"name": field(f"envoy.load_balancing_policies.{policy}", _STRATEGY), "typed_config": how}}
+            ]
         },
-        "per_connection_buffer_limit_bytes": pipelines.write_buffer_bytes,
+        "per_connection_buffer_limit_bytes": field(pipelines.write_buffer_bytes, "coordinator.config.writeBufferSize"),
         "upstream_connection_options": {"tcp_keepalive": _KEEPALIVE},
         "circuit_breakers": {
             "thresholds": [_threshold(pipelines)],
             # A connection is a request. Each worker of Envoy has one to each pipeline in any case, so that with two it is one more.
-            "per_host_thresholds": [{"max_connections": pipelines.at_once}],
+            "per_host_thresholds": [{"max_connections": field(pipelines.at_once, *_AT_ONCE)}],
         },
         "health_checks": [_health_check(pipelines)],
         "outlier_detection": _outlier_detection(pipelines.health_interval_s),
@@ -90,7 +110,7 @@ def _discovery(pipelines: Pipelines) -> dict[str, Any]:
     endpoint = {"endpoint": {"address": address(pipelines.host, pipelines.port)}}
     return {
         "cluster_type": {
-            "name": "envoy.clusters.dns",
+            "name": field("envoy.clusters.dns", _ROUTING),
             "typed_config": {
                 "@type": f"{EXTENSIONS}.clusters.dns.v3.DnsCluster",
                 # Pods come and go: the name is asked for again in seconds, not when its record expires.
@@ -114,19 +134,19 @@ def _discovery(pipelines: Pipelines) -> dict[str, Any]:
 
 
 def _threshold(pipelines: Pipelines) -> dict[str, Any]:
-    at_once = pipelines.pool_size + pipelines.waiting
+    at_once = field(pipelines.pool_size + pipelines.waiting, _POOL_SIZE, _QUEUED, _PIPELINES, *_AT_ONCE)
     return {
-        "max_connections": pipelines.pool_size,
-        "max_pending_requests": pipelines.waiting,
+        "max_connections": field(pipelines.pool_size, _POOL_SIZE),
+        "max_pending_requests": field(pipelines.waiting, in_force(_QUEUED, _WAITING), _PIPELINES, *_AT_ONCE),
         "max_requests": at_once,
         "max_retries": at_once,
     }
 
 
 def _health_check(pipelines: Pipelines) -> dict[str, Any]:
-    interval = seconds(pipelines.health_interval_s)
+    interval = field(seconds(pipelines.health_interval_s), _INTERVAL)
     return {
-        "timeout": seconds(min(pipelines.health_interval_s, 3)),
+        "timeout": field(seconds(min(pipelines.health_interval_s, 3)), _INTERVAL),
         "interval": interval,
         "no_traffic_interval": interval,
         "unhealthy_threshold": 2,
@@ -147,9 +167,9 @@ def _outlier_detection(interval_s: float) -> dict[str, Any]:
         "enforcing_consecutive_5xx": 0,
         "consecutive_gateway_failure": 3,
         "enforcing_consecutive_gateway_failure": 100,
-        "interval": seconds(interval_s),
+        "interval": field(seconds(interval_s), _INTERVAL),
         # Longer each time.
-        "base_ejection_time": seconds(2 * interval_s),
+        "base_ejection_time": field(seconds(2 * interval_s), _INTERVAL),
         "max_ejection_percent": 50,
         "successful_active_health_check_uneject_host": False,
     }

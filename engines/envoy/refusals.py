@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from engines.envoy.fields import EXTENSIONS
+from engines.flags import Field, field
 
 _REFUSAL = {
     "json_format": {"error": {"message": "%LOCAL_REPLY_BODY%", "type": "%RESPONSE_CODE_DETAILS%", "code": "%RESPONSE_CODE%"}},
@@ -28,7 +29,9 @@ def local_replies(*, headers_s: float, request_s: float, request_bytes: int) -> 
         "(CONNECT) never ends, and there is none here."
     )
     bounds = {
-        "request_payload_too_large": f"The request is larger than {request_bytes:,} bytes, which is the most that is taken here.",
+        "request_payload_too_large": field(
+            f"The request is larger than {request_bytes:,} bytes, which is the most that is taken here.", "coordinator.limits.requestSize"
+        ),
         "request_overall_timeout": late,
         "request_header_timeout": late,
     }
@@ -79,7 +82,9 @@ _NO_HTTP = (
 )
 
 
-def _mapped(condition: dict[str, Any], message: str, status: int | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+def _mapped(
+    condition: dict[str, Any], message: str | Field, status: int | None = None, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
     return {
         "filter": condition,
         **({"status_code": status} if status else {}),

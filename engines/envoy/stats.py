@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engines.envoy.fields import COORDINATOR
+from engines.flags import field
 
 LONGEST_MS = 2 * 3600 * 1000
 """Twice the longest target that settings take."""
@@ -21,7 +22,7 @@ LONGEST_MS = 2 * 3600 * 1000
 def stats_config(target_s: float) -> dict[str, Any]:
     """`stats_config` of the bootstrap, for a service whose requests should take `target_s` seconds."""
     service = {"exact": f"http.{COORDINATOR}.downstream_rq_time"}
-    return {"histogram_bucket_settings": [{"match": service, "buckets": bounds_ms(target_s)}]}
+    return {"histogram_bucket_settings": [{"match": service, "buckets": field(bounds_ms(target_s), "targets.latency")}]}
 
 
 def bounds_ms(target_s: float) -> list[int]:

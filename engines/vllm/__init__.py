@@ -1,1 +1,5 @@
 """vLLM: a pipeline is one pod, or a Ray cluster of several."""
+
+from engines.vllm.engine import ENGINE
+
+__all__ = ["ENGINE"]

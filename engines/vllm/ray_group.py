@@ -7,7 +7,13 @@ Whoever reaches Ray's ports runs code in the group: it has no authentication of 
 
 from __future__ import annotations
 
-from engines.workload import Env, Port
+from collections.abc import Iterator
+
+from engines.flags import Variable
+from engines.pods import at
+from engines.vllm.command_line import GPUS
+from engines.workload import Env, Port, Role
+from settings.account import Effect
 
 RAYLET = Port(name="raylet", number=6380)
 """A node manager listens on it once its node has joined the cluster: what a worker is ready by."""
@@ -17,15 +23,16 @@ _GCS_PORT = 6379
 _OBJECT_STORE_BYTES = 2 * 2**30
 """Ray would take 30 % of the memory, and `/dev/shm` has less; vLLM passes token ids through it and no tensors."""
 
-ENVIRONMENT = (
-    Env(name="RAY_USAGE_STATS_ENABLED", value="0"),
+VARIABLES = (
+    # Nothing is reported to anybody.
+    Variable(Env(name="RAY_USAGE_STATS_ENABLED", value="0"), "sharding.shardsCount"),
     # Ray knows a node by its address, and vLLM looks for the same one.
-    Env(name="VLLM_HOST_IP", field_path="status.podIP"),
+    Variable(Env(name="VLLM_HOST_IP", field_path="status.podIP"), "sharding.shardsCount"),
 )
 
 
 def leader(gpus: int, wait_seconds: int) -> tuple[str, ...]:
-    """Command that starts the head and, once the whole group is there, replaces itself by `vllm` and the container's arguments."""
+    """The command that starts the head and, once the whole group is there, replaces itself by `vllm` and the container's arguments."""
     start = (
         f'{_SCRIPT} leader --ray_cluster_size="$LWS_GROUP_SIZE" --ray_port={_GCS_PORT} --ray_init_timeout={wait_seconds} '
         f"{_flags(gpus)} --include-dashboard=false"
@@ -34,11 +41,18 @@ def leader(gpus: int, wait_seconds: int) -> tuple[str, ...]:
 
 
 def worker(gpus: int, wait_seconds: int) -> tuple[str, ...]:
-    """Command that joins the head, tries again while it is not there yet, and ends when it is gone."""
+    """The command that joins the head, tries again while it is not there yet, and ends when it is gone."""
     join = f'{_SCRIPT} worker --ray_address="$LWS_LEADER_ADDRESS" --ray_port={_GCS_PORT} --ray_init_timeout={wait_seconds}'
     return ("bash", "-c", f"{join} {_flags(gpus)}")
 
 
+def effects(*roles: Role) -> Iterator[Effect]:
+    """The settings that the flags of Ray and of vLLM's script answer, which stand inside of the pods' commands."""
+    for role in roles:
+        yield at(role, "rollout.modelLoadTimeout", "command[--ray_init_timeout]")
+        yield at(role, GPUS, "command[--num-gpus]")
+
+
 def _flags(gpus: int) -> str:
-    """Of `ray start`, on every node."""
+    """The flags of `ray start`, the same on every node."""
     return f"--num-gpus={gpus} --node-manager-port={RAYLET.number} --object-store-memory={_OBJECT_STORE_BYTES}"

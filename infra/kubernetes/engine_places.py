@@ -11,17 +11,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from engines.workload import FieldPath, Role, Server, Told, Workload
+from engines.workload import Role, Server, Workload
 from infra.kubernetes import names
-from settings.account import Effect, Place, below, path_text
+from settings.account import Effect, Place, below
 
 GROUP = "spec.leaderWorkerTemplate"
 
 
 def effects(workload: Workload) -> Iterator[Effect]:
-    """What the engine says of its servers, at the places where that is in the cluster."""
-    for said in workload.told:
-        effect = _effect(said)
+    """What the engine states of its servers, at the places where that is in the cluster."""
+    for effect in workload.effects:
         yield replace(effect, place=place(effect.place, workload))
 
 
@@ -63,37 +62,3 @@ def _in_object(path: str, server: Server, pod: str) -> str:
     if secret := re.fullmatch(r"secrets\[([^]]+)\]\.secret", path):
         return f"{pod}.volumes[{secret[1]}].secret.secretName"
     return f"{pod}.containers[0].{path}"
-
-
-def _effect(said: Told) -> Effect:
-    """What an engine says in its own terms, as the record that all rooms share."""
-    where = Place(kind=said.role, path=_path(said.field)) if said.field else Place(kind="plan", path="settings.engine")
-    return Effect(key=said.key, place=where, outcome=said.outcome, given=said.given, because=said.because, source=said.source)
-
-
-def _path(field: FieldPath) -> str:
-    match field:
-        case ("config_files", str(file), *below_it):
-            return f"config_files[{file}]" + below("", *below_it)
-        case ("args", str(flag)):
-            return f"args[{flag}]"
-        case ("env", str(name), str(part)):
-            return f"env[{name}].{_ENV[part]}"
-        case ("secrets", str(volume), "secret"):
-            return f"secrets[{volume}].secret"
-        case (("requests" | "limits") as side, *names_below):
-            return path_text("resources", side, *names_below)
-        case ("cache", ("size" | "persistent") as part):
-            return f"cache.{part}"
-    return _CONTAINER_FIELDS[field]
-
-
-_ENV = {"value": "value", "secret": "valueFrom.secretKeyRef.name", "key": "valueFrom.secretKeyRef.key"}
-_CONTAINER_FIELDS: dict[FieldPath, str] = {
-    ("image",): "image",
-    ("startup", "failure_threshold"): "startupProbe.failureThreshold",
-    ("pre_stop_seconds",): "lifecycle.preStop.sleep.seconds",
-    ("profiling_dir",): "volumeMounts[profiling].mountPath",
-    ("cache", "path"): "volumeMounts[cache-*].mountPath",
-}
-"""What `pods.container` makes of a `Server`."""

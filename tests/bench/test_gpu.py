@@ -13,7 +13,7 @@ import pytest
 from bench.gpu import arms, checkpoint, deployed, lines, llama_cpp, load, vllm
 from bench.gpu.serving import NotServing, complaints, serving
 from engines.ablations import SOURCES
-from engines.llama_cpp.engine import GGUF_TYPES
+from engines.llama_cpp.command_line import GGUF_TYPES
 from planner.catalogue import model_shapes
 from reports import comparison
 from serve.substitutions import pairs

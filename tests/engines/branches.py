@@ -12,6 +12,7 @@ from types import CodeType, FrameType
 
 def one_sided(run: Callable[[], object], files: Collection[Path]) -> list[str]:
     """`file:line: condition, always true` (or false, as the jump has it) of those that were asked and had one outcome only."""
+    assert all(file.is_file() for file in files), "a file that is not there has no condition that could be left out"
     names, before = {str(file) for file in files}, {}
     outcomes: dict[tuple[CodeType, int], set[bool]] = {}
 

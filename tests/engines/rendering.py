@@ -2,7 +2,11 @@
 
 import subprocess
 
-from settings.flatten import leaves
+import yaml
+
+from infra import reading
+from infra.kubernetes import pods
+from settings.flatten import leaves, text_of
 from tests.engines.envoy.proxy import environment_program
 
 
@@ -10,16 +14,31 @@ def following(server, flag):
     return server.args[server.args.index(flag) + 1]
 
 
-def assert_each_setting_is_told_of(workload, plan):
+def manifest(server):
+    """The container of a server as Kubernetes has it, with what an engine's effects name beside it."""
+    return pods.container("server", server, "config") | {
+        "config_files": [{"name": file.name, **yaml.load(file.content, Loader=yaml.CSafeLoader)} for file in server.config_files],
+        "secrets": [{"name": volume, "secret": mounted.secret} for volume, mounted in server.secrets.items()],
+        "cache": {"size": server.cache.size, "persistent": server.cache.persistent} if server.cache else {},
+    }
+
+
+def value_at(workload, effect):
+    """What the effect's place holds, as text; None when there is nothing."""
+    value = reading.at(manifest(workload.server(effect.place.kind)), effect.place.path)
+    return None if value is reading.MISSING else text_of(value)
+
+
+def assert_each_setting_has_an_effect(workload, plan):
     """But for those that the planner or Kubernetes has: `reports.outcomes` refuses a setting that is nowhere (tests/stacks)."""
-    told = {said.key for said in workload.told}
+    keys = {effect.key for effect in workload.effects}
     for key in leaves(plan.settings):
         elsewhere = key.startswith(("model.shape", "model.source", "caching.l2Cache"))
         if key.split(".")[0] in ("model", "caching") and not elsewhere and not switched_off(key, plan.settings):
-            assert key in told, key
+            assert key in keys, key
         if key.startswith(("shard.config", "shard.env", "shard.resources", "coordinator.config", "coordinator.limits", "sharding.l")):
-            assert key in told, key
-    assert all(said.because and said.source for said in workload.told if said.outcome in ("not supported", "translated"))
+            assert key in keys, key
+    assert all(effect.because and effect.source for effect in workload.effects if effect.outcome in ("not supported", "translated"))
 
 
 def switched_off(key, settings):

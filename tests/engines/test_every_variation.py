@@ -32,6 +32,7 @@ from tests.infra import variations
 ON_TWO = {"engine": "llama_cpp", "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}}
 LOCKS = {"public": True, "allowedIpRanges": ["20.42.7.0/24"], "tls": {"secretName": "front-door"}}
 TWO_GPUS = {side: {"nvidia.com/gpu": 2} for side in ("requests", "limits")}
+FLAGS = {"LLAMA_ARG_CTX_SIZE": "512", "LLAMA_ARG_KV_UNIFIED": "1", "LLAMA_ARG_TIMEOUT": "900", "OURS": "1"}
 GRAPHS = {"name": "CUDA_ENABLE_GRAPHS", "value": "false"}
 MORE = {
     "llama.cpp, nothing compressed, fused or mapped": ON_TWO
@@ -55,19 +56,21 @@ MORE = {
     "llama.cpp, a proxy without limits": ON_TWO
     | {"sizing": {"mode": "verbatim"}, "coordinator": {"resources": {"requests": {"cpu": None}, "limits": {"cpu": None, "memory": None}}}}
     | {"sharding": {"shardsCount": 1, "layersPerShard": 80}, "shard": {"resources": TWO_GPUS}},
-    "llama.cpp, flags by their variables": ON_TWO
-    | {"shard": {"env": [{"name": "LLAMA_ARG_CTX_SIZE", "value": "512"}, {"name": "LLAMA_ARG_KV_UNIFIED", "value": "1"}]}},
+    "llama.cpp, flags by their variables, and one that nothing reads": ON_TWO
+    | {"shard": {"env": [{"name": name, "value": value} for name, value in FLAGS.items()]}},
 }
 """What those of `tests/infra/variations.py` leave out of flags, their values and the proxy's file."""
 
 RENDERERS = (
+    "llama_cpp/command_line",
+    "llama_cpp/environment",
     "llama_cpp/engine",
     "envoy/config",
     "envoy/access",
     "envoy/pipeline_cluster",
     "envoy/readiness",
     "envoy/coordinator",
-    "behind_envoy",
+    "envoy/pipeline_server",
 )
 
 
@@ -166,7 +169,7 @@ def test_a_wrong_command_line_is_found_out(wrong, made, model, tmp_path):
 
 @pytest.mark.process
 def test_a_wrong_variable_is_found_out(made, model, tmp_path):
-    shard = made["llama.cpp, flags by their variables"][0].shard
+    shard = made["llama.cpp, flags by their variables, and one that nothing reads"][0].shard
     env = tuple(dataclasses.replace(one, value="many") if one.name == "LLAMA_ARG_CTX_SIZE" else one for one in shard.env)
     with pytest.raises(AssertionError, match='handling environment variable "LLAMA_ARG_CTX_SIZE"'):
         started(dataclasses.replace(shard, env=env), model, tmp_path)

@@ -7,15 +7,15 @@ import yaml
 
 from engines import ENGINES
 from engines.envoy import coordinator
-from engines.llama_cpp.engine import model_path
-from engines.llama_cpp.told import variable_of
+from engines.llama_cpp.command_line import model_path
+from engines.llama_cpp.environment import variable_of
 from infra.endpoints import endpoints
 from planner import plan as make_plan
 from settings import SettingsError, StackSettings, files
 from settings.flatten import document as document_of
 from settings.flatten import with_values
 from tests.engines import llama_server
-from tests.engines.rendering import assert_each_setting_is_told_of, following
+from tests.engines.rendering import assert_each_setting_has_an_effect, following, value_at
 
 ON_TWO_GPUS = {("gpuPool", "vmSize"): "Standard_NC48ads_A100_v4"}
 
@@ -125,21 +125,23 @@ def test_cuda_graphs_are_off_only_when_they_are_switched_off():
 def with_variables(dev, **variables):
     shard = document_of(dev)["shard"] | {"env": [{"name": name, "value": value} for name, value in variables.items()]}
     workload, _ = rendered(StackSettings.model_validate_json(json.dumps(document_of(dev) | {"shard": shard})))
-    return {said.key.removeprefix("shard.env."): said for said in workload.told if said.key.startswith("shard.env.")}
+    effects = {effect.key.removeprefix("shard.env."): effect for effect in workload.effects if effect.key.startswith("shard.env.")}
+    return effects, workload
 
 
 def test_a_variable_whose_flag_is_rendered_is_overwritten_by_it(dev):
-    told = with_variables(
+    effects, workload = with_variables(
         dev, LLAMA_ARG_CTX_SIZE="512", LLAMA_ARG_N_PARALLEL="64", LLAMA_ARG_NO_KV_UNIFIED="0", LLAMA_ARG_UI="1", LLAMA_ARG_EMBEDDINGS="1"
     )
-    size = told["LLAMA_ARG_CTX_SIZE"]
+    size = effects["LLAMA_ARG_CTX_SIZE"]
     assert (size.outcome, size.given) == ("translated", "--ctx-size 14336")
     assert "model.kvCache.maxCacheSize" in size.because and "coordinator.limits.requestTokens" in size.because
-    assert told["LLAMA_ARG_N_PARALLEL"].given == "--parallel 7"
-    assert told["LLAMA_ARG_NO_KV_UNIFIED"].given == "--no-kv-unified"
-    assert told["LLAMA_ARG_UI"].given == "--no-ui" and told["LLAMA_ARG_UI"].because.endswith("it is no setting")
-    assert (told["LLAMA_ARG_EMBEDDINGS"].outcome, told["LLAMA_ARG_EMBEDDINGS"].holds) == ("passed through", "1")
-    assert "the plan counts with none" in told["LLAMA_ARG_EMBEDDINGS"].because
+    assert effects["LLAMA_ARG_N_PARALLEL"].given == "--parallel 7"
+    assert effects["LLAMA_ARG_NO_KV_UNIFIED"].given == "--no-kv-unified"
+    assert effects["LLAMA_ARG_UI"].given == "--no-ui" and effects["LLAMA_ARG_UI"].because.endswith("it is no setting")
+    embeddings = effects["LLAMA_ARG_EMBEDDINGS"]
+    assert (embeddings.outcome, value_at(workload, embeddings)) == ("passed through", "1")
+    assert "the plan counts with none" in embeddings.because
 
 
 @pytest.mark.process
@@ -165,8 +167,8 @@ def test_images_may_be_named(dev):
     assert own.coordinator.image == coordinator.IMAGE
 
 
-def test_each_setting_is_told_of(variant):
-    assert_each_setting_is_told_of(*rendered(variant))
+def test_each_setting_has_an_effect(variant):
+    assert_each_setting_has_an_effect(*rendered(variant))
 
 
 # The coordinator
@@ -201,9 +203,10 @@ def test_the_guides_keys_are_fields_of_envoy(path, change, dev):
     value, key, holds = change
     before, _ = rendered(dev)
     after, _ = rendered(with_values(dev, {path: value}))
-    [told] = [said for said in after.told if said.key == key]
-    assert (told.outcome, told.holds, told.role) == ("in force", holds, "coordinator")
-    assert told.holds != next(said.holds for said in before.told if said.key == key)
+    effects = [effect for effect in after.effects if effect.key == key]
+    assert {(effect.outcome, effect.place.kind) for effect in effects} == {("in force", "coordinator")}
+    assert holds in {value_at(after, effect) for effect in effects}
+    assert holds not in {value_at(before, effect) for effect in effects}
 
 
 def test_pipelines_are_found_by_the_name_of_their_leaders(dev):
@@ -221,18 +224,19 @@ def test_pipelines_are_found_by_the_name_of_their_leaders(dev):
     assert one == two, "a pipeline more makes the line longer and changes nothing else"
 
 
-def test_both_servers_are_told_to_end_only_when_their_grace_is_over(dev):
+def test_both_servers_end_only_when_their_grace_is_over(dev):
     workload, _ = rendered(with_values(dev, {("rollout", "terminationGrace"): "60s"}))
     assert workload.coordinator.pre_stop_seconds == workload.shard.pre_stop_seconds == 55
-    told = {(said.role, said.holds) for said in workload.told if said.key == "rollout.terminationGrace"}
-    assert told == {("coordinator", "55"), ("shard", "55")}
+    effects = [effect for effect in workload.effects if effect.key == "rollout.terminationGrace"]
+    values = {(effect.place.kind, value_at(workload, effect)) for effect in effects}
+    assert values == {("coordinator", "55"), ("shard", "55"), ("coordinator", "27.5s")}
 
 
-def test_locks_are_told_and_their_secrets_are_files(dev):
+def test_locks_have_effects_and_their_secrets_are_files(dev):
     plain, locked = rendered(dev)[0], rendered(with_values(dev, LOCKS))[0]
-    told = {said.key: said.holds for said in locked.told if said.key in map(".".join, LOCKED)}
-    assert told == dict(zip(map(".".join, LOCKED), ("front-door", "clients", "keys", "60"), strict=True))
-    assert not {said.key for said in plain.told} & told.keys() and not plain.coordinator.secrets
+    values = {effect.key: value_at(locked, effect) for effect in locked.effects if effect.key in map(".".join, LOCKED)}
+    assert values == dict(zip(map(".".join, LOCKED), ("front-door", "clients", "keys", "60"), strict=True))
+    assert not {effect.key for effect in plain.effects} & values.keys() and not plain.coordinator.secrets
     mounted = {one.secret: one for one in locked.coordinator.secrets.values()}
     files = [file.content for file in locked.coordinator.config_files]
     for secret, keys in (("front-door", ("tls.crt", "tls.key")), ("clients", ("ca.crt",)), ("keys", ("api-keys.json",))):
@@ -252,8 +256,9 @@ def test_tls_has_a_port_of_its_own_and_no_other_is_open(dev):
 
 def test_origins_are_a_policy_of_the_proxy_and_refused_where_there_is_none(dev):
     asked = {("exposure", "allowedOrigins"): ["https://app.example", "http://localhost:3000"]}
-    [told] = [said for said in rendered(with_values(dev, asked))[0].told if said.key == "exposure.allowedOrigins"]
-    assert told.outcome == "in force" and told.holds == r"https://app\.example|http://localhost:3000"
+    workload, _ = rendered(with_values(dev, asked))
+    [effect] = [effect for effect in workload.effects if effect.key == "exposure.allowedOrigins"]
+    assert effect.outcome == "in force" and value_at(workload, effect) == r"https://app\.example|http://localhost:3000"
     with pytest.raises(SettingsError, match=r"exposure\.allowedOrigins"):
         make_plan(fitted(dev, {("engine",): "zig_ai", **asked}))
 

@@ -15,10 +15,10 @@ from settings.flatten import with_values
 SIZES = {"llama_cpp": "Standard_NC48ads_A100_v4", "vllm": "Standard_ND96isr_H100_v5"}
 
 
-def told(engine, size):
+def effects(engine, size):
     prod = files.from_file(files.stack_file_path("prod"), "prod").settings
     plan = make_plan(with_values(prod, {("engine",): engine, ("gpuPool", "vmSize"): size}))
-    return ENGINES[engine].render(plan.settings, plan, endpoints(plan, registry="registry.example", redis=None)).told
+    return ENGINES[engine].render(plan.settings, plan, endpoints(plan, registry="registry.example", redis=None)).effects
 
 
 def ablation(engine):
@@ -37,17 +37,15 @@ def repeats(engine):
 def test_what_was_measured_of_a_setting_is_said_with_its_figures(engine, key, value):
     row, rates = ARMS[engine][f"{key}: {value}"], [one["requests_s"] for one in repeats(engine)]
     memory = sum(one["memory_mib"] for one in repeats(engine)) / 2
-    said = [one for one in told(engine, SIZES[engine]) if one.key == key]
-    assert said, f"{key} is no setting that the engine is told"
-    for one in said:
-        assert one.source.endswith(ablations.SOURCES[engine])
-        assert f"{value}, " in one.because
-        assert f"gives {row['requests_s']:.1f} requests/s instead of {sum(rates) / 2:.1f}" in one.because
-        assert ("(up to" in one.because) == (row["in_flight"] > 1.05 * row["concurrency"])
-        assert ("noise" in one.because) == (abs(row["requests_s"] * 2 / sum(rates) - 1) < ablations.noise(repeats(engine)))
-        if one.because.count("MiB"):
-            assert f"{row['memory_mib'] - memory:+,.0f} MiB" in one.because
-    assert any("MiB" in one.because for one in said) == (abs(row["memory_mib"] - memory) > 100)
+    found = [effect for effect in effects(engine, SIZES[engine]) if effect.key == key]
+    assert found, f"{key} is no setting that the engine answers"
+    [because] = [effect.because for effect in found if effect.source.endswith(ablations.SOURCES[engine])]
+    assert f"{value}, " in because
+    assert f"gives {row['requests_s']:.1f} requests/s instead of {sum(rates) / 2:.1f}" in because
+    assert ("(up to" in because) == (row["in_flight"] > 1.05 * row["concurrency"])
+    assert ("noise" in because) == (abs(row["requests_s"] * 2 / sum(rates) - 1) < ablations.noise(repeats(engine)))
+    assert ("MiB" in because) == (abs(row["memory_mib"] - memory) > 100)
+    assert "MiB" not in because or f"{row['memory_mib'] - memory:+,.0f} MiB" in because
 
 
 @pytest.mark.parametrize("engine", SIZES)
@@ -60,16 +58,16 @@ def test_what_is_called_noise_is_no_less_than_a_repeat_differs(engine):
 @pytest.mark.parametrize("engine", SIZES)
 def test_of_settings_that_were_not_measured_no_figure_is_said(engine):
     keys = {key for one, key, _ in CHANGED if one == engine}
-    assert {one.key for one in told(engine, SIZES[engine]) if "measured (" in one.because} == keys
+    assert {one.key for one in effects(engine, SIZES[engine]) if "measured (" in one.because} == keys
 
 
 def test_a_release_that_was_not_measured_says_so():
-    said = [one for one in told("vllm", SIZES["vllm"]) if "measured (" in one.because]
-    assert said and all(f" in place of {RELEASE} on one " in one.because for one in said)
-    assert not [one for one in told("vllm", "Standard_NC24s_v3") if "measured (" in one.because]
+    measured = [one for one in effects("vllm", SIZES["vllm"]) if "measured (" in one.because]
+    assert measured and all(f" in place of {RELEASE} on one " in one.because for one in measured)
+    assert not [one for one in effects("vllm", "Standard_NC24s_v3") if "measured (" in one.because]
 
 
 def test_of_an_engine_without_measurements_it_is_said_once():
-    said = told("zig_ai", "Standard_NC24s_v3")
-    assert [one.key for one in said if "nothing of it was measured" in one.because] == ["engine"]
-    assert not [one for one in said if "measured (" in one.because]
+    of_zig_ai = effects("zig_ai", "Standard_NC24s_v3")
+    assert [one.key for one in of_zig_ai if "nothing of it was measured" in one.because] == ["engine"]
+    assert not [one for one in of_zig_ai if "measured (" in one.because]

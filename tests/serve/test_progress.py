@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from engines.behind_envoy import PROGRESS
+from engines.envoy.pipeline_server import PROGRESS
 from serve.rendering import render
 from tests.engines.envoy.proxy import pipelines
 from tests.serve.conftest import quick_dev

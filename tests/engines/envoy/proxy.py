@@ -20,6 +20,7 @@ import yaml
 from engines.envoy.access import Guard, secret_files
 from engines.envoy.config import ADMIN_PORT, ProxyArgs, Route, bootstrap
 from engines.envoy.pipeline_cluster import Pipelines
+from engines.flags import plain
 from rehearsal.ports import free_ports
 from serve.name_server import NameServer
 
@@ -186,7 +187,7 @@ def running(args, made, folder):
     names.start()
     [admin] = free_ports(1)
     file, log = folder / "envoy.yaml", folder / "envoy.log"
-    file.write_text(yaml.safe_dump(_beside_others(bootstrap(args), names.port, admin)))
+    file.write_text(yaml.safe_dump(_beside_others(plain(bootstrap(args)), names.port, admin)))
     if args.guard.tls:
         for name, document in secret_files(args.guard.tls).items():
             (Path(args.guard.tls.config_dir) / name).write_text(yaml.safe_dump(document))

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from engines.vllm.engine import attention_backend, model_path
+from engines.vllm.command_line import attention_backend, model_path
 from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA
 from settings.flatten import with_values
 from tests.engines import vllm_flags

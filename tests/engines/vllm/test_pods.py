@@ -2,8 +2,8 @@
 
 import pytest
 
-from engines.behind_envoy import HTTP
 from engines.envoy import coordinator
+from engines.envoy.pipeline_server import HTTP
 from engines.vllm import ray_group
 from planner.engine_facts.vllm import RELEASE_ON_VOLTA
 from planner.fit.memory_model import kv_bytes_per_token

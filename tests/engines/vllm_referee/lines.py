@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.vllm import engine
+from engines.flags import command_line, environment
+from engines.vllm.command_line import flags, quantization_method, release
+from engines.vllm.environment import variables
 from planner import plan as make_plan
 from planner.catalogue import hardware, model_shapes
 from planner.engine_facts.vllm import RELEASE_ON_VOLTA
@@ -71,21 +73,21 @@ def line(settings: StackSettings, config_of: str | None = None) -> Line:
     """
     plan = make_plan(settings)
     model = config_of or plan.settings.model.name
-    arguments = engine.arguments(plan.settings, plan)
-    variables = {one.name: one.value for one in engine.environment_of(plan.settings, plan)}
+    arguments = command_line(flags(plan.settings, plan))
+    values = {one.name: one.value for one in environment(variables(plan.settings, plan))}
     quantization = plan.settings.model.quantization
     precision = quantization.precision if quantization.enabled else "fp16"
-    published = "fp8" if engine.quantization_method(plan) == "fp8" else "FP8_DYNAMIC"
+    published = "fp8" if quantization_method(plan) == "fp8" else "FP8_DYNAMIC"
     schemes = {"int8": "W8A8", "fp8": published, "int4": "W4A16"}
-    if engine.release(plan) == RELEASE_ON_VOLTA:
+    if release(plan) == RELEASE_ON_VOLTA:
         schemes = {"int8": "gptq 8", "int4": "gptq 4"}
     return Line(
-        release=engine.release(plan),
+        release=release(plan),
         gpu=plan.gpu.name,
         model=model,
         scheme=schemes.get(precision, ""),
         args=(arguments[0], model, *arguments[2:]),
-        environment=tuple((name, str(variables[name])) for name in sorted(_ASKED_FOR) if name in variables),
+        environment=tuple((name, str(values[name])) for name in sorted(_ASKED_FOR) if name in values),
     )
 
 

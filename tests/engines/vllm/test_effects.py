@@ -4,33 +4,28 @@ import pytest
 
 from engines.envoy import coordinator
 from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA
-from tests.engines.rendering import assert_each_setting_is_told_of, assert_envoy_takes
+from tests.engines.rendering import assert_each_setting_has_an_effect, assert_envoy_takes, value_at
 from tests.engines.vllm.conftest import A100S, BATCHING, V100S, asked, release_of, rendered
 
 
-def test_each_setting_is_told_of(variant):
-    assert_each_setting_is_told_of(*rendered(variant))
+def test_each_setting_has_an_effect(variant):
+    assert_each_setting_has_an_effect(*rendered(variant))
 
 
-def test_what_every_pod_of_a_group_has_is_told_of_the_workers_too(v100s):
-    def told(role):
-        shared = ("image", "requests", "limits", "env", "startup")
-        return {(said.key, said.field) for said in v100s[0].told if said.role == role and said.field and said.field[0] in shared}
+def test_what_every_pod_of_a_group_has_is_in_force_in_the_workers_too(v100s):
+    def places(role):
+        shared = ("image", "resources", "env", "startupProbe", "lifecycle", "command")
+        effects = [effect for effect in v100s[0].effects if effect.place.kind == role and effect.place.path.startswith(shared)]
+        return {(effect.key, effect.place.path) for effect in effects}
 
-    # Said once, as they are not the setting's own value.
-    once = {
-        ("shard.config.threadPinning", ("limits", "cpu")),
-        ("shard.config.workerThreads", ("env", "OMP_NUM_THREADS", "value")),
-        ("model.attention.flashAttention", ("env", "VLLM_ATTENTION_BACKEND", "value")),
-        ("model.attention.fusedAttention", ("env", "VLLM_ATTENTION_BACKEND", "value")),
-    }
-    assert told("worker") == told("shard") - once
+    # It is one place for all pods: the whole setting is not the value of the field.
+    assert places("worker") == places("shard") - {("shard.config.threadPinning", "resources.limits.cpu")}
 
 
 def test_sources_name_the_release_that_runs(variant):
     workload, _ = rendered(variant)
     other = {RELEASE: RELEASE_ON_VOLTA, RELEASE_ON_VOLTA: RELEASE}[release_of(workload.shard)]
-    assert not [said for said in workload.told if f"v{other}" in said.source]
+    assert not [effect for effect in workload.effects if f"v{other}" in effect.source]
 
 
 CHANGES = {
@@ -51,12 +46,13 @@ def test_the_guides_keys_are_flags_and_variables(path, change, a100s):
     value, outcome, holds = change
     key = ".".join(path)
 
-    def said(workload):
-        return [one for one in workload.told if one.key == key and one.field[:1] in (("args",), ("env",))][-1]
+    def found(workload):
+        places = ("args[--", "env[")
+        effects = [one for one in workload.effects if one.key == key and one.place.kind == "shard" and one.place.path.startswith(places)]
+        return {(one.outcome, value_at(workload, one)) for one in effects}
 
-    before, after = said(a100s[0]), said(rendered(asked(A100S, {path: value}))[0])
-    assert (after.outcome, after.holds, after.role) == (outcome, holds, "shard")
-    assert after.holds != before.holds
+    before, after = found(a100s[0]), found(rendered(asked(A100S, {path: value}))[0])
+    assert (outcome, holds) in after - before
 
 
 def test_the_coordinator_finds_leaders_and_no_workers(v100s):

@@ -1,22 +1,26 @@
-"""The servers of pipelines behind the proxy (`coordinator.py`): what engines that have no coordinator give alike.
+"""The servers of pipelines behind Envoy (`coordinator.py`): what engines that have no coordinator of their own give alike.
 
-Such a server speaks HTTP, says on the same port whether its model is loaded and how much it does, and reads the weights where they are.
+Such a server speaks HTTP, reports on the same port whether its model is loaded and how much it does, and reads the weights where they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from engines.envoy import coordinator
+from engines.flags import of_stack
 from engines.images import image_reference
-from engines.pods import DATA_DIR, shard_fields, weights_folder
+from engines.pods import DATA_DIR, at, shard_fields, weights_folder
 from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
 from planner.fit.plan import Plan
 from settings import StackSettings
+from settings.account import Effect
+from settings.flatten import leaves
 
 HTTP = Port(name="http", number=8080)
 HEALTH_PATH = "/health"
-"""503 while the model is loading."""
+"""Answers 503 while the model is loading."""
 PROGRESS = Path(__file__).with_name("progress.sh").read_text()
 """Needs a shell and curl, which both engines' images have: .devops/cuda.Dockerfile of llama.cpp, docker/Dockerfile of vLLM."""
 _SILENT_SECONDS = 60
@@ -24,7 +28,7 @@ _SILENT_SECONDS = 60
 HOME = "/tmp"
 """The root is read-only, and what an engine compiles is kept below HOME."""
 _USER = 10001
-"""Any that is not root: nothing in the images belongs to a user of its own."""
+"""Any user that is not root: nothing in the images belongs to a user of its own."""
 
 
 def server(
@@ -40,7 +44,7 @@ def server(
     health_path: str | None = HEALTH_PATH,
     shared_memory: str | None = None,
 ) -> Server:
-    """`image`: the engine's, where settings name none."""
+    """Renders a pipeline's server. `image` is the engine's own, for stacks that name none."""
     fields = shard_fields(settings, plan, port.name, health_path)
     if health_path and not settings.images.shard:
         fields["liveness"] = _liveness(port)
@@ -68,18 +72,32 @@ def _liveness(port: Port) -> Probe:
 
 
 def _weights(plan: Plan) -> dict[str, str]:
-    """Read from the node's copy, or from the storage where nodes keep none."""
+    """Mounts the node's copy of the model's folder, or the storage where nodes keep none."""
     return {"node_weights_dir": weights_folder(plan)} if plan.weights.on_node else {"weights_dir": DATA_DIR}
 
 
 def workload(
-    settings: StackSettings, plan: Plan, endpoints: Endpoints, shard: Server, worker: Server | None = None, *, at_once: int
+    settings: StackSettings,
+    plan: Plan,
+    endpoints: Endpoints,
+    shard: Server,
+    worker: Server | None = None,
+    *,
+    at_once: int,
+    effects: Iterable[Effect],
 ) -> Workload:
-    """`worker`: where a pipeline is several pods, which then choose among themselves on which ports they talk. `at_once`: requests that a
-    pipeline runs."""
+    """Puts Envoy before the pipelines' servers.
+
+    `worker` is given where a pipeline is several pods, which then choose among themselves on which ports they talk. `at_once` is how many
+    requests a pipeline runs. `effects` are those of its servers, to which the coordinator's are added.
+    """
     upstream = coordinator.Upstream(port=HTTP.number, health_path=HEALTH_PATH, at_once=at_once, waiting=plan.waiting_requests)
+    envoy, envoy_effects = coordinator.coordinator(settings, endpoints, upstream)
+    grace = [
+        at(role, "rollout.terminationGrace", "lifecycle.preStop.sleep.seconds") for role in (("shard", "worker") if worker else ("shard",))
+    ]
     return Workload(
-        coordinator=coordinator.coordinator(settings, endpoints, upstream),
+        coordinator=envoy,
         shard=shard,
         worker=worker,
         serving_ports=(coordinator.serving_port(settings),),
@@ -90,4 +108,5 @@ def workload(
         load_query=coordinator.LOAD_QUERY,
         latency=coordinator.LATENCY,
         requests=coordinator.REQUESTS,
+        effects=of_stack((*envoy_effects, *grace, *effects), leaves(settings)),
     )
