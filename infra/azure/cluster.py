@@ -284,4 +284,6 @@ def effects(names: Names) -> Iterator[Effect]:
     for window in ("aksManagedAutoUpgradeSchedule", "aksManagedNodeOSUpgradeSchedule"):
         for name, field in _WINDOW.items():
             yield Resource("MaintenanceConfiguration", window).effect(f"cluster.maintenance.{name}", f"maintenanceWindow.{field}")
+    # Whoever deploys needs a role of their own where no group is named.
+    yield Resource("Pulumi resource", "cluster-admin-deployer").effect("cluster.adminGroupObjectIds")
     yield Resource("Pulumi resource", "cluster").effect("azure.protect", "protect")

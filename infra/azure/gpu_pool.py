@@ -161,7 +161,7 @@ def _upgrade_settings(args: GpuPoolArgs) -> aks.AgentPoolUpgradeSettingsArgs:
 
 
 _FIELDS = {
-    "gpuPool.vmSize": ("vmSize", path_text("nodeLabels", GPU_MODEL_LABEL)),
+    "gpuPool.vmSize": ("vmSize", "count", path_text("nodeLabels", GPU_MODEL_LABEL)),
     "gpuPool.minNodes": ("minCount", "count"),
     "gpuPool.maxNodes": ("maxCount",),
     "gpuPool.mig": ("gpuInstanceProfile",),

@@ -232,7 +232,14 @@ def effects(settings: StackSettings, pods_at: Sequence[str]) -> Iterator[Effect]
     rollout = "spec.rolloutStrategy.rollingUpdateConfiguration"
     yield shards.effect("rollout.maxUnavailablePipelines", f"{rollout}.maxUnavailable")
     yield shards.effect("rollout.maxSurgePipelines", f"{rollout}.maxSurge")
+    for key in ("caching.l2Cache.enabled", "caching.l2Cache.persistent"):
+        yield shards.effect(key, "spec.leaderWorkerTemplate.volumeClaimTemplates")
+        yield shards.effect(key, "spec.leaderWorkerTemplate.persistentVolumeClaimRetentionPolicy")
     for pod in pods_at:
+        for side in ("requests", "limits"):
+            # A node's pages are shared out among its shards.
+            yield shards.effect("gpuPool.vmSize", f"{pod}.containers[0].resources.{side}.hugepages-2Mi")
+        yield shards.effect("caching.l2Cache.persistent", f"{pod}.volumes[cache-*].emptyDir.sizeLimit")
         yield shards.effect("shard.env", f"{pod}.containers[0].env")
         yield shards.effect("shard.nodeSelector", f"{pod}.nodeSelector")
         for label in settings.shard.node_selector:

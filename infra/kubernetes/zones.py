@@ -95,6 +95,10 @@ def effects(plan: Plan, pods_at: Sequence[str]) -> Iterator[Effect]:
         yield from (
             replace(effect, place=replace(effect.place, path=f"{field}{effect.place.path}")) for effect in _constraints(plan, shards)
         )
+        for index in range(len(plan.settings.shard.topology_spread_constraints) if plan.pipeline_in_one_zone else 0):
+            # One over zones is always there then, so another key or rule makes one more.
+            for name in ("topologyKey", "whenUnsatisfiable"):
+                yield shards.effect(f"shard.topologySpreadConstraints[{index}].{name}", field)
         yield shards.effect("gpuPool.zones", f"{pod}.affinity.nodeAffinity")
         yield shards.effect("sharding.shardsCount", f"{pod}.affinity.podAffinity")
 

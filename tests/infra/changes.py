@@ -11,11 +11,13 @@ from typing import Any
 import yaml
 
 from infra.reading import _NAMES, _PART
-from infra.registration import Registration, Resource
+from infra.registration import Registered, Registration
 from settings.account import Place
 
-_HASHES = re.compile(r"(-config-|zig-ai-weights-fetch-)[0-9a-f]{8}$")
-"""A config's hash in its name: the config itself is compared."""
+_HASHES = re.compile(r"(-config-|zig-ai-weights-fetch-)[0-9a-f]{8}$|^(cache-).*i$")
+"""What a name says of something else that is compared: a config's hash, a cache's size."""
+_TEXTS = ("summary",)
+"""What an alert says to people, beside the expression that is named."""
 
 
 def unnamed(before: Registration, after: Registration, places: Iterable[Place]) -> list[str]:
@@ -38,23 +40,43 @@ def unnamed(before: Registration, after: Registration, places: Iterable[Place]) 
     return found
 
 
-def _rest(resource: Resource, places: list[Place]) -> Any:
+def _rest(resource: Registered, places: list[Place]) -> Any:
     """What the resource has at none of the places."""
     document = _opened({**resource.inputs, "protect": resource.protect})
-    for place in places:
-        _remove(document, [match.groups() for match in _PART.finditer(place.path)])
-    return document
+    for path in (path for place in places for path in (place.path, *_with_volume(place.path))):
+        _remove(document, [match.groups() for match in _PART.finditer(path)])
+    return _pruned(document)
+
+
+def _with_volume(path: str) -> list[str]:
+    """A volume is named with its mount."""
+    mounted = re.fullmatch(r"(.*)\.containers\[0\]\.volumeMounts(\[[^]]+\])\.mountPath", path)
+    return [f"{mounted[1]}.containers[0].volumeMounts{mounted[2]}", f"{mounted[1]}.volumes{mounted[2]}"] if mounted else []
+
+
+def _pruned(value: Any) -> Any:
+    """Without what is empty once the places are taken out."""
+    if isinstance(value, dict):
+        kept = {key: _pruned(child) for key, child in value.items()}
+        return {key: child for key, child in kept.items() if child not in ({}, [], None)}
+    if isinstance(value, list):
+        return [child for child in map(_pruned, value) if child not in ({}, [], None)]
+    return value
 
 
 def _opened(value: Any, key: str = "") -> Any:
     """A copy in which files are nested values, and names have no hash."""
     if isinstance(value, dict):
-        return {name: _opened(child, name) for name, child in value.items() if not name.endswith("-hash") and name != "agentPoolName"}
+        return {
+            name: _opened(child, name)
+            for name, child in value.items()
+            if not name.endswith("-hash") and name not in (*_TEXTS, "agentPoolName")
+        }
     if isinstance(value, list):
         return [_opened(child) for child in value]
     if isinstance(value, str) and key.endswith((".yaml", ".yml", ".json")):
         return copy.deepcopy(yaml.load(value, Loader=yaml.CSafeLoader))
-    return _HASHES.sub(r"\1HASH", value) if isinstance(value, str) else value
+    return _HASHES.sub(lambda match: f"{match[1] or match[2]}*", value) if isinstance(value, str) else value
 
 
 def _remove(document: Any, parts: list[tuple[str | None, ...]]) -> None:
@@ -62,6 +84,8 @@ def _remove(document: Any, parts: list[tuple[str | None, ...]]) -> None:
     key = word or quoted
     if isinstance(document, dict) and key in document:
         _remove(document[key], rest) if rest else document.pop(key)
+    elif isinstance(document, list) and item and item.startswith("--") and item not in document:
+        document[:] = [re.sub(rf"(^|\s){re.escape(item)}=\S+", "", word) if isinstance(word, str) else word for word in document]
     elif isinstance(document, list):
         for position in _positions(document, index, item):
             if rest:

@@ -129,7 +129,7 @@ def prometheus_yaml(monitoring: Monitoring, workload: Workload) -> str:
     return yaml.dump(document, Dumper=_NoAliases, sort_keys=False, width=140)
 
 
-class _NoAliases(yaml.SafeDumper):
+class _NoAliases(yaml.CSafeDumper):
     """Jobs of one endpoint share their discovery; written out, a reader need not follow anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -34,7 +34,7 @@ def rules_yaml(plan: Plan, workload: Workload) -> str:
         {"name": "zig-ai-targets", "rules": [{"record": name, "expr": expr} for name, expr in _recorded(plan, workload).items()]},
         {"name": "zig-ai-alerts", "rules": alerts},
     ]
-    return yaml.safe_dump({"groups": groups}, sort_keys=False, width=140)
+    return yaml.dump({"groups": groups}, Dumper=yaml.CSafeDumper, sort_keys=False, width=140)
 
 
 def latency_missed(targets: Targets) -> str:
