@@ -99,10 +99,10 @@ def _kubernetes(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
         gpu_metrics.effects(settings.monitoring),
     ):
         yield from _while(settings.monitoring.enabled, "monitoring.enabled", watching)
-    yield from _weights(plan)
+    yield from _weights(plan, pods_at)
 
 
-def _weights(plan: Plan) -> Iterator[Effect]:
+def _weights(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
     settings = plan.settings
     yield from volume.effects()
     yield from _while(settings.model.source is not None, "model.source", fetch_job.effects(), "not set")
@@ -110,7 +110,7 @@ def _weights(plan: Plan) -> Iterator[Effect]:
         yield from node_copy.effects(plan.weights, persistent=settings.caching.l2_cache.persistent)
     if not traits(settings.engine).own_weight_cache:
         copied = plan.weights.on_node or settings.model.source is not None
-        yield from node_copy.switch() if copied else node_copy.without_source(asked=settings.caching.l2_cache.enabled)
+        yield from node_copy.switch(pods_at) if copied else node_copy.without_source(asked=settings.caching.l2_cache.enabled)
 
 
 def _azure(plan: Plan, names: Names) -> Iterator[Effect]:

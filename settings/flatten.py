@@ -28,6 +28,13 @@ def leaves(settings: StackSettings) -> dict[str, str]:
     return {key_text(path): text_of(value) for path, value in _walk(document(settings))}
 
 
+def paths(settings: StackSettings) -> Iterator[tuple[SettingPath, Any]]:
+    """Path and value of every leaf, as `with_values` takes them."""
+    for path, value in _walk(document(settings)):
+        # The guide's metrics have one value beside their name.
+        yield ((*path, "interval") if path[:2] == ("monitoring", "metrics") and len(path) == 3 else path), value
+
+
 def written(settings: StackSettings) -> dict[str, str]:
     """Returns the values of the settings that the stack file itself has, by key."""
     return {key_text(path): text_of(value) for path, value in _walk(settings.model_dump(mode="json", by_alias=True, exclude_unset=True))}

@@ -94,7 +94,7 @@ def _caching(settings: StackSettings, endpoints: Endpoints) -> dict[str, Any]:
     return caching
 
 
-_COUNTS = ("sharding.pipelines", "sharding.shardsCount")
+_COUNTS = ("sharding.pipelines", "sharding.shardsCount", "autoscaling.enabled", "autoscaling.maxPipelines")
 
 
 def _pipelines(plan: Plan, endpoints: Endpoints) -> list[dict[str, Any]]:

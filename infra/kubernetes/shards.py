@@ -239,7 +239,7 @@ def effects(settings: StackSettings, pods_at: Sequence[str]) -> Iterator[Effect]
         for side in ("requests", "limits"):
             # A node's pages are shared out among its shards.
             yield shards.effect("gpuPool.vmSize", f"{pod}.containers[0].resources.{side}.hugepages-2Mi")
-        yield shards.effect("caching.l2Cache.persistent", f"{pod}.volumes[cache-*].emptyDir.sizeLimit")
+        yield shards.effect("caching.l2Cache.persistent", f"{pod}.volumes[cache-*]")
         yield shards.effect("shard.env", f"{pod}.containers[0].env")
         yield shards.effect("shard.nodeSelector", f"{pod}.nodeSelector")
         for label in settings.shard.node_selector:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from infra.kubernetes import names
 from infra.reading import _NAMES, _PART
 from infra.registration import Registered, Registration
 from settings.account import Place
@@ -24,6 +24,7 @@ def unnamed(before: Registration, after: Registration, places: Iterable[Place]) 
     """Every field that differs and is at none of the places, as `type name: path: before -> after`."""
     there = [place for place in places if place.kind != "plan"]
     old, new = ({(one.type, one.name): one for one in record.resources} for record in (before, after))
+    folders = [record.plan.weights.folder for record in (before, after)]
     found = []
     for key in dict.fromkeys((*old, *new)):
         one, other = old.get(key), new.get(key)
@@ -36,13 +37,13 @@ def unnamed(before: Registration, after: Registration, places: Iterable[Place]) 
         if one is None or other is None:
             found.append(f"{name}: {'new' if one is None else 'gone'}")
         else:
-            found += [f"{name}: {difference}" for difference in differences(_rest(one, at), _rest(other, at))]
+            found += [f"{name}: {difference}" for difference in differences(_rest(one, at, folders[0]), _rest(other, at, folders[1]))]
     return found
 
 
-def _rest(resource: Registered, places: list[Place]) -> Any:
-    """What the resource has at none of the places."""
-    document = _opened({**resource.inputs, "protect": resource.protect})
+def _rest(resource: Registered, places: list[Place], folder: str) -> Any:
+    """What the resource has at none of the places. `folder`: of the weights, after which much is named."""
+    document = _opened({**resource.inputs, "protect": resource.protect}, folder)
     for path in (path for place in places for path in (place.path, *_with_volume(place.path))):
         _remove(document, [match.groups() for match in _PART.finditer(path)])
     return _pruned(document)
@@ -60,23 +61,29 @@ def _pruned(value: Any) -> Any:
         kept = {key: _pruned(child) for key, child in value.items()}
         return {key: child for key, child in kept.items() if child not in ({}, [], None)}
     if isinstance(value, list):
-        return [child for child in map(_pruned, value) if child not in ({}, [], None)]
+        return [
+            child
+            for child in map(_pruned, value)
+            if child not in ({}, [], None) and not (isinstance(child, dict) and child.keys() == {"name"})
+        ]
     return value
 
 
-def _opened(value: Any, key: str = "") -> Any:
-    """A copy in which files are nested values, and names have no hash."""
+def _opened(value: Any, folder: str, key: str = "") -> Any:
+    """A copy in which files are nested values, and names say nothing of what is compared where it is itself."""
     if isinstance(value, dict):
-        return {
-            name: _opened(child, name)
-            for name, child in value.items()
-            if not name.endswith("-hash") and name not in (*_TEXTS, "agentPoolName")
+        kept = {
+            str(name): child for name, child in value.items() if not str(name).endswith("-hash") and name not in (*_TEXTS, "agentPoolName")
         }
+        return {name: _opened(child, folder, name) for name, child in kept.items()}
     if isinstance(value, list):
-        return [_opened(child) for child in value]
+        return [_opened(child, folder) for child in value]
     if isinstance(value, str) and key.endswith((".yaml", ".yml", ".json")):
-        return copy.deepcopy(yaml.load(value, Loader=yaml.CSafeLoader))
-    return _HASHES.sub(lambda match: f"{match[1] or match[2]}*", value) if isinstance(value, str) else value
+        return _opened(yaml.load(value, Loader=yaml.CSafeLoader), folder)
+    if not isinstance(value, str):
+        return value
+    named = value.replace(folder, "FOLDER").replace(names.node_weights_claim(folder), "CLAIM")
+    return _HASHES.sub(lambda match: f"{match[1] or match[2]}*", named)
 
 
 def _remove(document: Any, parts: list[tuple[str | None, ...]]) -> None:

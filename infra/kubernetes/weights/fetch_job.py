@@ -144,11 +144,11 @@ def effects() -> Iterator[Effect]:
     fetch = Resource("Job", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_FETCH}-*")
     container = "spec.template.spec.containers[0]"
     yield fetch.effect("model.source", f"{container}.env[SOURCE].value")
-    yield fetch.effect("model.source", f"{container}.env[FOLDER].value")
     yield fetch.effect("model.tokenSecret.name", f"{container}.env[TOKEN].valueFrom.secretKeyRef.name")
     yield fetch.effect("model.tokenSecret.key", f"{container}.env[TOKEN].valueFrom.secretKeyRef.key")
     forget = Resource("CronJob", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_RETENTION}")
-    yield forget.effect("model.source", f"spec.jobTemplate.{container}.env[FOLDER].value")
     yield forget.effect("rollout.weightsRetention", f"spec.jobTemplate.{container}.env[RETENTION_SECONDS].value")
     for job, path in ((fetch, container), (forget, f"spec.jobTemplate.{container}")):
         yield job.effect("images.weights", f"{path}.image")
+        for key in ("model.name", "model.source"):
+            yield job.effect(key, f"{path}.env[FOLDER].value")

@@ -11,7 +11,7 @@ Not here: whether there is room for it (planner/catalogue/local_disk.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,16 +163,26 @@ def effects(plan: WeightsPlan, *, persistent: bool) -> Iterator[Effect]:
     }
     yield volume.effect("caching.l2Cache.persistent", "spec.hostPath.path", **({} if persistent else goes))
     container = "spec.template.spec.containers[0]"
-    yield copy.effect("model.source", f"{container}.env[FOLDER].value")
+    for key in ("model.name", "model.source"):
+        yield copy.effect(key, f"{container}.env[FOLDER].value")
     yield copy.effect("rollout.weightsRetention", f"{container}.env[RETENTION_SECONDS].value")
     yield copy.effect("images.weights", f"{container}.image")
     yield copy.effect("images.nodeTuning", "spec.template.spec.initContainers[0].image")
     yield from pods.spot_effects(copy)
 
 
-def switch() -> Iterator[Effect]:
-    """What `caching.l2Cache.enabled` brings and takes away here."""
-    yield Resource("Pulumi resource", names.WEIGHTS_COPY).effect("caching.l2Cache.enabled")
+def switch(pods_at: Sequence[str]) -> Iterator[Effect]:
+    """What `caching.l2Cache.enabled` brings and takes away: the agent with its identity and rights, and which volume the shards read.
+
+    `pods_at`: where their set describes the pods of each role.
+    """
+    for resource in (names.WEIGHTS_COPY, "copy-access", "weights-copy"):
+        yield Resource("Pulumi resource", resource).effect("caching.l2Cache.enabled")
+    yield Resource("NetworkPolicy", f"{names.NODE_AGENTS_NAMESPACE}/{names.WEIGHTS_COPY}").effect("caching.l2Cache.enabled")
+    shards = Resource("LeaderWorkerSet", f"{names.SERVICE_NAMESPACE}/{names.SHARD}")
+    for pod in pods_at:
+        for volume in ("node-weights", "weights"):
+            yield shards.effect("caching.l2Cache.enabled", f"{pod}.containers[0].volumeMounts[{volume}].mountPath")
 
 
 def without_source(*, asked: bool) -> Iterator[Effect]:

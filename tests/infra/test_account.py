@@ -1,0 +1,133 @@
+"""The net under `explain`: every setting is changed, one at a time, and what changes in all that the stack registers is what is named.
+
+Without it `explain` was silent about 15 of 31 settings' further effects: a keep-alive that also sets the load balancer's idle timeout, a
+load timeout that also lets a node's drain take longer.
+"""
+
+import datetime
+import gc
+
+import pytest
+
+from infra.account import statements
+from infra.registration import registration
+from planner import plan as make_plan
+from settings.error_messages import key_text
+from settings.flatten import document, leaves, paths, with_values
+from tests.infra import variations
+from tests.infra.changes import unnamed
+from tests.infra.kubernetes.conftest import settings_of
+
+EVERYWHERE = {
+    "engine": "it renders other servers",
+    "sizing.mode": "it decides whether any other setting is adjusted",
+    "azure.location": "every Azure resource has it",
+    "azure.namePrefix": "every Azure name begins with it",
+    "azure.nameSuffix": "it ends the names that are unique in all of Azure, which images and addresses carry",
+    "azure.tags.environment": "every Azure resource has the tags",
+}
+"""Settings whose places nobody would want to read one by one: `explain` names one that stands for all."""
+
+LOCKS = {
+    "public": True,
+    "allowedIpRanges": ["20.42.7.0/24"],
+    "tls": {"secretName": "front-door", "clientCaSecretName": "clients"},
+    "apiKeys": {"secretName": "keys"},
+    "allowedOrigins": ["https://one.example"],
+}
+LIMITS = {"limits": {"requestsPerMinutePerClient": 77, "requestTokens": 2048}}
+STACKS = {
+    "zig_ai": {
+        "images": {"coordinator": "ours/coordinator:2.0", "shard": "ours/shard:2.0"},
+        "azure": {"nameSuffix": "abc123"},
+        "cluster": {"authorizedIpRanges": ["20.42.9.0/24"]},
+        "gpuPool": {"minNodes": 2, "maxNodes": 6, "sysctls": {"net.core.somaxconn": 8192}, "usdPerHour": 3.5},
+        "exposure": {"allowedIpRanges": ["20.42.9.0/24"]},
+        "budget": {"alertEmails": ["somebody@example.com"]},
+        "redis": {"sku": "Balanced_B250"},
+        "coordinator": LIMITS,
+    },
+    "llama_cpp": variations.merged(
+        variations.VARIATIONS["llama.cpp, weights on the node"],
+        {"exposure": LOCKS, "coordinator": LIMITS, "autoscaling": {"enabled": True}},
+    ),
+    "vllm": variations.merged(
+        variations.VARIATIONS["vllm on two GPUs, fetched weights on the node"],
+        {"exposure": LOCKS, "coordinator": LIMITS, "rollout": {"weightsRetention": "30d"}},
+    ),
+}
+"""prod with each engine, and values for what prod leaves out."""
+WITHOUT_ENGINE = ("azure", "cluster", "gpuPool", "redis", "budget", "monitoring", "nodeTuning", "loadTest", "profiling")
+"""Sections that no engine reads: changed with one of them."""
+
+OTHER = {
+    "redis.sku": "MemoryOptimized_M150",
+    "model.source": f"hf://org/name@{'1' * 40}/name.Q8_0.gguf",
+    "gpuPool.vmSize": "Standard_NC48ads_A100_v4",
+    "cluster.adminGroupObjectIds": ["11111111-2222-3333-4444-555555555555"],
+    "exposure.allowedOrigins": ["https://other.example"],
+    "monitoring.enabled": False,
+}
+NO_OTHER = {
+    ("zig_ai", "model.quantization.enabled"): "in 16 bits the model fits none of these GPUs",
+    ("vllm", "model.name"): "model.source must be a source of that model",
+    ("vllm", "model.source"): "tried with llama_cpp",
+    ("llama_cpp", "sizing.mode"): "a stack of this size is refused as it is written",
+}
+"""What cannot be changed by itself."""
+
+
+def other(path, value):
+    """Another valid value."""
+    key = key_text(path)
+    if key in OTHER:
+        return OTHER[key]
+    return not value if isinstance(value, bool) else variations.other(path, value)
+
+
+def described(settings):
+    plan = make_plan(settings)
+    record = registration(plan, "test", today=datetime.date(2026, 1, 1))
+    return record, tuple(statements(record))
+
+
+@pytest.fixture(autouse=True)
+def _little_garbage_collection():
+    """Each registration makes a hundred thousand short-lived objects: what was there before need not be looked through each time."""
+    threshold = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 10, 10)
+    yield
+    gc.set_threshold(*threshold)
+    gc.unfreeze()
+
+
+def changes(stack):
+    """Key, and all that changes with it."""
+    base = variations.checked(variations.merged(document(settings_of("prod")), STACKS[stack]))
+    before, said_before = described(base)
+    for path, value in paths(base):
+        key = key_text(path)
+        if key in EVERYWHERE or (stack, key) in NO_OTHER or other(path, value) == value:
+            continue
+        if stack == "zig_ai" or path[0] not in WITHOUT_ENGINE:
+            after, said_after = described(with_values(base, {path: other(path, value)}))
+            keys = {key, *_changed_with_it(before.plan, after.plan)}
+            yield key, unnamed(before, after, [effect.place for effect in (*said_before, *said_after) if effect.key in keys])
+
+
+def _changed_with_it(before, after):
+    """Settings that the planner gives another value because of it, and says so: they answer for their own places."""
+    given = [leaves(plan.settings) for plan in (before, after)]
+    found = [{(finding.key, finding.given) for finding in plan.findings} for plan in (before, after)]
+    return {key for key in given[0].keys() | given[1].keys() if given[0].get(key) != given[1].get(key)} | {
+        key for key, _ in found[0] ^ found[1]
+    }
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_what_a_setting_changes_is_what_explain_names(stack):
+    tried = dict(changes(stack))
+    assert len(tried) > 90
+    assert {key: unsaid for key, unsaid in tried.items() if unsaid} == {}
