@@ -71,6 +71,8 @@ def statements(registration: Registration) -> Iterator[Effect]:
     pods_at = [engine_places.pod(workload, role) for role in ("shard", *(("worker",) if workload.worker else ()))]
     names = naming.names_of(plan.settings.azure, registration.stack)
     yield from engine_places.effects(workload)
+    for switch in (autoscaling.switch(), prometheus.switch(), redis.switch()):
+        yield from switch
     yield from _everywhere(plan.settings, names)
     yield from _azure(plan, names)
     yield from _kubernetes(plan, pods_at)
@@ -90,9 +92,7 @@ def _kubernetes(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
     yield from node_tuning.effects(settings.node_tuning)
     yield from profiling.effects(settings.profiling)
     yield from k6.effects()
-    yield from autoscaling.switch()
     yield from _while(settings.autoscaling.enabled, "autoscaling.enabled", autoscaling.effects())
-    yield from prometheus.switch()
     for watching in (
         prometheus.effects(),
         prometheus_config.effects(settings.monitoring),
@@ -122,7 +122,6 @@ def _azure(plan: Plan, names: Names) -> Iterator[Effect]:
     yield from weights.effects(names)
     yield from logs.effects()
     yield from monitoring.effects()
-    yield from redis.switch()
     cache = redis.effects(names, sku, by_size=settings.redis.sku is None)
     yield from _while(sku is not None, "caching.l3Cache.enabled", cache)
     yield from _while(settings.budget.monthly_usd is not None, "budget.monthlyUsd", budget.effects(names), "not set")

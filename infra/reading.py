@@ -49,7 +49,7 @@ def together(values: Sequence[Any], path: str) -> Any:
     there = [value for value in values if value is not MISSING and value is not None]
     if not there:
         return MISSING
-    if path.endswith("Count"):
+    if path.lower().endswith("count"):
         return sum(there)
     if all(isinstance(value, list) for value in there):
         items = [item for value in there for item in value]

@@ -37,7 +37,8 @@ class Deployed:
         if place.kind == "plan":
             return [self.plan]
         if place.kind == "Pulumi resource":
-            return [r.inputs | {"protect": self._recorder.options[r.type, r.name].protect} for r in self._of(place, lambda r: [r.name])]
+            named = [r for r in self._of(place, lambda r: [r.name]) if not (place.path and r.type.startswith("zig-ai-aks:"))]
+            return [r.inputs | {"protect": self._recorder.options[r.type, r.name].protect} for r in named]
         found = [r.inputs for r in self._of(place, _names) if r.type.rsplit(":", 1)[1] == place.kind]
         assert len(found) < 2 or "*" in place.name, f"{place.kind} {place.name} is {len(found)} resources"
         return found

@@ -9,7 +9,7 @@ from typing import Any
 from planner.fit.plan import Plan
 from settings.account import Place
 
-_WITHOUT_NAMESPACE = ("PersistentVolume",)
+_WITHOUT_NAMESPACE = ("Namespace", "PersistentVolume")
 
 
 class Standing:
@@ -30,7 +30,9 @@ class Standing:
             image = controller["spec"]["template"]["spec"]["containers"][0]["image"]
             return [{"values": {"image": {"manager": {"tag": image.rpartition(":")[2]}}}}]
         if place.kind == "Pulumi resource":
-            named = [item for item in self._state if item["urn"].rsplit("::", 1)[-1] == place.name]
+            named = [item for item in self._state if fnmatchcase(item["urn"].rsplit("::", 1)[-1], place.name)]
+            # A component has no fields of its own.
+            named = [item for item in named if not (place.path and item["type"].startswith("zig-ai-aks:"))]
             return [item.get("inputs", {}) | {"protect": item.get("protect", False)} for item in named]
         if "/" in place.name or place.kind in _WITHOUT_NAMESPACE:
             return [item for item in self._objects(place.kind) if fnmatchcase(_name(item["metadata"]), place.name)]

@@ -180,7 +180,18 @@ def test_what_is_switched_off_is_said_to_be_unused(capsys):
     [row] = json.loads(explained(capsys, "autoscaling.cooldown", "--json"))
     assert (row["outcome"], row["where"], row["because"]) == ("unused", "", "not read while autoscaling.enabled is false")
     [row] = json.loads(explained(capsys, "autoscaling.enabled", "--json"))
-    assert (row["outcome"], row["where"]) == ("in force", "no ScaledObject zig-ai/zig-ai-shard")
+    assert row["outcome"] == "in force"
+    assert row["where"].startswith("no ScaledObject zig-ai/zig-ai-shard; ")
+
+
+def test_a_setting_names_all_the_places_where_it_acts(capsys):
+    """The keep-alive was once only passed through to the coordinator, it said; it sets the load balancer's timeout too."""
+    [row] = json.loads(explained(capsys, "coordinator.config.keepAliveTimeout", "--json"))
+    service, file = row["where"].split("; ")
+    assert service.startswith("Service zig-ai/zig-ai-coordinator-service: ") and service.endswith(
+        'azure-load-balancer-tcp-idle-timeout"] = 4'
+    )
+    assert (row["outcome"], file[:28]) == ("in force", "/app/config/coordinator.yaml")
 
 
 @pytest.mark.process
