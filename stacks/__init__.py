@@ -1,1 +1,1 @@
-"""How the parts are joined for one stack, and what people can ask of it: check, explain, coverage, schema, API keys."""
+"""Joins the parts for one stack, and provides the commands check, explain, coverage, schema and api-keys."""

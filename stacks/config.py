@@ -1,4 +1,4 @@
-"""The stack's settings, from the running program."""
+"""Reads the stack's settings in the running program."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from settings.stack_file import stray
 
 
 def from_program() -> StackSettings:
-    """The settings of the stack that the engine is running. Raises SettingsError."""
+    """Returns the settings of the running stack. Raises SettingsError."""
     import pulumi
     from pulumi.runtime import config as engine
 
-    # `pulumi.Config` can only be asked for keys that are known; a misspelt section must be found too.
+    # `pulumi.Config` returns only known keys, and misspelt sections must be found too.
     prefix = f"{pulumi.get_project()}:"
     ours = {key.removeprefix(prefix): text for key, text in engine.CONFIG.get().items() if key.startswith(prefix)}
     encrypted = {name for name in ours if engine.is_config_secret(prefix + name)}
@@ -26,13 +26,13 @@ def from_program() -> StackSettings:
     return result.settings
 
 
-_SAID_WHY = 32
-"""Exit status by which a program tells Pulumi's language host that it has said why; after any other the host adds its own error."""
+_EXPLAINED = 32
+"""The exit status that tells Pulumi's language host that the error was logged already; after any other, the host adds its own error."""
 
 
 def stop(error: SettingsError) -> NoReturn:
-    """Ends the running program with the listing as its one error."""
+    """Ends the running program with the problems as its only error."""
     import pulumi
 
     pulumi.log.error(str(error))
-    raise SystemExit(_SAID_WHY)
+    raise SystemExit(_EXPLAINED)

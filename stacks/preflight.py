@@ -1,8 +1,8 @@
-"""What Azure would refuse, asked before anything is registered: sizes still sold, zones, quota.
+"""Asks Azure before anything is registered whether it would refuse VM sizes, zones or quota.
 
-Two read-only calls to Azure Resource Manager with the engine's own credentials:
+It makes two read-only calls to Azure Resource Manager with Pulumi's own credentials:
 Resource SKUs (`Microsoft.Compute/skus`) and compute usages (`Microsoft.Compute/locations/{location}/usages`).
-Not here: prices, and capacity, which Azure promises nobody before the machine starts.
+It checks neither prices nor capacity, which Azure does not promise before a machine starts.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _API_VERSION = "2021-07-01"
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """Nodes of one size that the stack is about to ask for."""
+    """Nodes of one VM size that the stack is about to create."""
 
     key: str
-    """Where the size stands in the stack file; zones stand beside it."""
+    """The setting of the size in the stack file."""
     zones_key: str
+    """The setting of the zones in the stack file."""
     size: str
     nodes: int
     zones: tuple[str, ...]
@@ -38,18 +39,19 @@ class Need:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What a subscription can get of one size in one region."""
+    """What a subscription can get of a VM size in a region."""
 
     available: bool
     reason: str
-    """Azure's reason code when it is not available."""
+    """Azure's reason code if the size is not available."""
     zones: frozenset[str]
     vcpus: int
     family: str
-    """As Azure spells it; compared by `_family`."""
+    """The quota family as Azure spells it; compare it by `_family`."""
 
 
 def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
+    """Returns what the stack needs for its GPU pools and its system pool."""
     return (
         Need(
             key="gpuPool.vmSize",
@@ -87,14 +89,15 @@ class Arm:
             url = page.get("nextLink")
 
     def offers(self, location: str) -> dict[str, Offer]:
-        """Every VM size of a region by name."""
+        """Returns every VM size of a region by name. Raises urllib.error.HTTPError."""
         query = {"api-version": _API_VERSION, "$filter": f"location eq '{location}'"}
         return {sku["name"]: _offer(sku) for sku in self._pages("skus", query) if sku["resourceType"] == "virtualMachines"}
 
     def vcpu_limits(self, location: str) -> dict[str, int]:
-        """vCPUs that a subscription may have by quota family, in lower case without spaces as Azure spells it in several ways.
+        """Returns the limit of vCPUs of each quota family. Raises urllib.error.HTTPError.
 
-        Not what is free of them: at a second update the stack's own nodes are among those in use.
+        The families are in lower case without spaces, because Azure spells them in several ways. The limit does not say how many are free:
+        at a second update, the stack's own nodes are among those in use.
         """
         usages = self._pages(f"locations/{location}/usages", {"api-version": _API_VERSION})
         return {_family(usage["name"]["value"]): usage["limit"] for usage in usages}
@@ -119,7 +122,7 @@ def _offer(sku: dict[str, Any]) -> Offer:
 
 
 def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
-    """What Azure would refuse of this plan; empty when it may go ahead."""
+    """Returns what Azure would refuse of this plan; empty if it can proceed. Raises urllib.error.HTTPError."""
     location = settings.azure.location
     offers = arm.offers(location)
     limits = arm.vcpu_limits(location)
@@ -160,14 +163,14 @@ def _not_sold(need: Need, offer: Offer | None, location: str, offers: dict[str, 
     return Problem(
         key=need.key,
         value=need.size,
-        # The words are those of the refusal that AKS would give once the cluster is there.
+        # These are the words with which AKS would refuse the pool after the cluster is created.
         consequence=f"the VM size of {need.size} is not allowed in your subscription in location '{location}'{why}",
         fix=f"gpuPool: {{vmSize: {CURRENT_SIZE}}}" if switch else "a size that `az vm list-skus --location` lists without restrictions",
     )
 
 
 def live_problems(settings: StackSettings, plan: Plan) -> list[Problem]:
-    """`problems` with the running program's credentials; says so and goes on where it may not look."""
+    """Returns `problems` by the running program's credentials. Without permission it logs a warning and returns none."""
     import pulumi
     from pulumi_azure_native import authorization
 
@@ -178,5 +181,7 @@ def live_problems(settings: StackSettings, plan: Plan) -> list[Problem]:
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):
             raise
-        pulumi.log.warn(f"Sizes, zones and quota were not checked before deployment: Azure Resource Manager answered {error.code}")
+        pulumi.log.warn(
+            f"VM sizes, zones and quota were not checked before the deployment, because Azure Resource Manager answered {error.code}"
+        )
         return []

@@ -1,4 +1,4 @@
-"""How the parts are joined: settings, plan, engine, Azure, Kubernetes, outputs. Stacks differ only in their YAML."""
+"""Joins the parts of a stack: settings, plan, engine, Azure, Kubernetes and outputs. Stacks differ only in their YAML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stacks import config, preflight
 
 
 def main() -> None:
-    """Check everything, then register; a problem ends the run with one listing and nothing registered."""
+    """Checks everything and then registers the stack. A problem ends the run with one listing before anything is registered."""
     try:
         asked = config.from_program()
         plan = make_plan(asked)
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> None:
-    """Register the whole stack as it is planned; `today` only decides the month in which a new budget starts."""
+    """Registers the planned stack. `today` only decides the month in which a new budget starts."""
     deployed = deployment.deploy(plan, stack, today=today)
     _export(plan, deployed.azure, deployed.kubernetes)
     _account_for_targets(assess(asked, planned=plan), stack)
@@ -40,7 +40,7 @@ def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date
 
 
 def _account_for_targets(assessment: Assessment, stack: str) -> None:
-    """Says whether the layout meets them, and what would; keeps the prediction, and what somebody measured, for whoever compares."""
+    """Logs how the layout does against its targets, and exports the prediction and, if there are any, the measurements."""
     pulumi.log.info(preview.targets(assessment, stack))
     pulumi.export("prediction", json_output.deployed(assessment))
     kept = comparison.path_of(stack)
@@ -53,7 +53,7 @@ def _account_for_targets(assessment: Assessment, stack: str) -> None:
 
 
 def _account_for_settings(rows: tuple[Row, ...], stack: str) -> None:
-    """Says what became of them."""
+    """Logs and exports what became of the settings."""
     if warnings := preview.warnings(rows):
         pulumi.log.warn(warnings)
     pulumi.log.info(preview.summary(rows, stack))

@@ -102,7 +102,7 @@ class Engine(Startable, Protocol):
         ...
 
     def candidates(self, tuned: Arm) -> tuple[Arm, ...]:
-        """Returns the names of the best servers: the one that saves enough memory, and the fastest."""
+        """Returns the candidates for the best servers: the one that saves enough memory, and the fastest."""
         ...
 
     def ablation(self, tuned: Arm) -> tuple[Arm, ...]:
