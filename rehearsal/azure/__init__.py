@@ -1,1 +1,1 @@
-"""The stand-in for Azure: a Pulumi resource provider named azure-native, whose cloud is a file."""
+"""The stand-in for Azure: a Pulumi resource provider named azure-native that keeps its resources in a file."""

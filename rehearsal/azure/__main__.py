@@ -1,4 +1,4 @@
-"""The plugin: `python -m rehearsal.azure`, started by the engine; prints its port and serves until the engine ends it."""
+"""The plugin `python -m rehearsal.azure`, which the engine starts and ends. It prints its port and serves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_MESSAGE = 400 * 1024 * 1024  # the engine's own limit
 
 
 def main() -> None:
-    """Serve one engine."""
+    """Serves one engine until the engine ends this process."""
     provider = provider_from_environment()
     server = grpc.server(
         # a cluster's creation holds a thread for seconds; the engine sends as many calls as it has resources ready

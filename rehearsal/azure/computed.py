@@ -1,4 +1,4 @@
-"""What Azure adds to a resource: ids, names, endpoints, states. Everything is derived from the id, so it never changes by itself."""
+"""Computes what Azure adds to a resource: ids, names, endpoints and states. All of it follows from the id and never changes by itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAMESPACE = uuid.UUID("5ab5c219-4e74-4e0a-9a5e-7f0f4b7a2d11")
 
 
 def guid(*parts: str) -> str:
-    """A stable GUID for a thing."""
+    """Returns a GUID that depends only on the parts."""
     return str(uuid.uuid5(_NAMESPACE, "/".join(part.lower() for part in parts)))
 
 
 def digest(text: str, length: int = 8) -> str:
-    """A stable short hex string."""
+    """Returns a short hexadecimal digest of a text."""
     return hashlib.sha256(text.lower().encode()).hexdigest()[:length]
 
 
@@ -62,7 +62,7 @@ _LOCATED = {
 
 
 def _identity(request: Request, identity: dict[str, Any]) -> dict[str, Any]:
-    """A system identity gets ids; user identities become a map with theirs."""
+    """Adds ids to a system identity, and turns a list of user identities into a map with their ids."""
     out = dict(identity)
     if "SystemAssigned" in str(identity.get("type", "")).replace(" ", ""):
         out["principalId"] = guid(request.id, "principal")
@@ -74,7 +74,7 @@ def _identity(request: Request, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _address(request: Request) -> dict[str, Any]:
-    """A public address of the block that RFC 5737 sets aside for documentation."""
+    """Returns a public address from the block that RFC 5737 reserves for documentation."""
     number = int(digest(request.id, 2), 16)
     return {"ipAddress": str(ipaddress.ip_address("203.0.113.0") + number), "resourceGuid": guid(request.id)}
 

@@ -1,4 +1,4 @@
-"""What an update would change: property paths as Pulumi shows them, and which of them force a replacement."""
+"""Computes what an update would change: property paths as Pulumi shows them, and which of them force a replacement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rehearsal.azure.resources import ResourceType
 
 @dataclass(frozen=True)
 class Change:
-    """One changed property."""
+    """A changed property."""
 
     path: str  # camelCase, e.g. kubeletConfig.cpuManagerPolicy, nodeTaints[0]
     kind: str  # ADD, DELETE or UPDATE
@@ -19,7 +19,7 @@ class Change:
 
 
 def changes(kind: ResourceType, old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
-    """Differences between two sets of inputs. An unknown new value counts as a change: it may be one."""
+    """Returns the differences between two sets of inputs. An unknown new value counts as a change, because it may be one."""
     found: list[tuple[str, str]] = []
     _compare(old, new, "", found)
     return [Change(path, how, _replaces(kind, path)) for path, how in found if not path.startswith("__")]
@@ -65,5 +65,5 @@ def _number(value: Any) -> bool:
 
 
 def normal_location(name: str) -> str:
-    """`East US` is `eastus`: Azure reads both."""
+    """Returns the name of a region in lower case without spaces, because Azure accepts both `East US` and `eastus`."""
     return name.replace(" ", "").lower()

@@ -1,4 +1,4 @@
-"""What Azure does once a resource is accepted: clusters start, nodes come and go."""
+"""Does what Azure does after it has accepted a resource: starts clusters, and adds and removes nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NODES_TIMEOUT_S = 90  # they take 2 s, but not on a machine that is busy with ot
 
 
 def addons(inputs: dict[str, Any]) -> frozenset[str]:
-    """Which add-ons with types of their own a cluster has on."""
+    """Returns the enabled add-ons of a cluster that bring their own Kubernetes types."""
     found = set()
     if ((inputs.get("workloadAutoScalerProfile") or {}).get("keda") or {}).get("enabled"):
         found.add("keda")
@@ -25,7 +25,7 @@ def addons(inputs: dict[str, Any]) -> frozenset[str]:
 
 
 def written(short: str, record: dict[str, Any], layout: Layout, state: StateFile) -> None:
-    """After a resource was created or updated. Raises control_plane.ControlPlaneError."""
+    """Applies the creation or update of a resource. Raises control_plane.ControlPlaneError."""
     if short == "ManagedCluster":
         control_plane.start(
             layout,
@@ -39,7 +39,7 @@ def written(short: str, record: dict[str, Any], layout: Layout, state: StateFile
 
 
 def deleted(short: str, identifier: str, gone: list[str], layout: Layout, state: StateFile) -> None:
-    """After a resource and its parts were removed."""
+    """Applies the removal of a resource and its parts."""
     if any("/managedclusters/" in key and key.count("/") == 8 for key in gone):
         control_plane.stop(layout)
     elif short == "AgentPool" and layout.cluster.exists():
@@ -47,7 +47,7 @@ def deleted(short: str, identifier: str, gone: list[str], layout: Layout, state:
 
 
 def _wait_for_nodes(identifier: str, layout: Layout, state: StateFile) -> None:
-    """Until the supervisor has seen the pools under this id as the state file has them."""
+    """Waits until the supervisor has seen the pools below this id as the state file has them."""
     deadline = time.monotonic() + NODES_TIMEOUT_S
     while True:
         wanted = {pool: fingerprint(nodes) for pool, nodes in desired_nodes(state.read()).items() if pool.startswith(identifier.lower())}

@@ -18,7 +18,7 @@ RETRY_AFTER_S = 2
 
 
 def parse(text: str) -> list[tuple[str, str]]:
-    """`throttle:A,500:B` as pairs. Raises ValueError for what is no fault."""
+    """Parses `throttle:A,500:B` into pairs. Raises ValueError for an unknown fault."""
     found = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         kind, _, short = item.partition(":")
@@ -29,14 +29,14 @@ def parse(text: str) -> list[tuple[str, str]]:
 
 
 class Faults:
-    """The faults of this rehearsal; which have happened is kept in the state file."""
+    """The faults of a rehearsal. The state file records which of them have happened."""
 
     def __init__(self, state: StateFile) -> None:
         self._state = state
         self._wanted = parse(os.environ.get("REHEARSAL_FAULTS", ""))
 
     def before(self, short: str) -> str | None:
-        """Before Azure does anything: fail, or wait. Returns a note for the user, if there is one."""
+        """Fails or waits before Azure does anything. Returns a note for the user, if there is one."""
         if self._fire("500", short):
             raise Refused(
                 "InternalServerError",
@@ -54,7 +54,7 @@ class Faults:
         return None
 
     def after(self, short: str) -> None:
-        """After Azure has made the resource."""
+        """Ends the process, if asked to, after Azure has created the resource."""
         if self._fire("crash", short):
             _crash()
 

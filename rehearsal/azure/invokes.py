@@ -1,4 +1,4 @@
-"""Functions of azure-native that a program may call: credentials, who am I, and reading what exists."""
+"""The functions of azure-native that a program may call: credentials, the signed-in identity, and reading resources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "rehearsal-token"
 
 
 def invoke(token: str, args: dict[str, Any], cloud: Cloud, subscription: Subscription, layout: Layout) -> dict[str, Any]:
-    """The answer of one function. Raises Refused as Azure would, schema.UnknownType for what the stand-in lacks."""
+    """Returns the answer of a function. Raises Refused as Azure would, and schema.UnknownType for what the stand-in lacks."""
     name = token.rsplit(":", 1)[1]
     if name == "getClientConfig":
         return {

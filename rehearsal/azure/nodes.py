@@ -20,25 +20,25 @@ from rehearsal.azure.subscription import Size, sizes
 
 EVICTION_MIB = 100
 GPU_INSTANCES = "rehearsal/instances-of-a-gpu"
-"""Annotation: into how many devices Multi-Instance GPU cuts each GPU of the node."""
+"""An annotation: the number of devices into which Multi-Instance GPU divides each GPU of the node."""
 # Instances of each profile on an A100 or H100: MicrosoftDocs/azure-aks-docs articles/aks/gpu-multi-instance.md @48f47f35
 _MIG_INSTANCES = {"MIG1g": 7, "MIG2g": 3, "MIG3g": 2, "MIG4g": 1, "MIG7g": 1}
 _SPOT_TAINT = "kubernetes.azure.com/scalesetpriority=spot:NoSchedule"
 
 
 def kube_reserved_cpu(vcpus: int) -> int:
-    """Millicores AKS keeps from a node with this many cores."""
+    """Returns the millicores that AKS reserves on a node with this number of cores."""
     brackets = [60, 40, 20, 20]  # first, second, third and fourth core; 10 for each further one
     return sum(brackets[:vcpus]) + max(vcpus - 4, 0) * 10
 
 
 def kube_reserved_mib(memory_mib: int, max_pods: int) -> int:
-    """MiB AKS keeps from a node with this much memory."""
+    """Returns the MiB that AKS reserves on a node with this much memory."""
     return min(20 * max_pods + 50, memory_mib // 4)
 
 
 def resources(size: Size, max_pods: int, os_disk_gib: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Capacity and allocatable of a fresh node. GPUs are missing: the device plugin reports them."""
+    """Returns the capacity and the allocatable resources of a new node, without GPUs, which the device plugin reports."""
     memory, disk = int(size.memory_gib * 1024), os_disk_gib * 1024
     capacity = {
         "cpu": str(size.vcpus),
@@ -60,7 +60,7 @@ def resources(size: Size, max_pods: int, os_disk_gib: int) -> tuple[dict[str, st
 def node_manifests(
     pool_name: str, pool: dict[str, Any], *, cluster_id: str, region: str, node_group: str, version: str
 ) -> list[dict[str, Any]]:
-    """The Node objects of a pool, spread over its zones in turn as AKS's scale sets are."""
+    """Returns the Node objects of a pool, spread over its zones in turn like AKS's scale sets."""
     if (pool.get("powerState") or {}).get("code") == "Stopped":
         return []
     size = sizes()[pool["vmSize"].lower()]
@@ -142,7 +142,7 @@ def _taints(pool: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def desired_nodes(cloud: Cloud) -> dict[str, list[dict[str, Any]]]:
-    """The nodes that should exist now: pool id -> Node objects."""
+    """Returns the Node objects that should exist now, by the id of their pool."""
     found = {}
     for cluster in cloud.of_type("ManagedCluster"):
         for pool_id, pool in pools_of(cloud, cluster["id"]):
@@ -158,5 +158,5 @@ def desired_nodes(cloud: Cloud) -> dict[str, list[dict[str, Any]]]:
 
 
 def fingerprint(manifests: list[dict[str, Any]]) -> str:
-    """Changes whenever anything about a pool's nodes should change."""
+    """Returns a digest that changes whenever anything about a pool's nodes should change."""
     return hashlib.sha256(json.dumps(manifests, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Node pools of the cloud, and what their nodes count for."""
+"""The node pools of the stand-in, and the quota that their nodes use."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rehearsal.azure.subscription import same_family, sizes
 
 
 def node_count(pool: dict[str, Any]) -> int:
-    """Nodes a pool starts with: `count`, else the autoscaler's minimum, else one."""
+    """Returns the number of nodes with which a pool starts: `count`, or else the autoscaler's minimum, or else one."""
     if pool.get("count") is not None:
         return int(pool["count"])
     return int(pool.get("minCount") or 0) if pool.get("enableAutoScaling") else 1
 
 
 def pools_of(cloud: Cloud, cluster_id: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All pools as (id, properties), those inside a ManagedCluster and those of their own; of one cluster or of all."""
+    """Yields the id and properties of all pools, inside a ManagedCluster or separate, of one cluster or of all."""
     for cluster in cloud.of_type("ManagedCluster"):
         if cluster_id is None or cluster["id"].lower() == cluster_id.lower():
             for profile in cluster["inputs"].get("agentPoolProfiles") or []:
@@ -28,7 +28,7 @@ def pools_of(cloud: Cloud, cluster_id: str | None = None) -> Iterator[tuple[str,
 
 
 def vcpus_in_use(cloud: Cloud, family: str | None, except_for: str = "", spot: bool = False) -> int:
-    """vCPUs of all nodes of a family (None: all families), spot nodes counted apart as Azure does."""
+    """Returns the vCPUs of all nodes of a family, or of all families if None. Spot nodes count separately, as in Azure."""
     total = 0
     for pool_id, pool in pools_of(cloud):
         size = sizes().get(str(pool.get("vmSize", "")).lower())

@@ -37,7 +37,7 @@ def load_stubs() -> None:
 
 
 class Unknown:
-    """A value that is not known yet. There is one of it."""
+    """The type of `UNKNOWN`, its only instance: a value that is not known yet."""
 
     def __repr__(self) -> str:
         return "<known after the update>"
@@ -61,14 +61,14 @@ _OUTPUT = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 
 
 class Secret:
-    """A value to send back as a secret."""
+    """A value that is sent back as a secret."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def from_struct(struct: Any) -> dict[str, Any]:
-    """A protobuf Struct as a dict of plain values, `UNKNOWN` where a value is not known."""
+    """Converts a protobuf Struct into plain values, with `UNKNOWN` for values that are not known."""
     return {key: _from_value(value) for key, value in struct.fields.items()}
 
 
@@ -95,7 +95,7 @@ def _from_value(value: Any) -> Any:
 
 
 def to_struct(values: dict[str, Any]) -> Any:
-    """A dict as a protobuf Struct, `UNKNOWN` and `Secret` as the engine marks them."""
+    """Converts plain values into a protobuf Struct, with `UNKNOWN` and `Secret` as the engine marks them."""
     from google.protobuf import struct_pb2
 
     struct = struct_pb2.Struct()

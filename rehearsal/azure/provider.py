@@ -32,11 +32,11 @@ from rehearsal.layout import Layout
 
 
 class AlreadyExists(Exception):
-    """The real provider looks before it creates; the words are its own (pulumi/pulumi-azure-native issue 1123)."""
+    """The resource exists already, which the real provider checks before it creates (words: pulumi/pulumi-azure-native issue 1123)."""
 
 
 def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn our own errors into the engine's: a refusal is a plain message, a mistake of ours a traceback in the log."""
+    """Turns exceptions into errors of the engine: a refusal becomes a plain message, and any other exception a traceback in the log."""
 
     @functools.wraps(method)
     def wrapped(self: Provider, request: Any, context: grpc.ServicerContext) -> Any:
@@ -203,7 +203,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return RESOURCE_TYPES[token], shape
 
     def _name(self, kind: ResourceType, shape: dict[str, Any], inputs: dict[str, Any], old: dict[str, Any], request: Any) -> None:
-        """Names the provider fills in: what there is one of is `default`, the rest get the Pulumi name and eight digits."""
+        """Fills in a missing name: `default` for a resource that can have only one name, otherwise the Pulumi name and eight digits."""
         if kind.name in inputs or kind.name not in shape["properties"]:
             return
         if kind.fixed_name or (kind.name in FIXED_ID_PARTS):
@@ -216,7 +216,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             inputs[kind.name] = request.urn.rsplit("::", 1)[1] + (request.randomSeed.hex() or "0" * 8)[:8]
 
     def _location(self, inputs: dict[str, Any]) -> Any:
-        """The provider's own region, else the group's, as the real provider does."""
+        """Returns the provider's region, or else that of the resource group, as the real provider does."""
         if self.config.get("location"):
             return self.config["location"]
         group = inputs.get("resourceGroupName")
@@ -236,7 +236,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return json.loads(json.dumps(record))
 
     def note_refusal(self, urn: str, error: Exception) -> None:
-        """Keep a refusal for the report."""
+        """Records a refusal for the report."""
         with self.state.change() as cloud:
             cloud.content["refusals"].append(
                 {
@@ -278,5 +278,5 @@ def _preview(value: Any, kind: dict[str, Any], objects: dict[str, Any]) -> Any:
 
 
 def provider_from_environment() -> Provider:
-    """The provider of the rehearsal this process belongs to."""
+    """Returns the provider of the rehearsal that this process belongs to."""
     return Provider(Layout.from_environment(), os.environ.get("REHEARSAL_SUBSCRIPTION", "default"))

@@ -26,22 +26,22 @@ class ResourceType:
 
     @property
     def short(self) -> str:
-        """`AgentPool` of `azure-native:containerservice:AgentPool`."""
+        """The last part of the token: `AgentPool` of `azure-native:containerservice:AgentPool`."""
         return self.token.rsplit(":", 1)[1]
 
     @property
     def id_parts(self) -> list[str]:
-        """Inputs that the id is made of, the subscription left out."""
+        """The inputs that the id contains, without the subscription."""
         return [part for part in re.findall(r"{(\w+)}", self.id_template) if part != "subscriptionId"]
 
     @property
     def replacing(self) -> frozenset[str]:
-        """Inputs whose change makes a new resource."""
+        """The inputs whose change forces a replacement."""
         return self.replace | set(self.id_parts) | {"location"}
 
 
 def _in_group(token: str, arm: str, *names: str, replace: tuple[str, ...] = (), fixed_name: str | None = None) -> ResourceType:
-    """A resource in a resource group; `names` are the name properties from the outermost parent to the resource."""
+    """Returns a type in a resource group; `names` are the name properties from the outermost parent to the resource."""
     provider, *kinds = arm.split("/")
     path = "".join(f"/{kind}/{{{name}}}" for kind, name in zip(kinds, names, strict=True))
     return ResourceType(
@@ -55,7 +55,7 @@ def _in_group(token: str, arm: str, *names: str, replace: tuple[str, ...] = (), 
 
 
 def _on_scope(token: str, arm: str, scope: str, name: str, replace: tuple[str, ...] = ()) -> ResourceType:
-    """A resource that extends another one (`scope` is the property with that one's id)."""
+    """Returns a type that extends another resource; `scope` is the property with that resource's id."""
     return ResourceType(
         token=f"azure-native:{token}",
         arm=arm,
@@ -221,7 +221,7 @@ FIXED_ID_PARTS = {"blobServicesName": "default", "managementPolicyName": "defaul
 
 
 def resource_id(kind: ResourceType, inputs: dict, subscription_id: str) -> str:
-    """The ARM id of a resource with these inputs."""
+    """Returns the ARM id of a resource with these inputs."""
     values = {**FIXED_ID_PARTS, **inputs, "subscriptionId": subscription_id}
     if "scope" in values and isinstance(values["scope"], str):
         values["scope"] = values["scope"].rstrip("/")
@@ -231,13 +231,13 @@ def resource_id(kind: ResourceType, inputs: dict, subscription_id: str) -> str:
 
 
 def group_of(resource: str) -> str | None:
-    """The resource group's id in an ARM id, lower case; None for what is in no group."""
+    """Returns the id of the resource group in an ARM id, in lower case, or None outside a group."""
     found = re.match(r"(/subscriptions/[^/]+/resourcegroups/[^/]+)", resource.lower())
     return found.group(1) if found else None
 
 
 def parent_of(resource: str) -> str | None:
-    """The id of the resource that `resource` is a part of, lower case; None if it stands alone in its group."""
+    """Returns the id of the resource that `resource` is a part of, in lower case, or None if it is not a part of one."""
     if "/providers/" not in resource.lower():
         return None  # a resource group
     head, _, tail = resource.lower().rpartition("/providers/")

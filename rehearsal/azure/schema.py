@@ -1,7 +1,7 @@
-"""Azure's types, read from the azure-native SDK itself: properties, which are required, enum values, outputs.
+"""Reads Azure's types from the azure-native SDK: properties, which of them are required, enum values, and outputs.
 
-Importing one SDK module takes 0.3-1.3 s and the engine starts a plugin for each operation, so what was read is kept as a
-small JSON file a type (folder in `REHEARSAL_SCHEMA_CACHE`, keyed by the SDK's version) and the SDK is imported only once.
+Importing an SDK module takes 0.3 to 1.3 s and the engine starts a plugin for each operation, so each type is cached as a small JSON file
+(in the folder `REHEARSAL_SCHEMA_CACHE`, by the SDK's version) and the SDK is imported only once.
 
 A type is a dict: {"kind": "string" | "integer" | "number" | "boolean" | "any"}, {"kind": "list" | "map", "of": type},
 {"kind": "enum", "name", "values"}, or {"kind": "object", "ref": name in "objects"}. Names are the wire's (camelCase).
@@ -38,13 +38,13 @@ class UnknownType(Exception):
 
 @functools.cache
 def sdk_version() -> str:
-    """Version of the installed azure-native SDK."""
+    """Returns the version of the installed azure-native SDK."""
     return importlib.metadata.version("pulumi-azure-native")
 
 
 @functools.cache
 def schema(token: str) -> dict[str, Any]:
-    """What the SDK says of a resource `azure-native:module:Name`.
+    """Returns the type of a resource `azure-native:module:Name`.
 
     Returns {"properties": {wire name: type}, "required": [...], "objects": {...}} of the inputs, and in "outputs" what the
     same keys without "required" say of the outputs.
@@ -68,7 +68,7 @@ def _kept(token: str) -> Path:
 
 
 def _read_in_another_process(token: str) -> None:
-    """This process may have the protocol's stubs in the SDK's place (see protocol.py), and should stay small."""
+    """Reads the SDK in another process: this one may have the protocol's stubs in its place (see protocol.py) and should stay small."""
     if _kept(token).exists():
         return  # another thread was first
     package = str(Path(__file__).resolve().parent.parent.parent)
@@ -84,7 +84,7 @@ def _read_in_another_process(token: str) -> None:
 
 
 def keep(token: str) -> None:
-    """Read the SDK and keep what it says of `token` and of the other types the stand-in knows in the same module."""
+    """Reads the SDK, and caches `token` and the other types of the same module that the stand-in knows."""
     module = token.rpartition(":")[0]
     for each in {token, *(known for known in RESOURCE_TYPES if known.rpartition(":")[0] == module)}:
         try:
@@ -134,7 +134,7 @@ def _object(cls: type, objects: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hint(getter: property) -> Any:
-    """What a property holds, with the names that `pulumi.Input`'s forward reference needs."""
+    """Returns the type of a property, with the names that `pulumi.Input`'s forward reference needs."""
     import pulumi
 
     function = _function(getter)

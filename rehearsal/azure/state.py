@@ -22,41 +22,41 @@ EMPTY: dict[str, Any] = {"resources": {}, "fired": [], "refusals": []}
 
 
 class Cloud:
-    """What exists, at one moment. Ids are compared without case, as Azure does."""
+    """The resources at one moment. Ids are compared without case, as Azure does."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.content = content
 
     @property
     def resources(self) -> dict[str, dict[str, Any]]:
-        """All resources by lower-case id."""
+        """All resources, by id in lower case."""
         return self.content["resources"]
 
     def get(self, resource: str | None) -> dict[str, Any] | None:
-        """The resource with this id, or None."""
+        """Returns the resource with this id, or None."""
         return self.resources.get(resource.lower()) if isinstance(resource, str) else None
 
     def put(self, record: dict[str, Any]) -> None:
-        """Add or overwrite a resource."""
+        """Adds or overwrites a resource."""
         self.resources[record["id"].lower()] = record
 
     def remove(self, resource: str) -> list[str]:
-        """Remove a resource and all that is part of it; returns the ids removed."""
+        """Removes a resource with all its parts, and returns their ids."""
         gone = [key for key in self.resources if key == resource.lower() or key.startswith(resource.lower() + "/")]
         for key in gone:
             del self.resources[key]
         return gone
 
     def of_type(self, short: str) -> list[dict[str, Any]]:
-        """All resources of a type, e.g. `AgentPool`."""
+        """Returns all resources of a type, such as `AgentPool`."""
         return [item for item in self.resources.values() if item["token"].endswith(":" + short)]
 
     def parts_of(self, resource: str) -> list[dict[str, Any]]:
-        """Resources that are directly part of `resource` (subnets of a network)."""
+        """Returns the direct parts of a resource, such as the subnets of a network."""
         return [item for item in self.resources.values() if parent_of(item["id"]) == resource.lower()]
 
     def users_of(self, resource: str) -> list[dict[str, Any]]:
-        """Resources whose inputs name `resource`, its own parts left out."""
+        """Returns the resources whose inputs name this one, without its own parts."""
         wanted = resource.lower()
         return [
             item
@@ -66,7 +66,7 @@ class Cloud:
 
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Every string in nested values, keys of maps included (ARM puts ids there)."""
+    """Yields every string in nested values, and the keys of maps, which can be ids in ARM."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -79,13 +79,13 @@ def strings_in(value: Any) -> Iterator[str]:
 
 
 class StateFile:
-    """The file and its lock."""
+    """The stand-in's file with its lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> Cloud:
-        """What exists now. No lock: a write replaces the whole file at once."""
+        """Returns the present resources. No lock is needed, because a write replaces the whole file at once."""
         try:
             return Cloud({**EMPTY, **json.loads(self.path.read_text())})
         except FileNotFoundError:
@@ -93,7 +93,7 @@ class StateFile:
 
     @contextlib.contextmanager
     def change(self) -> Generator[Cloud]:
-        """Read, change, write; one at a time. Nothing is written if the body raises."""
+        """Reads the file under a lock, yields it to be changed, and writes it. Nothing is written if the body raises."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -32,7 +32,7 @@ class Size:
 
 @functools.cache
 def sizes() -> dict[str, Size]:
-    """All sizes the stand-in knows, by lower-case name."""
+    """Returns all VM sizes that the stand-in knows, by name in lower case."""
     raw = yaml.load((_DATA / "sizes.yaml").read_text(), _Loader)
     return {
         name.lower(): Size(
@@ -51,13 +51,13 @@ def sizes() -> dict[str, Size]:
 
 @functools.cache
 def built_in_roles() -> dict[str, str]:
-    """Azure's built-in roles, GUID to name."""
+    """Returns the names of Azure's built-in roles, by GUID."""
     return yaml.load((_DATA / "roles.yaml").read_text(), _Loader)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
-    """What one subscription may use."""
+    """A subscription: its regions, zones, VM sizes and quota."""
 
     name: str
     description: str
@@ -70,25 +70,25 @@ class Subscription:
     quota: dict[str, Any]
 
     def zones(self, location: str) -> list[str]:
-        """The zones of a region; empty if it has none."""
+        """Returns the zones of a region, which may be none."""
         return self.regions.get(normal_location(location), [])
 
     def size(self, name: str, location: str) -> Size | None:
-        """The size, or None if this region does not offer it."""
+        """Returns the size, or None if this region does not offer it."""
         size = sizes().get(name.lower())
         return size if size and self.offers(size, location) else None
 
     def offers(self, size: Size, location: str) -> bool:
-        """Whether a node of this size can be made there."""
+        """Whether a node of this size can be created in this region."""
         return size.name.lower() not in self.not_offered and normal_location(location) in self.regions
 
     def family_limit(self, family: str) -> int:
-        """Quota of a family in vCPUs. Azure's lists differ in case and spaces, so both are ignored."""
+        """Returns the quota of a family in vCPUs. Azure's lists differ in case and spaces, so both are ignored."""
         limits = {_plain(name): limit for name, limit in self.quota.get("families", {}).items()}
         return limits.get(_plain(family), self.quota["family"])
 
     def used_by_others(self, family: str) -> int:
-        """vCPUs that something outside the rehearsal uses; family `total` is the region's sum."""
+        """Returns the vCPUs that others use; the family `total` is the sum of the region."""
         return {_plain(name): used for name, used in self.quota.get("used", {}).items()}.get(_plain(family), 0)
 
 
@@ -102,12 +102,12 @@ def same_family(one: str, other: str) -> bool:
 
 
 def names() -> list[str]:
-    """The subscriptions one can rehearse with."""
+    """Returns the names of all subscriptions that can be rehearsed."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load(name: str) -> Subscription:
-    """Read a subscription. Raises KeyError for a name that is none."""
+    """Reads a subscription. Raises KeyError for an unknown name."""
     if name not in names():
         raise KeyError(f"no rehearsed subscription '{name}'; there are: {', '.join(names())}")
     raw = yaml.load((FOLDER / f"{name}.yaml").read_text(), _Loader)

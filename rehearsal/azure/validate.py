@@ -1,4 +1,4 @@
-"""Inputs held against the SDK's types, told in the words Azure uses for a bad request body."""
+"""Compares inputs with the SDK's types, and reports failures in the words that Azure uses for a bad request body."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rehearsal.azure.protocol import Unknown
 
 @dataclass(frozen=True)
 class Failure:
-    """One thing wrong with the inputs: where (camelCase path) and what."""
+    """A fault of the inputs: its path in camelCase, and the reason."""
 
     path: str
     reason: str
 
 
 def failures(inputs: dict[str, Any], schema: dict[str, Any]) -> list[Failure]:
-    """Everything in `inputs` that the type does not allow. Unknown values are accepted anywhere."""
+    """Returns everything in `inputs` that the type does not allow. Unknown values are accepted anywhere."""
     found: list[Failure] = []
     _check_object(inputs, schema, "", "request", schema["objects"], found)
     return found

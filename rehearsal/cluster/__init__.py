@@ -1,1 +1,1 @@
-"""What AKS does once Azure accepted a cluster: a real control plane, its nodes, and what AKS runs beside them."""
+"""What AKS does for an accepted cluster: it runs a real control plane, its nodes, and the parts that AKS adds."""

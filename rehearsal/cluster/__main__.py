@@ -1,4 +1,4 @@
-"""The supervisor beside a control plane: `python -m rehearsal.cluster`, started with the cluster, ended with it."""
+"""The supervisor `python -m rehearsal.cluster`, which runs beside a control plane as long as the cluster exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rehearsal.layout import Layout
 
 
 def main() -> None:
-    """Serve the egress proxy, wait for the API server, then keep nodes, volumes and controllers in line."""
+    """Serves the egress proxy, waits for the API server, and then keeps nodes, volumes and controllers up to date."""
     layout = Layout.from_environment()
     egress = EgressProxy(layout.socket)
     egress.start()  # before the slow imports: the API server needs it first

@@ -25,11 +25,11 @@ class Api:
         self._client = config.new_client_from_config(str(layout.cluster / "kwok-kubeconfig"))
 
     def call(self, method: str, path: str, body: Any = None, *, timeout: Any = 10) -> Any:
-        """One request; returns the answer's JSON. Raises client.ApiException."""
+        """Sends a request and returns the JSON of the answer. Raises client.ApiException."""
         return json.loads(self.stream(method, path, body, timeout=timeout).data or b"{}")
 
     def stream(self, method: str, path: str, body: Any = None, *, timeout: Any = None) -> Any:
-        """One request whose answer (a urllib3 response) is read as it comes. Raises client.ApiException."""
+        """Sends a request and returns its urllib3 response, which is read as it arrives. Raises client.ApiException."""
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Accept": "application/json", "Content-Type": kind}
         url = self._client.configuration.host + path
@@ -39,7 +39,7 @@ class Api:
         return answer
 
     def quietly(self, method: str, path: str, body: Any = None, *, ignore: tuple[int, ...] = (404, 409)) -> Any:
-        """`call`, None where the object is gone or there already."""
+        """Sends a request like `call`, but returns None if the object is gone or exists already."""
         try:
             return self.call(method, path, body)
         except client.ApiException as error:
@@ -49,7 +49,7 @@ class Api:
 
 
 class Cache:
-    """All objects of one kind, by (namespace, name)."""
+    """A cache of all objects of a kind, by namespace and name."""
 
     def __init__(self, api: Api, path: str, changed: threading.Event) -> None:
         self._api, self._path, self._changed = api, path, changed
@@ -59,12 +59,12 @@ class Cache:
         threading.Thread(target=self._follow, daemon=True, name=path).start()
 
     def all(self) -> list[Object]:
-        """A snapshot."""
+        """Returns all objects at this moment."""
         with self._lock:
             return list(self._objects.values())
 
     def get(self, name: str, namespace: str = "") -> Object | None:
-        """One object, or None."""
+        """Returns an object, or None."""
         with self._lock:
             return self._objects.get((namespace, name))
 

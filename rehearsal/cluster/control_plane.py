@@ -38,7 +38,7 @@ class ControlPlaneError(Exception):
 
 
 def program(name: str) -> str:
-    """Path of a program that the toolchain provides."""
+    """Returns the path of a program from the toolchain. Raises ControlPlaneError."""
     found = shutil.which(name)
     if found is None:
         raise ControlPlaneError(f"{name} is not on PATH: `make rehearse` installs it and puts it there")
@@ -46,12 +46,12 @@ def program(name: str) -> str:
 
 
 def share() -> Path:
-    """The toolchain's data: charts and CRDs. Not resolved: `bin` holds links."""
+    """Returns the folder of the toolchain's charts and CRDs. The path is not resolved, because `bin` contains links."""
     return Path(program("lws-controller")).parent.parent / "share"
 
 
 def kubernetes_version() -> str:
-    """Version of the kube-apiserver on PATH, e.g. 1.36.3."""
+    """Returns the version of the kube-apiserver on PATH, such as 1.36.3."""
     text = subprocess.run([program("kube-apiserver"), "--version"], capture_output=True, text=True, check=True).stdout
     return text.split()[-1].removeprefix("v")
 
@@ -130,7 +130,7 @@ def _ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def _one_at_a_time() -> Generator[None]:
-    """kwokctl takes the first free port for what has no flag; two at once would take the same."""
+    """Locks the start, because kwokctl takes the first free port for services without a flag, and two starts would take the same one."""
     with open(SHARED / f"zig-ai-aks-ports-{os.getuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -158,7 +158,7 @@ def _supervise(layout: Layout, environment: dict[str, str]) -> None:
 
 
 def _write_kubeconfig(layout: Layout, name: str) -> None:
-    """A kubeconfig like AKS's: one context named after the cluster, certificates inside."""
+    """Returns a kubeconfig like AKS's: with one context named after the cluster, and with certificates inside."""
     raw = yaml.safe_load((layout.cluster / "kwok-kubeconfig").read_text())
     server, user = dict(raw["clusters"][0]["cluster"]), dict(raw["users"][0]["user"])
     for holder, keys in ((server, ("certificate-authority",)), (user, ("client-certificate", "client-key"))):
@@ -182,7 +182,7 @@ def _write_kubeconfig(layout: Layout, name: str) -> None:
 
 
 def _bring(layout: Layout, addons: frozenset[str]) -> None:
-    """What an AKS cluster has from the start: storage classes, add-on CRDs; and our kubelets' stages."""
+    """Adds what an AKS cluster has from the start (storage classes and add-on CRDs), and the stages of the simulated kubelets."""
     command = [
         program("kubectl"),
         "--kubeconfig",
@@ -205,7 +205,7 @@ def _bring(layout: Layout, addons: frozenset[str]) -> None:
 
 
 def nodes_text(layout: Layout) -> str:
-    """What the API server says of the nodes, the processes of the cluster, and the supervisor's last words: for an error."""
+    """Returns the state of nodes and processes and the end of the supervisor's log, for an error message."""
     command = [program("kubectl"), "--kubeconfig", str(layout.cluster / "kwok-kubeconfig"), "get", "nodes", "--request-timeout=10s"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     running = sorted(Path(line.split(" ")[0]).name for line in processes.marked(layout.root, CLUSTER_MARK).values())
@@ -230,7 +230,7 @@ def alive(layout: Layout) -> bool:
 
 
 def stop(layout: Layout) -> None:
-    """End the control plane and all it wrote. Nothing is asked to save itself: its data goes too."""
+    """Kills the control plane and removes its data."""
     processes.end(layout.root, CLUSTER_MARK)
     shutil.rmtree(layout.cluster, ignore_errors=True)
     layout.kubeconfig.unlink(missing_ok=True)
@@ -242,6 +242,6 @@ def _tail(path: Path, lines: int = 12) -> str:
 
 
 def credentials(layout: Layout) -> list[dict[str, Any]]:
-    """The kubeconfigs that Azure's listClusterUserCredential would answer with."""
+    """Returns the kubeconfigs with which Azure's listClusterUserCredential would answer."""
     encoded = base64.b64encode(layout.kubeconfig.read_bytes()).decode()
     return [{"name": "clusterUser", "value": encoded}]

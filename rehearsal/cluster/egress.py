@@ -15,14 +15,14 @@ Routes = dict[str, int]  # "CLUSTER-IP:PORT" -> local port
 
 
 class EgressProxy:
-    """Serves until the process ends."""
+    """A proxy that serves until the process ends."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.routes: Routes = {}
 
     def start(self) -> None:
-        """Listen in a thread of its own; returns once the socket is there."""
+        """Listens in its own thread, and returns once the socket exists."""
         ready = threading.Event()
         threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True, name="egress").start()
         ready.wait(10)

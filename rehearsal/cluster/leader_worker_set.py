@@ -27,7 +27,7 @@ SERVICE = "lws-webhook-service"
 
 
 class LeaderWorkerSetController:
-    """Runs the process while the chart is there."""
+    """Runs the controller while its chart is in the cluster."""
 
     def __init__(self, layout: Layout, api: Api, pods: Cache, egress: EgressProxy) -> None:
         self._layout, self._api, self._pods, self._egress = layout, api, pods, egress
@@ -38,7 +38,7 @@ class LeaderWorkerSetController:
         self._looked = 0.0
 
     def step(self) -> None:
-        """One pass; asks the API server at most three times a second."""
+        """Does one pass, with at most three requests per second to the API server."""
         if time.monotonic() - self._looked < 0.3:
             return
         self._looked = time.monotonic()
@@ -99,7 +99,7 @@ class LeaderWorkerSetController:
                 _write(path, content)
 
     def _ready(self) -> bool:
-        """Ready is more than /readyz, which answers at once: the webhook must be served and its CA published."""
+        """Whether the webhook is served and its CA is published; /readyz alone answers too early."""
         hook = self._api.quietly(
             "GET", "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/lws-mutating-webhook-configuration"
         )

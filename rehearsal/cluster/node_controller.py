@@ -28,7 +28,7 @@ _AGAIN = "rehearsal/again"  # a change of it makes kwok look at the node again
 
 
 class NodeController:
-    """Brings nodes into line with the cloud's pools."""
+    """Keeps the nodes in line with the stand-in's pools."""
 
     def __init__(self, layout: Layout, api: Api, nodes: Cache, pods: Cache) -> None:
         self._layout, self._api, self._nodes, self._pods = layout, api, nodes, pods
@@ -39,7 +39,7 @@ class NodeController:
         self._touched: dict[str, float] = {}
 
     def step(self) -> None:
-        """One pass."""
+        """Does one pass."""
         self._read_pools()
         wanted = {node["metadata"]["name"]: (pool, node) for pool, nodes in self._desired.items() for node in nodes}
         for node in self._nodes.all():
@@ -87,7 +87,7 @@ class NodeController:
             self._api.quietly("PATCH", f"/api/v1/nodes/{there['metadata']['name']}", patch)
 
     def _wake(self, node: Object) -> None:
-        """A node that kwok saw before it had read its stages would never become ready by itself."""
+        """Makes kwok look at a node again: one that it saw before it had read its stages would never become ready by itself."""
         name, now = node["metadata"]["name"], time.monotonic()
         if is_ready(node):
             self._touched.pop(name, None)
@@ -153,7 +153,7 @@ class NodeController:
 
 
 def _as_wanted(node: Object, manifest: Object) -> bool:
-    """Labels and taints of the pool have arrived on the node."""
+    """Whether the node has the labels and taints of its pool."""
     labels = node["metadata"].get("labels", {})
     keys = {taint["key"] for taint in node["spec"].get("taints") or []}
     return all(labels.get(key) == value for key, value in manifest["metadata"]["labels"].items()) and all(

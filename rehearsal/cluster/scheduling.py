@@ -1,4 +1,4 @@
-"""Pods that the scheduler cannot place, and since when nothing has changed that could help them."""
+"""Finds the pods that the scheduler cannot place, and since when no change could have helped them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PendingReport:
         self._written: list[Object] | None = None
 
     def step(self) -> None:
-        """One pass."""
+        """Does one pass."""
         now = time.time()
         nodes = json.dumps(sorted((_placement(node) for node in self._nodes.all()), key=str))
         if nodes != self._nodes_were:  # a new node, a new label, GPUs that appeared: everything may fit now
@@ -44,7 +44,7 @@ class PendingReport:
 
 
 def unschedulable(pod: Object) -> str | None:
-    """The scheduler's message for a pod it cannot place, else None."""
+    """Returns the scheduler's message for a pod that it cannot place, or None."""
     if "deletionTimestamp" in pod["metadata"]:
         return None
     for condition in pod.get("status", {}).get("conditions") or []:

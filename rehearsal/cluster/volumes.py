@@ -1,4 +1,4 @@
-"""The provisioner's part of AKS's CSI drivers: a volume for a claim, in the zone of the node that the scheduler chose."""
+"""Does what the provisioners of AKS's CSI drivers do: creates a volume for a claim, in the zone of the node that the scheduler chose."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _ZONE = "topology.disk.csi.azure.com/zone"
 
 
 class Provisioner:
-    """Makes volumes for waiting claims and removes those whose claim is gone."""
+    """Creates volumes for waiting claims, and removes those whose claim is gone."""
 
     def __init__(self, api: Api, claims: Cache, volumes: Cache, nodes: Cache) -> None:
         self._api, self._claims, self._volumes, self._nodes = api, claims, volumes, nodes
         self._classes: dict[str, Object] = {}
 
     def step(self) -> None:
-        """One pass."""
+        """Does one pass."""
         for claim in self._claims.all():
             if claim["status"].get("phase") == "Pending" and not claim["spec"].get("volumeName"):
                 self._provide(claim)

@@ -1,4 +1,4 @@
-"""What Azure refuses: plain functions, each with its source, in the order in which Azure would complain."""
+"""The rules by which Azure refuses requests: plain functions with their sources, in the order in which Azure would report them."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _DELETE: list[Rule] = [network.deletable]
 
 
 def check_write(request: Request) -> None:
-    """Raise Refused if Azure would not create or update this."""
+    """Raises Refused if Azure would not create or update this."""
     for rule in [*_ALL, *_WRITE.get(request.kind.short, [])]:
         rule(request)
 
 
 def check_delete(request: Request) -> None:
-    """Raise Refused if Azure would not delete this now."""
+    """Raises Refused if Azure would not delete this now."""
     for rule in _DELETE + ([pools.deletable_pool] if request.kind.short == "AgentPool" else []):
         rule(request)

@@ -72,7 +72,7 @@ def _scope_exists(request: Request, scope: str) -> None:
 
 
 def _principals(request: Request) -> set[str]:
-    """Every object id that Azure has made here, and the signed-in user."""
+    """Returns every object id in the stand-in, and that of the signed-in user."""
     found = {request.subscription.object_id}
     for record in request.cloud.resources.values():
         found |= {text for text in strings_in(record["outputs"]) if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)}
@@ -147,7 +147,7 @@ def action_group(request: Request) -> None:
 
 
 def references(request: Request) -> None:
-    """Ids of our own kinds named anywhere in a monitoring resource exist."""
+    """Every id in a monitoring resource whose type the stand-in knows exists."""
     own = f"/subscriptions/{request.subscription.subscription_id}/resourcegroups/"
     for text in strings_in({key: value for key, value in request.inputs.items() if key not in ("tags",)}):
         if text.lower().startswith(own) and "/providers/" in text:

@@ -1,4 +1,4 @@
-"""What a rule sees, and how it refuses."""
+"""The input of a rule, and its refusal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Refused(Exception):
-    """Azure says no, in ARM's form: a code, a message and sometimes what it is about."""
+    """A refusal in ARM's form: a code, a message and sometimes a target."""
 
     def __init__(self, code: str, message: str, target: str | None = None) -> None:
         self.code, self.message, self.target = code, message, target
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A request to create or update one resource, all values known."""
+    """A request to create or update a resource, with all values known."""
 
     kind: ResourceType
     id: str

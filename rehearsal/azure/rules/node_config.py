@@ -1,4 +1,4 @@
-"""What AKS lets a pool set on its nodes, and in which range.
+"""The settings that AKS allows a pool to make on its nodes, with their ranges.
 
 Source: MicrosoftDocs/azure-aks-docs articles/aks/custom-node-configuration-reference.md @7f0624a8 (2026-08-19); ranges of
 rows whose range that page dropped from custom-node-configuration.md @38ccd8e4 (2025-09-24).

@@ -22,7 +22,7 @@ _QUOTA_HINT = "If you want to increase the quota, please follow this instruction
 
 
 def agent_pool(request: Request) -> None:
-    """One pool as a resource of its own."""
+    """A pool that is a separate resource obeys the rules of pools."""
     cluster = request.must_exist(request.id.rsplit("/agentPools/", 1)[0])
     pool_rules(request, request.name, request.inputs, request.id)
     if request.old is None and any(
