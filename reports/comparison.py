@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from planner.engine_facts import NAMES, traits
 from planner.fit import estimate_question
-from planner.fit.demand import Load
+from planner.fit.demand import Demand
 from planner.fit.serving import Pipeline
 from planner.performance.estimate import ClosedLoop, Range
 from planner.performance.published_rows import MOST_CONCURRENCY, MOST_TOKENS, Impossible
@@ -146,7 +146,7 @@ def _estimated(name: str, entry: Entry) -> Compared:
         engine_version=entry.engine_version,
     )  # fmt: skip
     replicas = entry.gpus // (ask.tp * ask.pp) or 1
-    load = Load(
+    load = Demand(
         users=max(1, round(entry.concurrency)), input_tokens=entry.isl, output_tokens=max(entry.osl, 2), judged_tokens=entry.osl,
         latency_s=1.0, requests_s=1.0,
     )  # fmt: skip

@@ -13,7 +13,7 @@ characters)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class Demand:
     """Requests of one length. Each user sends the next request as soon as the last one is answered."""
 
     users: int
@@ -35,7 +35,7 @@ class Load:
         return self.input_tokens + self.output_tokens
 
 
-def too_long(load: Load, shape: ModelShape, request_tokens: int) -> str:
+def too_long(load: Demand, shape: ModelShape, request_tokens: int) -> str:
     """Returns why the service cannot serve such requests and what would help; an empty text where it can.
 
     `request_tokens` is the length of the longest request that it admits.
@@ -52,10 +52,10 @@ def too_long(load: Load, shape: ModelShape, request_tokens: int) -> str:
     )
 
 
-def load_of(settings: StackSettings) -> Load:
+def demand_of(settings: StackSettings) -> Demand:
     """Returns the load of the load test without its pause after each answer: as many requests in flight as it has users."""
     test, targets = settings.load_test, settings.targets
-    return Load(
+    return Demand(
         users=test.concurrent_users,
         input_tokens=max(1, round(len(test.prompt) / _LETTERS_A_TOKEN)),
         output_tokens=max(test.max_tokens, 2),

@@ -12,7 +12,7 @@ from settings import Problem, StackSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class PodLayout:
     """The stack's pods, the node pools that they need, and where each pod goes."""
 
     pod: ShardPodPlan
@@ -35,7 +35,7 @@ class Layout:
         return tuple(pod for pod in self.pods if pod.node is None)
 
 
-def layout(settings: StackSettings, size: GpuSize) -> Layout | list[Problem]:
+def layout(settings: StackSettings, size: GpuSize) -> PodLayout | list[Problem]:
     """Returns the layout of the stack on nodes of this size, or the problems that prevent one.
 
     With `sizing.mode: verbatim` a pool may be too small for its pods; the others are placed nowhere.
@@ -50,7 +50,7 @@ def layout(settings: StackSettings, size: GpuSize) -> Layout | list[Problem]:
     if problems or pool_problems:
         return problems + pool_problems
     room = placement.node_room(settings, size)
-    return Layout(
+    return PodLayout(
         pod=pod,
         gpu_pools=pools,
         pods=_placed(settings, pools, per_node, placement.short_of(pod, room)),

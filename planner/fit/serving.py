@@ -9,7 +9,7 @@ from planner.catalogue.model_shapes import ModelShape
 from planner.engine_facts import traits
 from planner.fit import estimate_question, stack_memory
 from planner.fit.concurrency import concurrency
-from planner.fit.demand import Load
+from planner.fit.demand import Demand
 from planner.performance import gpu_cards
 from planner.performance.estimate import ClosedLoop, Range, TokenTimes
 from planner.performance.questions import GpuFigures
@@ -44,7 +44,7 @@ class Pipeline:
     """One copy of the model on its GPUs, and how many requests it runs at once."""
 
     loop: ClosedLoop
-    load: Load
+    load: Demand
     most: int
     """Requests in the batch; further ones wait until one of them ends."""
     measured: bool = True
@@ -136,7 +136,7 @@ class Pipeline:
         return self._seconds(in_flight, bound)[3]
 
 
-def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Load, *, most: int | None = None) -> Pipeline:
+def pipeline(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Demand, *, most: int | None = None) -> Pipeline:
     """Estimates one pipeline of the stack with `most` requests at once, or with as many as its batch and its cache allow.
 
     Raises Impossible where no machine could run it.

@@ -10,7 +10,7 @@ from planner.catalogue.model_shapes import ModelShape
 from planner.engine_facts import traits
 from planner.fit import memory_model, stack_memory
 from planner.fit.concurrency import concurrency
-from planner.fit.demand import Load
+from planner.fit.demand import Demand
 from planner.fit.serving import Pipeline, Times, pipeline
 from planner.performance.estimate import Range
 from settings import StackSettings
@@ -34,7 +34,7 @@ class Verdict:
 class Prediction:
     """What all pipelines of a layout are estimated to do together."""
 
-    load: Load
+    load: Demand
     pipelines: int
     times: Times
     """The times with as many requests in flight as there are users."""
@@ -69,7 +69,7 @@ class Prediction:
         return usd_per_hour / (self.requests_s.low * self.load.output_tokens * 3600) * 1e6
 
 
-def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Load, known: Pipeline | None = None) -> Prediction:
+def predict(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape, load: Demand, known: Pipeline | None = None) -> Prediction:
     """Predicts what a stack does as it is deployed.
 
     `known` is one of its pipelines with any batch, if the caller has estimated it already. Raises Impossible where no machine could run it.

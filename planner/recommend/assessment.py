@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from planner.catalogue.model_shapes import ModelShape
 from planner.fit.concurrency import longest_request
-from planner.fit.demand import load_of, too_long
+from planner.fit.demand import demand_of, too_long
 from planner.fit.plan import Plan
 from planner.fit.verdicts import Prediction, Verdict, predict, verdicts
 from planner.performance.published_rows import Impossible
@@ -59,10 +59,10 @@ def assess(asked: StackSettings, options: SearchOptions | None = None, *, planne
             problem = "; ".join(f"{problem.key}: {problem.consequence}" for problem in error.problems)
     prediction = None
     longest = planned.request_tokens if planned else longest_request(asked, shape)
-    problem = problem or too_long(load_of(asked), shape, longest)
+    problem = problem or too_long(demand_of(asked), shape, longest)
     if planned is not None and not problem:
         try:
-            prediction = predict(planned.settings, planned.size, planned.gpu, shape, load_of(asked))
+            prediction = predict(planned.settings, planned.size, planned.gpu, shape, demand_of(asked))
         except Impossible as error:
             problem = str(error)
     return Assessment(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
 from planner.fit import stack_memory
-from planner.fit.demand import Load
+from planner.fit.demand import Demand
 from planner.fit.serving import Pipeline
 from planner.fit.stack_memory import Parallel
 from planner.fit.verdicts import Prediction, predict
@@ -60,7 +60,7 @@ class Choice:
     nodes: int
     usd_per_hour: float
     """The price of all GPU nodes together, spot or pay as you go as the search was asked."""
-    load: Load
+    load: Demand
     pipeline: Pipeline
     """One of its pipelines, whose batch may be larger than the layout's."""
 
@@ -120,7 +120,7 @@ class BestEffort:
 class SearchResult:
     """The layouts that meet the targets, and why the others do not."""
 
-    load: Load
+    load: Demand
     choices: tuple[Choice, ...]
     """Cheapest first."""
     rejected: Counter[str]

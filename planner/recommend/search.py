@@ -12,7 +12,7 @@ from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
 from planner.fit import serving, stack_memory
 from planner.fit.concurrency import longest_request
-from planner.fit.demand import Load, load_of, too_long
+from planner.fit.demand import Demand, demand_of, too_long
 from planner.fit.layers import shares_heads
 from planner.fit.serving import Pipeline
 from planner.fit.stack_memory import Parallel
@@ -41,7 +41,7 @@ def search(asked: StackSettings, shape: ModelShape, options: SearchOptions) -> S
     `asked` need not fit any hardware: only its targets, load, engine and what does not depend on the layout are read. Most layouts are
     decided by bounds: memory, the physical floor, and that more stages cost more where one pipeline serves the load. The others are
     estimated."""
-    return _Search(asked=asked, shape=shape, options=options, load=load_of(asked)).run()
+    return _Search(asked=asked, shape=shape, options=options, load=demand_of(asked)).run()
 
 
 class _Rejected(Exception):
@@ -58,7 +58,7 @@ class _Search:
     asked: StackSettings
     shape: ModelShape
     options: SearchOptions
-    load: Load
+    load: Demand
     rejected: Counter[str] = field(default_factory=Counter)
     quickest: tuple[float, RuleContext] | None = None
     requests_s: float = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from planner.engine_facts.traits import MeasuredBatch
 from planner.fit.concurrency import concurrency
-from planner.fit.demand import load_of, too_long
+from planner.fit.demand import demand_of, too_long
 from planner.fit.plan import Finding
 from planner.fit.verdicts import Prediction, predict, seconds, verdicts
 from planner.performance.published_rows import Impossible
@@ -62,14 +62,14 @@ def requests_of_the_load(context: RuleContext) -> Iterator[Finding]:
 
 def _size(context: RuleContext) -> int:
     """Requests that a pipeline has in flight under the load test, at most as many as its cache and its engine hold."""
-    settings, load = context.settings, load_of(context.settings)
+    settings, load = context.settings, demand_of(context.settings)
     in_flight = -(-load.users // settings.sharding.pipelines)
     most = min(in_flight, context.traits.most_sequences or in_flight)
     return concurrency(with_values(settings, {_MAX_BATCH_SIZE: most}), context.gpu, context.shape, load.request_tokens).requests
 
 
 def _predicted(context: RuleContext, settings: StackSettings) -> Prediction | None:
-    load = load_of(settings)
+    load = demand_of(settings)
     if too_long(load, context.shape, concurrency(settings, context.gpu, context.shape, load.request_tokens).request_tokens):
         return None
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from planner.fit import proxy_memory
 from planner.fit.concurrency import concurrency, waiting_requests
-from planner.fit.demand import load_of
+from planner.fit.demand import demand_of
 from planner.fit.plan import Finding
 from planner.rules.rule import RuleContext, Rules
 
@@ -60,7 +60,7 @@ def size_of_the_longest_request(context: RuleContext) -> Iterator[Finding]:
     if not context.traits.proxied:
         return
     settings = context.settings
-    tokens = concurrency(settings, context.gpu, context.shape, load_of(settings).request_tokens).request_tokens
+    tokens = concurrency(settings, context.gpu, context.shape, demand_of(settings).request_tokens).request_tokens
     needed_mib = min(1024, math.ceil(tokens * _BYTES_PER_TOKEN / _MIB))
     if settings.coordinator.limits.request_size.bytes < min(tokens * _BYTES_PER_TOKEN, needed_mib * _MIB):
         yield Finding(
@@ -85,7 +85,7 @@ def proxy_needs(context: RuleContext) -> Iterator[Finding]:
     if not context.traits.proxied:
         return
     settings, coordinator = context.settings, context.settings.coordinator
-    running = concurrency(settings, context.gpu, context.shape, load_of(settings).request_tokens).requests
+    running = concurrency(settings, context.gpu, context.shape, demand_of(settings).request_tokens).requests
     waiting = waiting_requests(settings, running)
     requests, needed_gib = proxy_memory.most_requests(coordinator, waiting), proxy_memory.needed_gib(coordinator, waiting)
     for side in ("requests", "limits"):

@@ -11,9 +11,9 @@ from planner.catalogue.model_shapes import ModelShape
 from planner.catalogue.redis_skus import smallest_sku
 from planner.fit import stack_memory
 from planner.fit.concurrency import concurrency, waiting_requests
-from planner.fit.demand import load_of
+from planner.fit.demand import demand_of
 from planner.fit.layers import split_layers
-from planner.fit.layout import Layout, layout
+from planner.fit.layout import PodLayout, layout
 from planner.fit.plan import Finding, Plan
 from planner.fit.weights import source_problems, weights_plan
 from planner.rules import RULES, drivers
@@ -53,7 +53,7 @@ def plan(settings: StackSettings) -> Plan:
     pods = layout(deployed, known.size)
     if isinstance(pods, list) or problems:
         raise SettingsError(problems + (pods if isinstance(pods, list) else []))
-    at_once = concurrency(deployed, known.gpu, known.shape, load_of(deployed).request_tokens)
+    at_once = concurrency(deployed, known.gpu, known.shape, demand_of(deployed).request_tokens)
     scaling = autoscaling.scaling(deployed, known.size, known.gpu, known.shape, at_once)
     findings = [*by_rules.findings, *_pending(pods)]
     if scaling:
@@ -231,7 +231,7 @@ def _contradictions(settings: StackSettings, findings: Iterable[Finding]) -> lis
     ]
 
 
-def _pending(pods: Layout) -> Iterator[Finding]:
+def _pending(pods: PodLayout) -> Iterator[Finding]:
     if pods.pending:
         reasons = sorted({reason for pod in pods.pending for reason in pod.pending_because})
         yield Finding(

@@ -12,8 +12,8 @@ from typing import Literal
 from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
 from planner.fit.concurrency import Concurrency, waiting_requests
-from planner.fit.demand import load_of, too_long
-from planner.fit.layout import Layout
+from planner.fit.demand import demand_of, too_long
+from planner.fit.layout import PodLayout
 from planner.fit.plan import Finding, Scaling
 from planner.fit.serving import pipeline
 from planner.performance.published_rows import Impossible
@@ -29,7 +29,7 @@ def scaling(settings: StackSettings, size: GpuSize, gpu: Gpu, shape: ModelShape,
     """The threshold of a stack as it is deployed; None where nothing scales it."""
     if not settings.autoscaling.enabled:
         return None
-    load = load_of(settings)
+    load = demand_of(settings)
     keeps, problem = 0, too_long(load, shape, at_once.request_tokens)
     if not problem:
         try:
@@ -57,7 +57,7 @@ def _fallback_pipelines(settings: StackSettings) -> int | None:
     return settings.sharding.pipelines if (int(major), int(minor)) >= (1, 36) else None
 
 
-def findings(asked: StackSettings, settings: StackSettings, size: GpuSize, pods: Layout, scaling: Scaling) -> Iterator[Finding]:
+def findings(asked: StackSettings, settings: StackSettings, size: GpuSize, pods: PodLayout, scaling: Scaling) -> Iterator[Finding]:
     """What the autoscaler's threshold and bounds lead to."""
     target, threshold = settings.targets.latency, scaling.requests_per_pipeline
     written = asked.autoscaling.requests_per_pipeline
@@ -84,7 +84,7 @@ def findings(asked: StackSettings, settings: StackSettings, size: GpuSize, pods:
     yield from _nodes_that_never_come(settings, size, pods)
 
 
-def _in_vain(settings: StackSettings, size: GpuSize, pods: Layout, scaling: Scaling) -> str:
+def _in_vain(settings: StackSettings, size: GpuSize, pods: PodLayout, scaling: Scaling) -> str:
     """What a threshold below the number that one pipeline answers in time costs."""
     wanted, most = math.ceil(scaling.keeps / scaling.requests_per_pipeline), settings.autoscaling.max_pipelines
     text = f"at that load the autoscaler asks for {wanted:,} pipelines"
@@ -96,13 +96,13 @@ def _in_vain(settings: StackSettings, size: GpuSize, pods: Layout, scaling: Scal
     return f"{text}: {more * size.usd_per_hour:,.2f} USD an hour for a load that one can serve"
 
 
-def _nodes(pods: Layout, pipelines: int, planned: int) -> int:
+def _nodes(pods: PodLayout, pipelines: int, planned: int) -> int:
     """Nodes that a number of pipelines needs, in proportion to what the planned number needs."""
     needed = sum(pool.nodes for pool in pods.gpu_pools)
     return math.ceil(needed * pipelines / planned)
 
 
-def _nodes_that_stay(settings: StackSettings, size: GpuSize, pods: Layout) -> Iterator[Finding]:
+def _nodes_that_stay(settings: StackSettings, size: GpuSize, pods: PodLayout) -> Iterator[Finding]:
     """A pipeline that is removed saves nothing while its nodes stay."""
     least, planned = settings.autoscaling.min_pipelines, settings.sharding.pipelines
     stay, need = sum(pool.min_nodes for pool in pods.gpu_pools), _nodes(pods, least, planned)
@@ -118,7 +118,7 @@ def _nodes_that_stay(settings: StackSettings, size: GpuSize, pods: Layout) -> It
         yield Finding(code="SCALE-005", outcome="noted", path=("autoscaling", "minPipelines"), because=because, source=_SOURCE)
 
 
-def _nodes_that_never_come(settings: StackSettings, size: GpuSize, pods: Layout) -> Iterator[Finding]:
+def _nodes_that_never_come(settings: StackSettings, size: GpuSize, pods: PodLayout) -> Iterator[Finding]:
     """The autoscaler may add pipelines for whose pods the node pools have no room."""
     most, room = settings.autoscaling.max_pipelines, pods.most_pipelines
     if room >= most:

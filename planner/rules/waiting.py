@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from planner.fit.concurrency import concurrency, waiting_requests
-from planner.fit.demand import load_of
+from planner.fit.demand import demand_of
 from planner.fit.plan import Finding
 from planner.fit.serving import Pipeline, pipeline
 from planner.performance.published_rows import Impossible
@@ -51,7 +51,7 @@ class FullLoad:
 
 def full_load(context: RuleContext) -> FullLoad | None:
     """What the stack's pipelines do when they are full; None where nothing can be predicted."""
-    settings, load = context.settings, load_of(context.settings)
+    settings, load = context.settings, demand_of(context.settings)
     runs = concurrency(settings, context.gpu, context.shape, load.request_tokens)
     longest = replace(load, input_tokens=1, output_tokens=max(2, runs.request_tokens - 1))
     try:
@@ -102,7 +102,7 @@ def queue(context: RuleContext) -> Iterator[Finding]:
     if full is None:
         return
     queued, waiting = context.settings.coordinator.limits.queued_requests, waiting_requests(context.settings, full.at_once)
-    longest = math.ceil(max(load_of(context.settings).users, full.requests_s * WAIT_S))
+    longest = math.ceil(max(demand_of(context.settings).users, full.requests_s * WAIT_S))
     most = max(1, longest - (waiting - queued))
     if queued > most:
         yield Finding(
@@ -123,7 +123,7 @@ def crowd(context: RuleContext) -> Iterator[Finding]:
     full = full_load(context)
     if full is None:
         return
-    users, pipelines = load_of(context.settings).users, context.settings.sharding.pipelines
+    users, pipelines = demand_of(context.settings).users, context.settings.sharding.pipelines
     request = full.pipeline.at(users / pipelines).request
     if request.high <= CLIENT_S:
         return

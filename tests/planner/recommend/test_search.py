@@ -7,7 +7,7 @@ import pytest
 from planner import plan
 from planner.catalogue import hardware
 from planner.fit import stack_memory
-from planner.fit.demand import load_of
+from planner.fit.demand import demand_of
 from planner.fit.verdicts import predict, verdicts
 from planner.recommend.assessment import assess
 from planner.recommend.choice import bits
@@ -31,7 +31,7 @@ def test_every_layout_can_be_pasted_and_meets_the_targets(name, tmp_path):
         assert (made.size.name, made.nodes, made.pipelines, split) == (choice.size.name, choice.nodes, choice.pipelines, choice.parallel)
         assert stack_memory.precisions(made.settings)[0] == choice.precision
         assert made.usd_per_hour == pytest.approx(choice.usd_per_hour)
-        prediction = predict(made.settings, made.size, made.gpu, made.shape, load_of(asked))
+        prediction = predict(made.settings, made.size, made.gpu, made.shape, demand_of(asked))
         said = {verdict.key: verdict.outcome for verdict in verdicts(made.settings, prediction)}
         assert set(said.values()) == {"met"}, (choice, said)
         assert prediction.times == choice.predict().times
@@ -74,7 +74,7 @@ def test_what_the_bounds_leave_out_would_not_do_for_less():
                 }
                 try:
                     made = plan(with_values(asked, values))
-                    prediction = predict(made.settings, made.size, made.gpu, shape, load_of(asked))
+                    prediction = predict(made.settings, made.size, made.gpu, shape, demand_of(asked))
                 except (SettingsError, ValueError):
                     continue
                 if stack_memory.precisions(made.settings)[0] != form.precision:

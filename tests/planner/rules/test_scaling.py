@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from planner import plan
-from planner.fit.demand import load_of
+from planner.fit.demand import demand_of
 from planner.fit.serving import pipeline
 from planner.recommend.assessment import assess
 from reports import plan_text
@@ -104,7 +104,7 @@ def test_a_contradiction_gives_its_finding_and_the_mended_stack_gives_none(case)
 def test_a_pipeline_is_added_beyond_what_one_answers_in_time():
     """The threshold was 5, of all requests: an H100 that answers far more in time was told to become two GPUs at the sixth, then four."""
     made = plan(h100())
-    one = pipeline(made.settings, made.size, made.gpu, made.shape, load_of(made.settings))
+    one = pipeline(made.settings, made.size, made.gpu, made.shape, demand_of(made.settings))
     most = made.scaling.requests_per_pipeline
     assert one.at(most).latency.high <= 2 < one.at(most + 1).latency.high
     assert most > 50
