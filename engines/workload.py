@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from planner.catalogue import redis_skus
 from planner.fit.plan import Plan
 from settings import StackSettings
 from settings.account import Effect
@@ -209,7 +210,7 @@ class Endpoints:
     """One DNS name whose addresses are the first shards of all pipelines that are ready and not about to end."""
     redis_host: str | None
     """None when the third cache level is off."""
-    redis_port: int = 10000
+    redis_port: int = redis_skus.PORT
 
 
 class Engine(Protocol):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import consumption
 
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.naming import Names
 from settings.account import Effect, Resource
 from settings.platform import Budget as BudgetSettings
@@ -25,7 +25,7 @@ ALERTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetArgs:
-    site: Site
+    context: AzureContext
     settings: BudgetSettings
     monthly: float
     """In the currency that the subscription is billed in."""
@@ -38,10 +38,10 @@ def budget(name: str, args: BudgetArgs) -> consumption.Budget:
 
     At the subscription, filtered, because the GPU machines are in the group that AKS keeps for its nodes.
     """
-    names = args.site.names
+    names = args.context.names
     return consumption.Budget(
         name,
-        scope=pulumi.Output.format("/subscriptions/{0}", args.site.subscription_id),
+        scope=pulumi.Output.format("/subscriptions/{0}", args.context.subscription_id),
         budget_name=names.of("budget"),
         category="Cost",
         amount=args.monthly,

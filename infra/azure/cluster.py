@@ -11,7 +11,7 @@ from pulumi_azure_native import containerservice as aks
 from pulumi_azure_native import managedidentity
 
 from infra.azure import kubeconfig, roles
-from infra.azure.context import Site, answered
+from infra.azure.context import AzureContext, answered
 from infra.azure.network import Network
 from infra.naming import Names
 from settings.account import Effect, Resource
@@ -24,7 +24,7 @@ SYSTEM_MAX_PODS = 110
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    site: Site
+    context: AzureContext
     network: Network
     settings: ClusterSettings
     addresses: NetworkSettings
@@ -57,16 +57,16 @@ class Cluster(pulumi.ComponentResource):
 
         identity = managedidentity.UserAssignedIdentity(
             f"{name}-identity",
-            resource_group_name=args.site.resource_group_name,
-            location=args.site.location,
-            resource_name_=args.site.names.of("id-aks"),
-            tags=args.site.tags,
+            resource_group_name=args.context.resource_group_name,
+            location=args.context.location,
+            resource_name_=args.context.names.of("id-aks"),
+            tags=args.context.tags,
             opts=pulumi.ResourceOptions(parent=self),
         )
         may_use_subnet = roles.grant(
             f"{name}-subnet",
             roles.NETWORK_CONTRIBUTOR,
-            args.site,
+            args.context,
             # The subnet and not the VNet: nodes and internal load balancers take addresses there, nothing else is AKS's business.
             scope=args.network.nodes_subnet_id,
             principal_id=identity.principal_id,
@@ -87,14 +87,14 @@ class Cluster(pulumi.ComponentResource):
         self.register_outputs({"cluster_name": self.cluster_name, "cluster_id": self.cluster_id})
 
     def _managed_cluster(self, identity: managedidentity.UserAssignedIdentity, may_use_subnet: pulumi.Resource) -> aks.ManagedCluster:
-        args, settings, site = self._args, self._args.settings, self._args.site
+        args, settings, context = self._args, self._args.settings, self._args.context
         return aks.ManagedCluster(
             self._name,
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            resource_name_=site.names.cluster,
-            dns_prefix=site.names.dns_prefix,
-            node_resource_group=site.names.node_resource_group,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            resource_name_=context.names.cluster,
+            dns_prefix=context.names.dns_prefix,
+            node_resource_group=context.names.node_resource_group,
             # A change made by hand in the node resource group breaks the next upgrade: AKS denies it.
             node_resource_group_profile=aks.ManagedClusterNodeResourceGroupProfileArgs(restriction_level="ReadOnly"),
             sku=aks.ManagedClusterSKUArgs(name="Base", tier=settings.tier),
@@ -108,7 +108,7 @@ class Cluster(pulumi.ComponentResource):
             ),
             api_server_access_profile=_api_server_access(settings, args.network.outbound_ip),
             network_profile=_network_profile(args.addresses),
-            agent_pool_profiles=[_system_pool(settings, args.network.nodes_subnet_id, site)],
+            agent_pool_profiles=[_system_pool(settings, args.network.nodes_subnet_id, context)],
             auto_scaler_profile=_autoscaler(args.termination_grace_seconds),
             auto_upgrade_profile=aks.ManagedClusterAutoUpgradeProfileArgs(upgrade_channel="patch", node_os_upgrade_channel="NodeImage"),
             oidc_issuer_profile=aks.ManagedClusterOIDCIssuerProfileArgs(enabled=True),
@@ -132,7 +132,7 @@ class Cluster(pulumi.ComponentResource):
             azure_monitor_profile=aks.ManagedClusterAzureMonitorProfileArgs(
                 metrics=aks.ManagedClusterAzureMonitorProfileMetricsArgs(enabled=args.managed_prometheus)
             ),
-            tags=site.tags,
+            tags=context.tags,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 protect=args.protect,
@@ -150,7 +150,7 @@ class Cluster(pulumi.ComponentResource):
         for label, config_name in windows.items():
             aks.MaintenanceConfiguration(
                 f"{self._name}-{label}-upgrades",
-                resource_group_name=self._args.site.resource_group_name,
+                resource_group_name=self._args.context.resource_group_name,
                 resource_name_=cluster.name,
                 config_name=config_name,
                 maintenance_window=aks.MaintenanceWindowArgs(
@@ -165,7 +165,7 @@ class Cluster(pulumi.ComponentResource):
 
     def _kubeconfig(self, cluster: aks.ManagedCluster) -> pulumi.Output[str]:
         credentials = aks.list_managed_cluster_user_credentials_output(
-            resource_group_name=self._args.site.resource_group_name,
+            resource_group_name=self._args.context.resource_group_name,
             resource_name=cluster.name,
             # "exec" runs kubelogin; "azure" is a login plugin that kubectl no longer has.
             format="exec",
@@ -202,7 +202,7 @@ def _network_profile(addresses: NetworkSettings) -> aks.ContainerServiceNetworkP
     )
 
 
-def _system_pool(settings: ClusterSettings, subnet_id: pulumi.Output[str], site: Site) -> aks.ManagedClusterAgentPoolProfileArgs:
+def _system_pool(settings: ClusterSettings, subnet_id: pulumi.Output[str], context: AzureContext) -> aks.ManagedClusterAgentPoolProfileArgs:
     """The only nodes without GPUs: AKS's own pods, the coordinator, Prometheus and the controllers share them.
 
     So no CriticalAddonsOnly taint: it would take a third pool, that is at least one more machine, to keep a few small pods
@@ -227,7 +227,7 @@ def _system_pool(settings: ClusterSettings, subnet_id: pulumi.Output[str], site:
         enable_node_public_ip=False,
         enable_fips=False,
         upgrade_settings=aks.AgentPoolUpgradeSettingsArgs(max_surge="33%", drain_timeout_in_minutes=30),
-        tags=site.tags,
+        tags=context.tags,
     )
 
 

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class AzureContext:
     """Passed to every component instead of five loose arguments. Plain values but for what Azure itself says."""
 
     names: Names

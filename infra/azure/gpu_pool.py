@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from infra import naming
 from infra.azure import sysctls
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.kubernetes import names
 from planner.catalogue.aks_reservations import MAX_PODS_PER_NODE
 from planner.catalogue.local_disk import os_disk_type
@@ -39,7 +39,7 @@ SPOT_TAINT = f"{names.SPOT_TAINT}=spot:NoSchedule"
 
 @dataclass(frozen=True, kw_only=True)
 class GpuPoolArgs:
-    site: Site
+    context: AzureContext
     cluster_name: pulumi.Input[str]
     subnet_id: pulumi.Input[str]
     kubernetes_version: str
@@ -63,7 +63,7 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource) -> aks.Ag
     fixed = fixed_at_creation(args)
     return aks.AgentPool(
         name,
-        resource_group_name=args.site.resource_group_name,
+        resource_group_name=args.context.resource_group_name,
         resource_name_=args.cluster_name,
         agent_pool_name=naming.pool_name(args.base_name, fixed),
         vnet_subnet_id=args.subnet_id,
@@ -76,7 +76,7 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource) -> aks.Ag
         max_count=args.plan.max_nodes,
         upgrade_settings=None if args.settings.spot else _upgrade_settings(args),
         scale_down_mode="Delete",
-        tags=args.site.tags,
+        tags=args.context.tags,
         **_as_arguments(fixed),
         opts=pulumi.ResourceOptions(
             parent=parent,

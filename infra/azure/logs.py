@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import monitor, operationalinsights
 
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from settings.account import Effect, Resource
 
 # Changes but not reads (kube-audit has those too, at many times the volume), sign-ins, and why nodes came or did not come.
@@ -19,7 +19,7 @@ RETENTION_DAYS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlaneLogsArgs:
-    site: Site
+    context: AzureContext
     cluster_id: pulumi.Input[str]
 
 
@@ -30,15 +30,15 @@ class ControlPlaneLogs(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ControlPlaneLogsArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("zig-ai-aks:azure:ControlPlaneLogs", name, None, opts)
-        site, child = args.site, pulumi.ResourceOptions(parent=self)
+        context, child = args.context, pulumi.ResourceOptions(parent=self)
         workspace = operationalinsights.Workspace(
             f"{name}-workspace",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            workspace_name=site.names.of("log"),
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            workspace_name=context.names.of("log"),
             sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
             retention_in_days=RETENTION_DAYS,
-            tags=site.tags,
+            tags=context.tags,
             opts=child,
         )
         monitor.DiagnosticSetting(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import monitor
 
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from settings.account import Effect, Resource
 
 STREAM = "Microsoft-PrometheusMetrics"
@@ -16,7 +16,7 @@ STREAM = "Microsoft-PrometheusMetrics"
 
 @dataclass(frozen=True, kw_only=True)
 class ManagedPrometheusArgs:
-    site: Site
+    context: AzureContext
     cluster_id: pulumi.Input[str]
 
 
@@ -32,29 +32,29 @@ class ManagedPrometheus(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ManagedPrometheusArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("zig-ai-aks:azure:ManagedPrometheus", name, None, opts)
-        site, child = args.site, pulumi.ResourceOptions(parent=self)
+        context, child = args.context, pulumi.ResourceOptions(parent=self)
         workspace = monitor.AzureMonitorWorkspace(
             f"{name}-workspace",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            azure_monitor_workspace_name=site.names.of("amw", 44),
-            tags=site.tags,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            azure_monitor_workspace_name=context.names.of("amw", 44),
+            tags=context.tags,
             opts=child,
         )
         endpoint = monitor.DataCollectionEndpoint(
             f"{name}-endpoint",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            data_collection_endpoint_name=site.names.of("dce", 44),
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            data_collection_endpoint_name=context.names.of("dce", 44),
             kind="Linux",
-            tags=site.tags,
+            tags=context.tags,
             opts=child,
         )
         rule = monitor.DataCollectionRule(
             f"{name}-rule",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            data_collection_rule_name=site.names.of("dcr", 44),
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            data_collection_rule_name=context.names.of("dcr", 44),
             kind="Linux",
             data_collection_endpoint_id=endpoint.id,
             data_sources=monitor.DataCollectionRuleDataSourcesArgs(
@@ -64,12 +64,12 @@ class ManagedPrometheus(pulumi.ComponentResource):
                 monitoring_accounts=[monitor.MonitoringAccountDestinationArgs(name="workspace", account_resource_id=workspace.id)]
             ),
             data_flows=[monitor.DataFlowArgs(streams=[STREAM], destinations=["workspace"])],
-            tags=site.tags,
+            tags=context.tags,
             opts=child,
         )
         monitor.DataCollectionRuleAssociation(
             f"{name}-association",
-            association_name=site.names.of("dcra", 44),
+            association_name=context.names.of("dcra", 44),
             resource_uri=args.cluster_id,
             data_collection_rule_id=rule.id,
             opts=child,

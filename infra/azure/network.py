@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import network
 
-from infra.azure.context import Site, answered
+from infra.azure.context import AzureContext, answered
 from infra.naming import Names
+from planner.catalogue import redis_skus
 from settings.account import Effect, Resource
 
 _ALL_ZONES = ["1", "2", "3"]
@@ -17,7 +18,7 @@ _ALL_ZONES = ["1", "2", "3"]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
-    site: Site
+    context: AzureContext
     address_space: str
     nodes_cidr: str
     private_endpoints_cidr: str
@@ -55,24 +56,24 @@ class Network(pulumi.ComponentResource):
 
     def _way_out(self) -> tuple[network.PublicIPAddress, network.NatGateway]:
         """The NAT gateway and its address."""
-        args, site, names = self._args, self._args.site, self._args.site.names
+        args, context, names = self._args, self._args.context, self._args.context.names
         address = network.PublicIPAddress(
             f"{self._name}-outbound",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
             public_ip_address_name=names.of("pip-nat"),
             sku=network.PublicIPAddressSkuArgs(name="Standard", tier="Regional"),
             public_ip_allocation_method="Static",
             public_ip_address_version="IPv4",
             # The address names all zones and so outlives the loss of one.
             zones=_ALL_ZONES if args.zones else None,
-            tags=site.tags,
+            tags=context.tags,
             opts=self._child,
         )
         nat = network.NatGateway(
             f"{self._name}-nat",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
             nat_gateway_name=names.of("ng"),
             sku=network.NatGatewaySkuArgs(name="Standard"),
             # No zone: Azure picks one. Without it there is no way out until the gateway is made anew, with the same address; one
@@ -80,30 +81,30 @@ class Network(pulumi.ComponentResource):
             # Source: MicrosoftDocs/azure-docs articles/nat-gateway/nat-availability-zones.md
             idle_timeout_in_minutes=4,
             public_ip_addresses=[network.SubResourceArgs(id=address.id)],
-            tags=site.tags,
+            tags=context.tags,
             opts=self._child,
         )
         return address, nat
 
     def _vnet(self) -> network.VirtualNetwork:
-        args, site, names = self._args, self._args.site, self._args.site.names
+        args, context, names = self._args, self._args.context, self._args.context.names
         return network.VirtualNetwork(
             f"{self._name}-vnet",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
             virtual_network_name=names.of("vnet"),
             address_space=network.AddressSpaceArgs(address_prefixes=[args.address_space]),
             # Subnets are resources of their own, so that each can be depended on. The provider leaves subnets that it does not
             # find in `subnets` alone, so `ignore_changes` is not needed for them.
-            tags=site.tags,
+            tags=context.tags,
             opts=self._child,
         )
 
     def _nodes_subnet(self, vnet: network.VirtualNetwork, nat: network.NatGateway) -> network.Subnet:
-        args, site = self._args, self._args.site
+        args, context = self._args, self._args.context
         return network.Subnet(
             f"{self._name}-nodes",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             virtual_network_name=vnet.name,
             subnet_name="nodes",
             address_prefix=args.nodes_cidr,
@@ -113,19 +114,19 @@ class Network(pulumi.ComponentResource):
         )
 
     def _private_endpoints_subnet(self, vnet: network.VirtualNetwork, nodes: network.Subnet) -> network.Subnet:
-        args, site, names = self._args, self._args.site, self._args.site.names
+        args, context, names = self._args, self._args.context, self._args.context.names
         guard = network.NetworkSecurityGroup(
             f"{self._name}-private-endpoints-nsg",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
             network_security_group_name=names.of("nsg-pe"),
             security_rules=_only_nodes(args.nodes_cidr),
-            tags=site.tags,
+            tags=context.tags,
             opts=self._child,
         )
         return network.Subnet(
             f"{self._name}-private-endpoints",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             virtual_network_name=vnet.name,
             subnet_name="private-endpoints",
             address_prefix=args.private_endpoints_cidr,
@@ -150,7 +151,7 @@ def _only_nodes(nodes_cidr: str) -> list[network.SecurityRuleArgs]:
             source_address_prefix=nodes_cidr,
             source_port_range="*",
             destination_address_prefix="*",
-            destination_port_ranges=["443", "10000"],
+            destination_port_ranges=["443", str(redis_skus.PORT)],
             description="HTTPS and Redis",
         ),
         network.SecurityRuleArgs(

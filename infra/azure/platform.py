@@ -12,7 +12,7 @@ from infra import naming
 from infra.azure import roles
 from infra.azure.budget import BudgetArgs, budget
 from infra.azure.cluster import Cluster, ClusterArgs
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.azure.gpu_pool import GpuPoolArgs, gpu_pool
 from infra.azure.logs import ControlPlaneLogs, ControlPlaneLogsArgs
 from infra.azure.monitoring import ManagedPrometheus, ManagedPrometheusArgs
@@ -59,27 +59,27 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
     Nothing has the resource group as its Pulumi parent: children inherit `protect`, and a protected pool or grant could never
     be replaced.
     """
-    site, group = _site(settings, stack)
+    context, group = _context(settings, stack)
     administrators = _administrators(settings)
 
-    network = _network(settings, site)
-    cluster = _cluster(settings, site, network, administrators, group)
-    pools = _gpu_pools(settings, plan, site, network, cluster)
-    identities = _identities(plan, site, cluster)
+    network = _network(settings, context)
+    cluster = _cluster(settings, context, network, administrators, group)
+    pools = _gpu_pools(settings, plan, context, network, cluster)
+    identities = _identities(plan, context, cluster)
     registry = Registry(
         "registry",
-        RegistryArgs(site=site, network=network, kubelet_object_id=cluster.kubelet_object_id, private=settings.cluster.private),
+        RegistryArgs(context=context, network=network, kubelet_object_id=cluster.kubelet_object_id, private=settings.cluster.private),
     )
-    weights = _weights(settings, site, network, identities, administrators)
-    redis = _redis(settings, plan, site, network, identities)
-    _watch(settings, site, cluster, today or datetime.datetime.now(datetime.UTC).date())
+    weights = _weights(settings, context, network, identities, administrators)
+    redis = _redis(settings, plan, context, network, identities)
+    _watch(settings, context, cluster, today or datetime.datetime.now(datetime.UTC).date())
 
     return AzurePlatform(
-        resource_group=site.names.resource_group,
+        resource_group=context.names.resource_group,
         cluster_name=cluster.cluster_name,
         cluster_id=cluster.cluster_id,
         kubeconfig=cluster.kubeconfig,
-        registry=site.names.registry_host,
+        registry=context.names.registry_host,
         redis_host=redis.host if redis else None,
         for_kubernetes=AzureInputs(
             coordinator_client_id=identities["coordinator"].client_id,
@@ -88,14 +88,14 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
             copy_client_id=identities["copy"].client_id if "copy" in identities else None,
             weights_account=weights.account_name,
             weights_container=weights.container_name,
-            weights_resource_group=site.names.resource_group,
+            weights_resource_group=context.names.resource_group,
             gpu_nodes=pools,
             needed_to_serve=(registry, weights, *([redis] if redis else []), *identities.values()),
         ),
     )
 
 
-def _site(settings: StackSettings, stack: str) -> tuple[Site, resources.ResourceGroup]:
+def _context(settings: StackSettings, stack: str) -> tuple[AzureContext, resources.ResourceGroup]:
     azure_names = naming.names_of(settings.azure, stack)
     tags = naming.tags(project=PROJECT, stack=stack, extra=settings.azure.tags)
     group = resources.ResourceGroup(
@@ -106,14 +106,14 @@ def _site(settings: StackSettings, stack: str) -> tuple[Site, resources.Resource
         # Its deletion deletes everything in it, protected or not.
         opts=pulumi.ResourceOptions(protect=settings.azure.protect),
     )
-    site = Site(
+    context = AzureContext(
         names=azure_names,
         location=settings.azure.location,
         resource_group_name=group.name,
         subscription_id=authorization.get_client_config_output().subscription_id,
         tags=tags,
     )
-    return site, group
+    return context, group
 
 
 def _administrators(settings: StackSettings) -> tuple[roles.Administrator, ...]:
@@ -125,7 +125,7 @@ def _administrators(settings: StackSettings) -> tuple[roles.Administrator, ...]:
 
 
 def _may_use_cluster(
-    site: Site, administrators: tuple[roles.Administrator, ...], group: resources.ResourceGroup
+    context: AzureContext, administrators: tuple[roles.Administrator, ...], group: resources.ResourceGroup
 ) -> tuple[pulumi.Resource, ...]:
     """With local accounts off, even a subscription's owner may do nothing in Kubernetes without a role.
 
@@ -136,7 +136,7 @@ def _may_use_cluster(
         roles.grant(
             f"cluster-admin-{someone.label}",
             roles.AKS_CLUSTER_ADMIN,
-            site,
+            context,
             scope=group.id,
             principal_id=someone.principal_id,
             principal_type=None,
@@ -147,12 +147,12 @@ def _may_use_cluster(
     )
 
 
-def _network(settings: StackSettings, site: Site) -> Network:
+def _network(settings: StackSettings, context: AzureContext) -> Network:
     plan = settings.azure.network
     return Network(
         "network",
         NetworkArgs(
-            site=site,
+            context=context,
             address_space=plan.address_space,
             nodes_cidr=plan.nodes_cidr,
             private_endpoints_cidr=plan.private_endpoints_cidr,
@@ -163,7 +163,7 @@ def _network(settings: StackSettings, site: Site) -> Network:
 
 def _cluster(
     settings: StackSettings,
-    site: Site,
+    context: AzureContext,
     network: Network,
     administrators: tuple[roles.Administrator, ...],
     group: resources.ResourceGroup,
@@ -171,19 +171,21 @@ def _cluster(
     return Cluster(
         "cluster",
         ClusterArgs(
-            site=site,
+            context=context,
             network=network,
             settings=settings.cluster,
             addresses=settings.azure.network,
             termination_grace_seconds=round(settings.rollout.termination_grace.seconds),
             managed_prometheus=settings.monitoring.managed_prometheus,
             protect=settings.azure.protect,
-            after=_may_use_cluster(site, administrators, group),
+            after=_may_use_cluster(context, administrators, group),
         ),
     )
 
 
-def _gpu_pools(settings: StackSettings, plan: Plan, site: Site, network: Network, cluster: Cluster) -> tuple[pulumi.Resource, ...]:
+def _gpu_pools(
+    settings: StackSettings, plan: Plan, context: AzureContext, network: Network, cluster: Cluster
+) -> tuple[pulumi.Resource, ...]:
     """One pool for each of the plan's.
 
     The first is named as an only pool is and the others after their zone, so that a further pipeline brings a pool and replaces none.
@@ -192,7 +194,7 @@ def _gpu_pools(settings: StackSettings, plan: Plan, site: Site, network: Network
         gpu_pool(
             f"gpu-pool-z{pool.zones[0]}" if place else "gpu-pool",
             GpuPoolArgs(
-                site=site,
+                context=context,
                 cluster_name=cluster.cluster_name,
                 subnet_id=network.nodes_subnet_id,
                 kubernetes_version=settings.cluster.kubernetes_version,
@@ -209,20 +211,20 @@ def _gpu_pools(settings: StackSettings, plan: Plan, site: Site, network: Network
     )
 
 
-def _identities(plan: Plan, site: Site, cluster: Cluster) -> dict[str, WorkloadIdentity]:
+def _identities(plan: Plan, context: AzureContext, cluster: Cluster) -> dict[str, WorkloadIdentity]:
     weights = plan.weights
     needed = (*_SERVERS, *(["fetch"] if weights.source else []), *(["copy"] if weights.on_node else []))
     made = {}
     for who in needed:
         namespace, account = _ACCOUNTS[who]
-        args = WorkloadIdentityArgs(site=site, oidc_issuer_url=cluster.oidc_issuer_url, namespace=namespace, service_account=account)
+        args = WorkloadIdentityArgs(context=context, oidc_issuer_url=cluster.oidc_issuer_url, namespace=namespace, service_account=account)
         made[who] = WorkloadIdentity(f"{who}-access", args)
     return made
 
 
 def _weights(
     settings: StackSettings,
-    site: Site,
+    context: AzureContext,
     network: Network,
     identities: dict[str, WorkloadIdentity],
     administrators: tuple[roles.Administrator, ...],
@@ -230,7 +232,7 @@ def _weights(
     return WeightStorage(
         "weights",
         WeightStorageArgs(
-            site=site,
+            context=context,
             network=network,
             readers={who: identities[who].principal_id for who in ("shard", "copy") if who in identities},
             writers={who: identities[who].principal_id for who in ("fetch",) if who in identities},
@@ -246,7 +248,7 @@ def _weights(
 def _redis(
     settings: StackSettings,
     plan: Plan,
-    site: Site,
+    context: AzureContext,
     network: Network,
     identities: dict[str, WorkloadIdentity],
 ) -> RedisCache | None:
@@ -255,7 +257,7 @@ def _redis(
     return RedisCache(
         "redis",
         RedisCacheArgs(
-            site=site,
+            context=context,
             network=network,
             sku=plan.redis_sku,
             high_availability=settings.redis.high_availability,
@@ -265,11 +267,11 @@ def _redis(
     )
 
 
-def _watch(settings: StackSettings, site: Site, cluster: Cluster, today: datetime.date) -> None:
+def _watch(settings: StackSettings, context: AzureContext, cluster: Cluster, today: datetime.date) -> None:
     """What is only there when asked for: metrics, logs, budget."""
     if settings.monitoring.managed_prometheus:
-        ManagedPrometheus("managed-prometheus", ManagedPrometheusArgs(site=site, cluster_id=cluster.cluster_id))
+        ManagedPrometheus("managed-prometheus", ManagedPrometheusArgs(context=context, cluster_id=cluster.cluster_id))
     if settings.cluster.control_plane_logs:
-        ControlPlaneLogs("control-plane-logs", ControlPlaneLogsArgs(site=site, cluster_id=cluster.cluster_id))
+        ControlPlaneLogs("control-plane-logs", ControlPlaneLogsArgs(context=context, cluster_id=cluster.cluster_id))
     if settings.budget.monthly_usd is not None:
-        budget("budget", BudgetArgs(site=site, settings=settings.budget, monthly=settings.budget.monthly_usd, month=today))
+        budget("budget", BudgetArgs(context=context, settings=settings.budget, monthly=settings.budget.monthly_usd, month=today))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import network, privatedns
 
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.azure.network import Network
 
 
@@ -29,7 +29,7 @@ REGISTRY = Service(group_id="registry", zone="privatelink.azurecr.io")
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateLinkArgs:
-    site: Site
+    context: AzureContext
     network: Network
     service: Service
     target_id: pulumi.Input[str]
@@ -49,47 +49,47 @@ class PrivateLink(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: PrivateLinkArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("zig-ai-aks:azure:PrivateLink", name, None, opts)
-        site, child = args.site, pulumi.ResourceOptions(parent=self)
+        context, child = args.context, pulumi.ResourceOptions(parent=self)
         kind = args.service.group_id.lower()
 
         zone = privatedns.PrivateZone(
             f"{name}-zone",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             location="Global",
             private_zone_name=args.service.zone,
-            tags=site.tags,
+            tags=context.tags,
             opts=child,
         )
         link = privatedns.VirtualNetworkLink(
             f"{name}-zone-link",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             location="Global",
             private_zone_name=zone.name,
-            virtual_network_link_name=site.names.of("link"),
+            virtual_network_link_name=context.names.of("link"),
             virtual_network=privatedns.SubResourceArgs(id=args.network.vnet_id),
             registration_enabled=False,
-            tags=site.tags,
+            tags=context.tags,
             opts=child,
         )
         endpoint = network.PrivateEndpoint(
             f"{name}-endpoint",
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            private_endpoint_name=site.names.of(f"pep-{kind}"),
-            custom_network_interface_name=site.names.of(f"nic-{kind}"),
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            private_endpoint_name=context.names.of(f"pep-{kind}"),
+            custom_network_interface_name=context.names.of(f"nic-{kind}"),
             subnet=network.SubnetArgs(id=args.network.private_endpoints_subnet_id),
             private_link_service_connections=[
                 network.PrivateLinkServiceConnectionArgs(
                     name=kind, private_link_service_id=args.target_id, group_ids=[args.service.group_id]
                 )
             ],
-            tags=site.tags,
+            tags=context.tags,
             # On the endpoint itself: an option of the component would not reach it, and would be forgotten when things are deleted.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[args.after]),
         )
         network.PrivateDnsZoneGroup(
             f"{name}-records",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             private_endpoint_name=endpoint.name,
             private_dns_zone_group_name="default",
             private_dns_zone_configs=[network.PrivateDnsZoneConfigArgs(name=kind, private_dns_zone_id=zone.id)],

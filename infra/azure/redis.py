@@ -9,20 +9,19 @@ import pulumi
 from pulumi_azure_native import redisenterprise
 
 from infra.azure import private_link
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.azure.network import Network
 from infra.naming import Names
 from planner.catalogue import redis_skus
 from settings.account import Effect, Resource
 
-PORT = 10000
 DATABASE = "default"
 """The only name the service takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedisCacheArgs:
-    site: Site
+    context: AzureContext
     network: Network
     sku: str
     high_availability: bool
@@ -50,36 +49,36 @@ class RedisCache(pulumi.ComponentResource):
         private_link.PrivateLink(
             f"{name}-link",
             private_link.PrivateLinkArgs(
-                site=args.site, network=args.network, service=private_link.REDIS, target_id=instance.id, after=last_change
+                context=args.context, network=args.network, service=private_link.REDIS, target_id=instance.id, after=last_change
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.host = args.site.names.redis_host
-        self.port = PORT
+        self.host = args.context.names.redis_host
+        self.port = redis_skus.PORT
         self.register_outputs({"host": self.host, "port": self.port})
 
     def _instance_and_database(self) -> tuple[redisenterprise.RedisEnterprise, redisenterprise.Database]:
-        args, site = self._args, self._args.site
+        args, context = self._args, self._args.context
         instance = redisenterprise.RedisEnterprise(
             self._name,
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            cluster_name=site.names.redis,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            cluster_name=context.names.redis,
             # No capacity (an Enterprise tier matter) and no zones: with high availability the service spreads over zones itself.
             sku=redisenterprise.SkuArgs(name=args.sku),
             high_availability="Enabled" if args.high_availability else "Disabled",
             minimum_tls_version="1.2",
             public_network_access="Disabled",
-            tags=site.tags,
+            tags=context.tags,
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         database = redisenterprise.Database(
             f"{self._name}-database",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             cluster_name=instance.name,
             database_name=DATABASE,
             client_protocol="Encrypted",
-            port=PORT,
+            port=redis_skus.PORT,
             # One address and one port for any client. The cluster protocol is faster but needs ports 8500-8599 and a client that
             # speaks it, and the choice is for the database's life.
             # Source: MicrosoftDocs/azure-docs articles/redis/architecture.md (cluster policies)
@@ -96,7 +95,7 @@ class RedisCache(pulumi.ComponentResource):
         for label, object_id in sorted(self._args.users.items()):
             previous = redisenterprise.AccessPolicyAssignment(
                 f"{self._name}-user-{label}",
-                resource_group_name=self._args.site.resource_group_name,
+                resource_group_name=self._args.context.resource_group_name,
                 cluster_name=instance.name,
                 database_name=database.name,
                 access_policy_assignment_name=label,

@@ -9,7 +9,7 @@ import pulumi
 from pulumi_azure_native import containerregistry
 
 from infra.azure import private_link, roles
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.azure.network import Network
 from infra.naming import Names
 from settings.account import Effect, Resource
@@ -17,7 +17,7 @@ from settings.account import Effect, Resource
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryArgs:
-    site: Site
+    context: AzureContext
     network: Network
     kubelet_object_id: pulumi.Input[str]
     private: bool
@@ -35,23 +35,23 @@ class Registry(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: RegistryArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("zig-ai-aks:azure:Registry", name, None, opts)
-        site = args.site
+        context = args.context
         registry = containerregistry.Registry(
             name,
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            registry_name=site.names.registry,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            registry_name=context.names.registry,
             sku=containerregistry.SkuArgs(name="Premium" if args.private else "Standard"),
             admin_user_enabled=False,
             anonymous_pull_enabled=False,
             public_network_access="Disabled" if args.private else "Enabled",
-            tags=site.tags,
+            tags=context.tags,
             opts=pulumi.ResourceOptions(parent=self),
         )
         roles.grant(
             f"{name}-nodes-pull",
             roles.ACR_PULL,
-            site,
+            context,
             scope=registry.id,
             principal_id=args.kubelet_object_id,
             parent=self,
@@ -60,7 +60,7 @@ class Registry(pulumi.ComponentResource):
             private_link.PrivateLink(
                 f"{name}-link",
                 private_link.PrivateLinkArgs(
-                    site=site, network=args.network, service=private_link.REGISTRY, target_id=registry.id, after=registry
+                    context=context, network=args.network, service=private_link.REGISTRY, target_id=registry.id, after=registry
                 ),
                 opts=pulumi.ResourceOptions(parent=self),
             )

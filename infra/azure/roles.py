@@ -9,7 +9,7 @@ import pulumi
 from pulumi_azure_native import authorization
 
 from infra import naming
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Administrator:
 def grant(
     name: str,
     role: Role,
-    site: Site,
+    context: AzureContext,
     *,
     scope: pulumi.Input[str],
     principal_id: pulumi.Input[str],
@@ -52,8 +52,8 @@ def grant(
     principal's type spares Azure a directory look-up that fails for a managed identity made seconds ago. None is for
     whoever runs the program, and leaves the type to Azure.
     """
-    subscription = pulumi.Output.from_input(site.subscription_id)
-    names = site.names
+    subscription = pulumi.Output.from_input(context.subscription_id)
+    names = context.names
     return authorization.RoleAssignment(
         name,
         role_assignment_name=subscription.apply(lambda s: naming.role_assignment_name(s, names.base, names.location, name, role.id)),

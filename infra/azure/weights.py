@@ -10,7 +10,7 @@ import pulumi
 from pulumi_azure_native import storage
 
 from infra.azure import private_link, roles
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.azure.network import Network
 from infra.naming import Names
 from settings.account import Effect, Resource
@@ -22,7 +22,7 @@ RETENTION_DAYS = 14
 
 @dataclass(frozen=True, kw_only=True)
 class WeightStorageArgs:
-    site: Site
+    context: AzureContext
     network: Network
     readers: dict[str, pulumi.Input[str]]
     """Who reads weights, by a name for the grant: principal ids."""
@@ -58,22 +58,22 @@ class WeightStorage(pulumi.ComponentResource):
             f"{name}-link",
             # One change of an account at a time; a second one is answered with StorageAccountOperationInProgress.
             private_link.PrivateLinkArgs(
-                site=args.site, network=args.network, service=private_link.BLOB, target_id=account.id, after=container
+                context=args.context, network=args.network, service=private_link.BLOB, target_id=account.id, after=container
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.account_name = args.site.names.storage_account
+        self.account_name = args.context.names.storage_account
         self.container_name = CONTAINER
         self.account_id = account.id
         self.register_outputs({"account_name": self.account_name, "container_name": self.container_name})
 
     def _account(self) -> storage.StorageAccount:
-        args, site = self._args, self._args.site
+        args, context = self._args, self._args.context
         return storage.StorageAccount(
             self._name,
-            resource_group_name=site.resource_group_name,
-            location=site.location,
-            account_name=site.names.storage_account,
+            resource_group_name=context.resource_group_name,
+            location=context.location,
+            account_name=context.names.storage_account,
             kind="StorageV2",
             sku=storage.SkuArgs(name="Standard_ZRS" if args.zone_redundant else "Standard_LRS"),
             access_tier=storage.AccessTier.HOT,
@@ -91,16 +91,16 @@ class WeightStorage(pulumi.ComponentResource):
                     storage.IPRuleArgs(i_p_address_or_range=rule, action=storage.Action.ALLOW) for rule in ip_rules(args.upload_from)
                 ],
             ),
-            tags=site.tags,
+            tags=context.tags,
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
 
     def _container(self, account: storage.StorageAccount) -> storage.BlobContainer:
-        args, site = self._args, self._args.site
+        args, context = self._args, self._args.context
         keep = storage.DeleteRetentionPolicyArgs(enabled=True, days=RETENTION_DAYS)
         service = storage.BlobServiceProperties(
             f"{self._name}-service",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             account_name=account.name,
             blob_services_name="default",
             delete_retention_policy=keep,
@@ -111,7 +111,7 @@ class WeightStorage(pulumi.ComponentResource):
         )
         return storage.BlobContainer(
             f"{self._name}-container",
-            resource_group_name=site.resource_group_name,
+            resource_group_name=context.resource_group_name,
             account_name=account.name,
             container_name=CONTAINER,
             public_access=storage.PublicAccess.NONE,
@@ -126,12 +126,12 @@ class WeightStorage(pulumi.ComponentResource):
             for who, principal_id in principals.items():
                 # The shards' is the oldest, and keeps its name: another one would be another grant.
                 name = f"{self._name}-{'read' if who == 'shard' else who}"
-                roles.grant(name, role, args.site, scope=container.id, principal_id=principal_id, parent=self)
+                roles.grant(name, role, args.context, scope=container.id, principal_id=principal_id, parent=self)
         for uploader in args.uploaders:
             roles.grant(
                 f"{self._name}-upload-{uploader.label}",
                 roles.BLOB_DATA_CONTRIBUTOR,
-                args.site,
+                args.context,
                 scope=container.id,
                 principal_id=uploader.principal_id,
                 principal_type=uploader.type,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import managedidentity
 
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadIdentityArgs:
-    site: Site
+    context: AzureContext
     oidc_issuer_url: pulumi.Input[str]
     namespace: str
     service_account: str
@@ -34,15 +34,15 @@ class WorkloadIdentity(pulumi.ComponentResource):
         super().__init__("zig-ai-aks:azure:WorkloadIdentity", name, None, opts)
         identity = managedidentity.UserAssignedIdentity(
             f"{name}-identity",
-            resource_group_name=args.site.resource_group_name,
-            location=args.site.location,
-            resource_name_=args.site.names.of(f"id-{args.service_account}", 128),
-            tags=args.site.tags,
+            resource_group_name=args.context.resource_group_name,
+            location=args.context.location,
+            resource_name_=args.context.names.of(f"id-{args.service_account}", 128),
+            tags=args.context.tags,
             opts=pulumi.ResourceOptions(parent=self),
         )
         managedidentity.FederatedIdentityCredential(
             f"{name}-trust",
-            resource_group_name=args.site.resource_group_name,
+            resource_group_name=args.context.resource_group_name,
             resource_name_=identity.name,
             federated_identity_credential_resource_name=args.service_account,
             issuer=args.oidc_issuer_url,

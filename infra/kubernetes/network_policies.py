@@ -21,13 +21,13 @@ from infra.kubernetes import names, namespaces
 from infra.kubernetes.coordinator import client_ranges
 from infra.kubernetes.monitoring import prometheus
 from infra.kubernetes.pods import Manifest
+from planner.catalogue import redis_skus
 from settings.account import Effect, Resource
 from settings.platform import Exposure, Network
 
 _KUBELET_PORT = 10250
 _HTTPS = 443
 _LWS_WEBHOOK_PORT = 9443
-_REDIS_PORT = 10000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
     neighbours = [_pods(shard)] if args.workload.shards_talk and not args.workload.shards_choose_ports else []
     # The balancer keeps clients' addresses.
     clients: list[Manifest] = [{"ipBlock": {"cidr": cidr}} for cidr in client_ranges(args.exposure, args.network.address_space)]
-    redis = [_to([{"ipBlock": {"cidr": args.network.private_endpoints_cidr}}], _REDIS_PORT), _TO_ANY_HTTPS] if args.redis else []
+    redis = [_to([{"ipBlock": {"cidr": args.network.private_endpoints_cidr}}], redis_skus.PORT), _TO_ANY_HTTPS] if args.redis else []
 
     def scraped(server: Server) -> tuple[Manifest, ...]:
         return (_from([_PROMETHEUS], server.port(server.metrics_port)),) if args.monitoring else ()

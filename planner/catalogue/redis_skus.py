@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+PORT = 10000
+"""The only TCP port of Azure Managed Redis. Source: MicrosoftDocs/azure-docs articles/redis/how-to-redis-cli-tool.md."""
+
 # Nominal sizes in GB. Source: MicrosoftDocs/azure-docs articles/redis/overview.md at 08e4e73e and
 # articles/redis/architecture.md at 08965de3 (both dated 2025-05-18), sizes in the order of the SKU names that the API knows
 # (azure-native 3.29.0 redisenterprise.SkuName). Compute Optimized and Flash Optimized cost more or are slower and are only used by name.

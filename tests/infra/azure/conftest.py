@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from infra.azure.context import Site
+from infra.azure.context import AzureContext
 from infra.naming import Names
 from planner import plan
 from planner.catalogue.hardware import GpuSize
@@ -15,8 +15,8 @@ SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
 
 
 @pytest.fixture
-def site():
-    return Site(
+def context():
+    return AzureContext(
         names=Names(prefix="zig-ai", stack="test", location="eastus"),
         location="eastus",
         resource_group_name="rg-zig-ai-test",
@@ -26,13 +26,13 @@ def site():
 
 
 @pytest.fixture
-def network(recorder, site):
+def network(recorder, context):
     from infra.azure.network import Network, NetworkArgs
 
     return Network(
         "network",
         NetworkArgs(
-            site=site,
+            context=context,
             address_space="10.64.0.0/16",
             nodes_cidr="10.64.0.0/22",
             private_endpoints_cidr="10.64.8.0/24",

@@ -14,21 +14,21 @@ GRANT = "azure-native:authorization:RoleAssignment"
 REGISTRY = "azure-native:containerregistry:Registry"
 
 
-def grant(site, name="x", role=roles.ACR_PULL, **changes):
+def grant(context, name="x", role=roles.ACR_PULL, **changes):
     arguments = {"scope": "/scope", "principal_id": "someone"} | changes
     parent = pulumi.ComponentResource("test:test:Parent", f"parent-of-{name}")
-    return run(lambda: roles.grant(name, role, site, parent=parent, **arguments).id)
+    return run(lambda: roles.grant(name, role, context, parent=parent, **arguments).id)
 
 
-def test_grant_is_named_by_what_it_grants(recorder, site):
+def test_grant_is_named_by_what_it_grants(recorder, context):
     for name, role in (("a", roles.ACR_PULL), ("b", roles.ACR_PULL), ("c", roles.BLOB_DATA_READER)):
-        grant(site, name, role)
+        grant(context, name, role)
     names = [r.inputs["roleAssignmentName"] for r in recorder.all(GRANT)]
     assert len({uuid.UUID(name) for name in names}) == 3
 
 
-def test_a_grant_names_the_role_and_a_service_principal(recorder, site):
-    grant(site, role=roles.BLOB_DATA_READER)
+def test_a_grant_names_the_role_and_a_service_principal(recorder, context):
+    grant(context, role=roles.BLOB_DATA_READER)
     inputs = recorder.one(GRANT).inputs
     assert inputs["principalType"] == "ServicePrincipal"
     assert inputs["roleDefinitionId"] == (
@@ -37,8 +37,8 @@ def test_a_grant_names_the_role_and_a_service_principal(recorder, site):
     assert recorder.options_of(GRANT).ignore_changes == []
 
 
-def test_the_deployers_grant_is_not_taken_by_the_next_deployer(recorder, site):
-    grant(site, principal_type=None)
+def test_the_deployers_grant_is_not_taken_by_the_next_deployer(recorder, context):
+    grant(context, principal_type=None)
     assert "principalType" not in recorder.one(GRANT).inputs
     assert recorder.options_of(GRANT).ignore_changes == ["principalId"]
 
@@ -48,12 +48,14 @@ def test_roles_are_distinct_guids():
     assert len({uuid.UUID(role.id) for role in table}) == len({role.title for role in table}) == len(table) == 5
 
 
-def test_workload_identity_trusts_one_service_account(recorder, site):
+def test_workload_identity_trusts_one_service_account(recorder, context):
     client_id = run(
         lambda: (
             WorkloadIdentity(
                 "shard-access",
-                WorkloadIdentityArgs(site=site, oidc_issuer_url="https://issuer/", namespace="zig-ai", service_account="zig-ai-shard"),
+                WorkloadIdentityArgs(
+                    context=context, oidc_issuer_url="https://issuer/", namespace="zig-ai", service_account="zig-ai-shard"
+                ),
             ).client_id
         )
     )
@@ -66,9 +68,9 @@ def test_workload_identity_trusts_one_service_account(recorder, site):
 
 
 @pytest.fixture
-def registry(recorder, site, network):
+def registry(recorder, context, network):
     def deployed(private):
-        args = RegistryArgs(site=site, network=network, kubelet_object_id="kubelet", private=private)
+        args = RegistryArgs(context=context, network=network, kubelet_object_id="kubelet", private=private)
         return run(lambda: Registry("registry", args).login_server)
 
     return deployed

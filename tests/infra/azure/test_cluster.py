@@ -14,18 +14,18 @@ from tests.mocks import run
 CLUSTER = "azure-native:containerservice:ManagedCluster"
 
 
-def cluster_args(site, network, settings=None, **changes):
+def cluster_args(context, network, settings=None, **changes):
     others = {"managed_prometheus": False, "protect": False, "termination_grace_seconds": 120} | changes
-    return ClusterArgs(site=site, network=network, settings=settings or Settings(), addresses=Addresses(), **others)
+    return ClusterArgs(context=context, network=network, settings=settings or Settings(), addresses=Addresses(), **others)
 
 
-def deploy(site, network, settings=None, **changes):
-    return run(lambda: Cluster("cluster", cluster_args(site, network, settings, **changes)).kubeconfig)
+def deploy(context, network, settings=None, **changes):
+    return run(lambda: Cluster("cluster", cluster_args(context, network, settings, **changes)).kubeconfig)
 
 
 @pytest.fixture
-def inputs(recorder, site, network):
-    deploy(site, network)
+def inputs(recorder, context, network):
+    deploy(context, network)
     return recorder.one(CLUSTER).inputs
 
 
@@ -75,17 +75,17 @@ def test_api_server_is_open_to_all_only_when_nothing_is_said(inputs):
     assert inputs["apiServerAccessProfile"] == {"enablePrivateCluster": False}
 
 
-def test_authorised_ranges_let_the_nodes_in_too(recorder, site, network):
+def test_authorised_ranges_let_the_nodes_in_too(recorder, context, network):
     """Without the NAT gateway's address, no node can join: AKS adds only its own load balancer's."""
-    deploy(site, network, Settings(authorized_ip_ranges=("20.30.0.0/24",)))
+    deploy(context, network, Settings(authorized_ip_ranges=("20.30.0.0/24",)))
     assert recorder.one(CLUSTER).inputs["apiServerAccessProfile"] == {
         "enablePrivateCluster": False,
         "authorizedIPRanges": ["20.30.0.0/24", "203.0.113.7/32"],
     }
 
 
-def test_a_private_cluster_has_no_ranges(recorder, site, network):
-    deploy(site, network, Settings(private=True, authorized_ip_ranges=("20.30.0.0/24",)))
+def test_a_private_cluster_has_no_ranges(recorder, context, network):
+    deploy(context, network, Settings(private=True, authorized_ip_ranges=("20.30.0.0/24",)))
     assert recorder.one(CLUSTER).inputs["apiServerAccessProfile"] == {"enablePrivateCluster": True, "privateDNSZone": "system"}
 
 
@@ -93,16 +93,16 @@ def test_a_private_cluster_has_no_ranges(recorder, site, network):
     ("tier", "cost_analysis", "support"),
     [("Free", False, "KubernetesOfficial"), ("Standard", True, "KubernetesOfficial"), ("Premium", True, "AKSLongTermSupport")],
 )
-def test_the_tier_decides_cost_analysis_and_the_support_plan(recorder, site, network, tier, cost_analysis, support):
-    deploy(site, network, Settings(tier=tier))
+def test_the_tier_decides_cost_analysis_and_the_support_plan(recorder, context, network, tier, cost_analysis, support):
+    deploy(context, network, Settings(tier=tier))
     inputs = recorder.one(CLUSTER).inputs
     assert inputs["sku"] == {"name": "Base", "tier": tier}
     assert inputs["metricsProfile"]["costAnalysis"]["enabled"] is cost_analysis
     assert inputs["supportPlan"] == support
 
 
-def test_the_system_pool_scales_without_zones_or_taints(recorder, site, network):
-    deploy(site, network, Settings(system_pool=SystemPool(vm_size="Standard_D8ds_v5", min_nodes=2, max_nodes=5), zones=()))
+def test_the_system_pool_scales_without_zones_or_taints(recorder, context, network):
+    deploy(context, network, Settings(system_pool=SystemPool(vm_size="Standard_D8ds_v5", min_nodes=2, max_nodes=5), zones=()))
     (pool,) = recorder.one(CLUSTER).inputs["agentPoolProfiles"]
     assert (pool["name"], pool["mode"], pool["vmSize"]) == ("system", "System", "Standard_D8ds_v5")
     assert (pool["enableAutoScaling"], pool["count"], pool["minCount"], pool["maxCount"]) == (True, 2, 2, 5)
@@ -112,8 +112,8 @@ def test_the_system_pool_scales_without_zones_or_taints(recorder, site, network)
     assert pool["vnetSubnetID"].endswith("network-nodes")
 
 
-def test_upgrades_stay_in_the_window(recorder, site, network):
-    deploy(site, network, Settings(maintenance=MaintenanceWindow(day="Tuesday", start="03:30", hours=6)))
+def test_upgrades_stay_in_the_window(recorder, context, network):
+    deploy(context, network, Settings(maintenance=MaintenanceWindow(day="Tuesday", start="03:30", hours=6)))
     assert recorder.one(CLUSTER).inputs["autoUpgradeProfile"] == {"upgradeChannel": "patch", "nodeOSUpgradeChannel": "NodeImage"}
     windows = recorder.all("azure-native:containerservice:MaintenanceConfiguration")
     assert {w.inputs["configName"] for w in windows} == {"aksManagedAutoUpgradeSchedule", "aksManagedNodeOSUpgradeSchedule"}
@@ -126,23 +126,23 @@ def test_upgrades_stay_in_the_window(recorder, site, network):
         }
 
 
-def test_autoscaler_may_empty_gpu_nodes(recorder, site, network):
+def test_autoscaler_may_empty_gpu_nodes(recorder, context, network):
     """By default a pod with an emptyDir, which every shard has, keeps its node for ever."""
-    deploy(site, network, termination_grace_seconds=90)
+    deploy(context, network, termination_grace_seconds=90)
     profile = recorder.one(CLUSTER).inputs["autoScalerProfile"]
     assert profile["skipNodesWithLocalStorage"] == "false"
     assert profile["maxGracefulTerminationSec"] == "90"
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_managed_prometheus_is_on_only_when_asked_for(recorder, site, network, wanted):
-    deploy(site, network, managed_prometheus=wanted)
+def test_managed_prometheus_is_on_only_when_asked_for(recorder, context, network, wanted):
+    deploy(context, network, managed_prometheus=wanted)
     assert recorder.one(CLUSTER).inputs["azureMonitorProfile"] == {"metrics": {"enabled": wanted}}
 
 
 @pytest.mark.parametrize("protect", [True, False])
-def test_the_cluster_is_protected_as_asked_and_leaves_its_node_count_to_the_autoscaler(recorder, site, network, protect):
-    deploy(site, network, protect=protect)
+def test_the_cluster_is_protected_as_asked_and_leaves_its_node_count_to_the_autoscaler(recorder, context, network, protect):
+    deploy(context, network, protect=protect)
     options = recorder.options_of(CLUSTER)
     assert options.parent == "cluster"
     assert options.protect is protect
@@ -150,8 +150,8 @@ def test_the_cluster_is_protected_as_asked_and_leaves_its_node_count_to_the_auto
     assert {"cluster-identity", "cluster-subnet"} <= options.depends_on
 
 
-def test_identity_may_use_the_subnet_and_no_more(recorder, site, network):
-    deploy(site, network)
+def test_identity_may_use_the_subnet_and_no_more(recorder, context, network):
+    deploy(context, network)
     grant = recorder.one("azure-native:authorization:RoleAssignment", "cluster-subnet").inputs
     assert grant["scope"].endswith("network-nodes")
     assert grant["roleDefinitionId"].endswith("/4d97b98b-1d4f-4787-a291-c67834d212e7")
@@ -159,13 +159,13 @@ def test_identity_may_use_the_subnet_and_no_more(recorder, site, network):
     assert recorder.one(CLUSTER).inputs["identity"]["type"] == "UserAssigned"
 
 
-def test_kubeconfig_is_decoded_and_secret(recorder, site, network, monkeypatch):
+def test_kubeconfig_is_decoded_and_secret(recorder, context, network, monkeypatch):
     text = "args:\n- --login\n- devicecode\n"
     answer = {"kubeconfigs": [{"name": "clusterUser", "value": base64.b64encode(text.encode()).decode()}]}
     monkeypatch.setitem(mocks.CALLS, "azure-native:containerservice:listManagedClusterUserCredentials", answer)
 
     def program():
-        text = Cluster("cluster", cluster_args(site, network)).kubeconfig
+        text = Cluster("cluster", cluster_args(context, network)).kubeconfig
         return {"text": text, "secret": text.is_secret()}
 
     assert run(program) == {"text": "args:\n- --login\n- azurecli\n", "secret": True}

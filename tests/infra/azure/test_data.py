@@ -18,20 +18,22 @@ RECORDS = "azure-native:network:PrivateDnsZoneGroup"
 
 
 @pytest.fixture
-def weights(recorder, site, network):
+def weights(recorder, context, network):
     def deployed(**changes):
         arguments = {"writers": {}, "uploaders": (), "upload_from": (), "zone_redundant": True, "protect": False} | changes
-        args = WeightStorageArgs(site=site, network=network, readers={"shard": "shard"}, **arguments)
+        args = WeightStorageArgs(context=context, network=network, readers={"shard": "shard"}, **arguments)
         return run(lambda: WeightStorage("weights", args).account_id)
 
     return deployed
 
 
 @pytest.fixture
-def redis(recorder, site, network):
+def redis(recorder, context, network):
     def deployed(**changes):
         arguments = {"high_availability": True, "protect": False} | changes
-        args = RedisCacheArgs(site=site, network=network, sku="MemoryOptimized_M150", users={"shard": "s", "coordinator": "c"}, **arguments)
+        args = RedisCacheArgs(
+            context=context, network=network, sku="MemoryOptimized_M150", users={"shard": "s", "coordinator": "c"}, **arguments
+        )
         return run(lambda: RedisCache("redis", args).host)
 
     return deployed
@@ -132,8 +134,8 @@ def test_redis_high_availability(recorder, redis, wanted, expected):
     assert recorder.one(REDIS).inputs["highAvailability"] == expected
 
 
-def test_redis_address_is_the_one_that_config_files_name(recorder, redis, site):
-    assert redis() == f"{recorder.one(REDIS).inputs['clusterName']}.eastus.redis.azure.net" == site.names.redis_host
+def test_redis_address_is_the_one_that_config_files_name(recorder, redis, context):
+    assert redis() == f"{recorder.one(REDIS).inputs['clusterName']}.eastus.redis.azure.net" == context.names.redis_host
 
 
 def test_redis_changes_come_one_after_the_other(recorder, redis):

@@ -18,9 +18,9 @@ POOL = "azure-native:containerservice:AgentPool"
 
 
 @pytest.fixture
-def args(site):
+def args(context):
     return GpuPoolArgs(
-        site=site,
+        context=context,
         cluster_name="aks-zig-ai-test",
         subnet_id="subnet",
         kubernetes_version="1.36",

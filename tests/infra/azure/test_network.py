@@ -8,21 +8,25 @@ from tests.mocks import run
 SUBNET = "azure-native:network:Subnet"
 
 
-def deploy(site, zones=("1", "2", "3")):
+def deploy(context, zones=("1", "2", "3")):
     return run(
         lambda: (
             Network(
                 "network",
                 NetworkArgs(
-                    site=site, address_space="10.64.0.0/16", nodes_cidr="10.64.0.0/22", private_endpoints_cidr="10.64.8.0/24", zones=zones
+                    context=context,
+                    address_space="10.64.0.0/16",
+                    nodes_cidr="10.64.0.0/22",
+                    private_endpoints_cidr="10.64.8.0/24",
+                    zones=zones,
                 ),
             ).outbound_ip
         )
     )
 
 
-def test_nodes_leave_through_nat_and_endpoints_not_at_all(recorder, site):
-    deploy(site)
+def test_nodes_leave_through_nat_and_endpoints_not_at_all(recorder, context):
+    deploy(context)
     nodes, endpoints = (recorder.one(SUBNET, f"network-{which}").inputs for which in ("nodes", "private-endpoints"))
     assert nodes["addressPrefix"] == "10.64.0.0/22"
     assert nodes["natGateway"] == {"id": "/subscriptions/00000000-0000-0000-0000-000000000000/mock/network-nat"}
@@ -34,34 +38,34 @@ def test_nodes_leave_through_nat_and_endpoints_not_at_all(recorder, site):
     assert nodes["defaultOutboundAccess"] is endpoints["defaultOutboundAccess"] is False
 
 
-def test_vnet_has_no_subnets_of_its_own(recorder, site):
+def test_vnet_has_no_subnets_of_its_own(recorder, context):
     """Inline subnets and separate ones undo each other on every update."""
-    deploy(site)
+    deploy(context)
     assert "subnets" not in recorder.one("azure-native:network:VirtualNetwork").inputs
 
 
-def test_subnets_are_made_one_after_the_other(recorder, site):
+def test_subnets_are_made_one_after_the_other(recorder, context):
     """Two changes of one VNet at a time end in AnotherOperationInProgress."""
-    deploy(site)
+    deploy(context)
     assert "network-nodes" in recorder.options_of(SUBNET, "network-private-endpoints").depends_on
 
 
 @pytest.mark.parametrize(("zones", "expected"), [(("1", "2", "3"), ["1", "2", "3"]), (("1",), ["1", "2", "3"]), ((), None)])
-def test_the_outbound_address_outlives_a_zone(recorder, site, zones, expected):
-    deploy(site, zones)
+def test_the_outbound_address_outlives_a_zone(recorder, context, zones, expected):
+    deploy(context, zones)
     address = recorder.one("azure-native:network:PublicIPAddress").inputs
     assert address.get("zones") == expected
     assert (address["sku"]["name"], address["publicIPAllocationMethod"]) == ("Standard", "Static")
     assert "zones" not in recorder.one("azure-native:network:NatGateway").inputs
 
 
-def test_endpoints_answer_nodes_only(recorder, site):
-    deploy(site)
+def test_endpoints_answer_nodes_only(recorder, context):
+    deploy(context)
     allow, deny = recorder.one("azure-native:network:NetworkSecurityGroup").inputs["securityRules"]
     assert (allow["access"], allow["sourceAddressPrefix"], allow["destinationPortRanges"]) == ("Allow", "10.64.0.0/22", ["443", "10000"])
     assert (deny["access"], deny["sourceAddressPrefix"], deny["direction"]) == ("Deny", "*", "Inbound")
     assert allow["priority"] < deny["priority"] <= 4096
 
 
-def test_outbound_address_is_an_output(recorder, site):
-    assert deploy(site) == "203.0.113.7"
+def test_outbound_address_is_an_output(recorder, context):
+    assert deploy(context) == "203.0.113.7"

@@ -13,8 +13,8 @@ from tests.mocks import run
 BUDGET = "azure-native:consumption:Budget"
 
 
-def test_managed_prometheus_from_cluster_to_workspace(recorder, site):
-    run(lambda: ManagedPrometheus("metrics", ManagedPrometheusArgs(site=site, cluster_id="/cluster")).workspace_id)
+def test_managed_prometheus_from_cluster_to_workspace(recorder, context):
+    run(lambda: ManagedPrometheus("metrics", ManagedPrometheusArgs(context=context, cluster_id="/cluster")).workspace_id)
     rule = recorder.one("azure-native:monitor:DataCollectionRule").inputs
     (source,) = rule["dataSources"]["prometheusForwarder"]
     (destination,) = rule["destinations"]["monitoringAccounts"]
@@ -28,9 +28,9 @@ def test_managed_prometheus_from_cluster_to_workspace(recorder, site):
     assert association["dataCollectionRuleId"].endswith("metrics-rule")
 
 
-def test_control_plane_logs(recorder, site):
+def test_control_plane_logs(recorder, context):
     """`kube-audit` has every read too: on a busy cluster it costs more than the nodes."""
-    run(lambda: ControlPlaneLogs("logs", ControlPlaneLogsArgs(site=site, cluster_id="/cluster")).workspace_id)
+    run(lambda: ControlPlaneLogs("logs", ControlPlaneLogsArgs(context=context, cluster_id="/cluster")).workspace_id)
     setting = recorder.one("azure-native:monitor:DiagnosticSetting").inputs
     assert setting["resourceUri"] == "/cluster"
     assert {log["category"] for log in setting["logs"] if log["enabled"]} == {"kube-audit-admin", "guard", "cluster-autoscaler"}
@@ -38,9 +38,9 @@ def test_control_plane_logs(recorder, site):
 
 
 @pytest.fixture
-def inputs(recorder, site):
+def inputs(recorder, context):
     settings = Budget(monthly_usd=5000.0, alert_emails=("ops@contoso.com",), alert_roles=("Owner",))
-    args = BudgetArgs(site=site, settings=settings, monthly=5000.0, month=datetime.date(2026, 11, 24))
+    args = BudgetArgs(context=context, settings=settings, monthly=5000.0, month=datetime.date(2026, 11, 24))
     run(lambda: budget("budget", args).id)
     return recorder.one(BUDGET).inputs
 
