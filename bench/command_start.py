@@ -55,7 +55,7 @@ def cpu_s(arguments: tuple[str, ...], folder: Path) -> float:
 
 
 def measured(other: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """For each command the median seconds in both checkouts and their ratio; a first round that fills the caches is not counted."""
+    """Returns the median seconds of each command in both checkouts, and their ratio. A first round that fills the caches is not counted."""
     results = {}
     for name, arguments in COMMANDS.items():
         pairs = [(cpu_s(arguments, REPOSITORY), cpu_s(arguments, other)) for _ in range(rounds + 1)][1:]

@@ -18,25 +18,25 @@ from infra.kubernetes.monitoring.prometheus_rules import rules_yaml
 from planner.fit.plan import Plan
 
 _SERVERS = "inference"
-"""The source of what coordinators and shards say."""
+"""The source with the metrics of coordinators and shards."""
 _OF_KUBERNETES = ("kubernetes_sd_configs", "relabel_configs", "scrape_interval")
 _OFTEN = {"scrape_interval": "5s", "evaluation_interval": "5s"}
-"""Instead of each job's own interval, so that what happens here is soon seen."""
+"""The interval of all jobs here, so that changes show soon."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """What Prometheus is to be given."""
+    """The scrape jobs and the rules of Prometheus."""
 
     jobs: tuple[dict[str, Any], ...]
-    """Without their targets."""
+    """Scrape jobs, without their targets."""
     rules: str
 
     def prometheus_yaml(self, rules_file: str, own: str, coordinator: str, pipelines: Sequence[str]) -> str:
-        """`prometheus.yml`; the rest are addresses with ports: Prometheus' own, the coordinator's and the pipelines'."""
+        """Returns `prometheus.yml`. `own`, `coordinator` and `pipelines` are addresses with ports."""
         servers = [
             {"targets": [coordinator], "labels": {"app": names.COORDINATOR}},
-            *({"targets": [one], "labels": {"app": names.SHARD, "pipeline": str(index)}} for index, one in enumerate(pipelines)),
+            *({"targets": [pipeline], "labels": {"app": names.SHARD, "pipeline": str(index)}} for index, pipeline in enumerate(pipelines)),
         ]
         itself = {"job_name": "prometheus", "static_configs": [{"targets": [own]}]}
         jobs = [itself, *(job | {"static_configs": servers} for job in self.jobs)]
@@ -44,7 +44,7 @@ class Monitoring:
 
 
 def monitoring(plan: Plan, workload: Workload, pipelines: int) -> Monitoring:
-    """Of one coordinator and so many pipelines, whatever the stack has."""
+    """Returns the monitoring of one coordinator and this number of pipelines."""
     [servers] = [source for source in sources(workload) if source.name == _SERVERS]
     here = {servers.name, *servers.series}
     jobs = [job for job in scrape_jobs(plan.settings.monitoring, workload) if job["job_name"] in here]
@@ -55,7 +55,7 @@ def monitoring(plan: Plan, workload: Workload, pipelines: int) -> Monitoring:
 
 
 def _rules(plan: Plan, workload: Workload, pipelines: int, jobs: set[str]) -> str:
-    """Without those about jobs that are not here."""
+    """Returns the rules without those about jobs that do not exist here."""
     settings = plan.settings.model_copy(update={"coordinator": plan.settings.coordinator.model_copy(update={"replicas": 1})})
     document: Mapping[str, Any] = yaml.safe_load(rules_yaml(replace(plan, settings=settings, pipelines=pipelines, scaling=None), workload))
     for group in document["groups"]:

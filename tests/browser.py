@@ -32,7 +32,7 @@ _SECONDS = 120
 class Page:
     socket: websocket.WebSocket
     events: list[dict[str, Any]] = field(default_factory=list)
-    """What the page reported so far: requests, console messages, exceptions."""
+    """The events of the page so far: requests, console messages, exceptions."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Page:
             time.sleep(0.05)
 
     def value(self, expression: str) -> Any:
-        """What JavaScript makes of an expression."""
+        """Returns the value of a JavaScript expression."""
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")

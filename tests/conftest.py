@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """From the set-up of its fixtures to their end."""
+    """Guards a test from the set-up of its fixtures to their end."""
     unit_guard.watch(None if item.get_closest_marker("process") else item.nodeid)
     try:
         return (yield)

@@ -11,7 +11,7 @@ from settings.flatten import text_of
 
 
 def wrong(place: Place, find: Find) -> str | None:
-    """What is there instead of what should be; None when all is well."""
+    """Returns what is there instead of the expected value, or None if it is as expected."""
     documents = find(place)
     there = [at(document, place.path) for document in documents]
     if place.holds is None:

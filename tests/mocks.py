@@ -93,7 +93,7 @@ class RecordingMonitor(MockMonitor):
 class Recorder(pulumi.runtime.Mocks):
     resources: list[Registered] = field(default_factory=list)
     options: dict[tuple[str, str], Options] = field(default_factory=dict)
-    """By type and logical name."""
+    """The options of the registered resources, by type and logical name."""
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         self.resources.append(Registered(args.typ, args.name, args.inputs, args.provider))

@@ -24,7 +24,7 @@ class Observer:
             return json.load(answer)["data"]
 
     def values(self, query):
-        """Of all series that the query answers with, as floats."""
+        """Returns the values of all series of a query, as floats."""
         found = self.get(f"/api/v1/query?{urllib.parse.urlencode({'query': query})}")["result"]
         return [float(one["value"][1]) for one in found]
 

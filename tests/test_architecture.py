@@ -22,7 +22,7 @@ ROOMS = (
     "reports",
     "stacks",
 )
-"""From the ground up: a room may import those before it."""
+"""The rooms from the lowest to the highest: a room may import those before it."""
 ASIDE = {
     "serve": {"settings", "planner", "engines", "infra", "toolchain", "rehearsal"},
     "rehearsal": set(),
@@ -109,7 +109,7 @@ def engines_asked_for(path: Path) -> list[int]:
 
 @pytest.mark.parametrize("folder", ["settings", "planner", "infra", "reports", "stacks", "serve", "rehearsal"])
 def test_nobody_but_the_engines_asks_which_engine_it_is(folder):
-    """What differs between them is a trait, or in what they render."""
+    """Differences between engines are traits, or are in what they render."""
     for path in files(folder):
         where = path.relative_to(ROOT)
         if not str(where).startswith(MAY_NAME_ENGINES):

@@ -130,7 +130,7 @@ class LlamaCpp:
     warm_up_s: ClassVar[float] = 32
     search_users: ClassVar[int] = 100
     ablation_users: ClassVar[int] = 32
-    """As many users as slots, so that a change of a setting shows in both latency and throughput."""
+    """The number of users of the ablations: as many as slots, so that a change shows in both latency and throughput."""
     most_users: ClassVar[int] = 100
     together: ClassVar[Options] = MappingProxyType({})
     complaint: ClassVar[re.Pattern[str]] = re.compile(r"[\d.]+ E (.+)")

@@ -253,9 +253,9 @@ def _random_name(name: Any) -> bool:
 
 
 def _previewed(inputs: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
-    """What a preview knows: inputs as they are, and that the rest comes later, inside known objects too.
+    """Returns what a preview knows: the inputs, and unknown values for the rest, also inside known objects.
 
-    So does the real provider (PreviewOutputs in pulumi/pulumi-azure-native provider/pkg/convert).
+    The real provider does the same (PreviewOutputs in pulumi/pulumi-azure-native provider/pkg/convert).
     """
     shape = {"kind": "object", "properties": {key: kind for key, kind in outputs["properties"].items() if key != "id"}}
     return {

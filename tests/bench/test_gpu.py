@@ -25,7 +25,7 @@ MODEL = Cache.of_user().share / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 VOCABULARY = 49152
 """SmolLM2's."""
 TOKENS = 10
-"""Of an answer here: the model ends many long ones by itself."""
+"""The length of an answer; the model ends many longer ones by itself."""
 ENGINES = {
     "llama_cpp": llama_cpp.LlamaCpp(programs=None, work=Path("nowhere")),
     "vllm": vllm.Vllm(programs=Path("nowhere"), work=Path("nowhere")),
@@ -82,7 +82,7 @@ def test_the_guides_arm_of_vllm_is_the_rendered_command_line_but_for_the_place()
 
 
 def batch_of(engine):
-    """Of the stack as it is deployed."""
+    """Returns the deployed server of the stack."""
     return deployed.deployed(engine).plan.settings.coordinator.config.dynamic_batching.max_batch_size
 
 
@@ -243,7 +243,7 @@ def test_each_row_of_the_results_follows_from_what_was_counted(results):
 
 
 def test_the_results_are_of_the_arms_that_the_program_measures(results):
-    """As they were rendered when it was measured: each arm's command line is in the file."""
+    """The command lines are those of the measurement; each arm's is in the file."""
     engine, kept = results
     tuned = engine.guide()
     named = {arm.name: arm for arm in arms.all_of(engine)}

@@ -12,7 +12,7 @@ from tests.bench.test_gpu import small
 
 KEPT = json.loads((ROOT / "bench/results/starts_nvidia_h200_vllm.json").read_text())
 NOT_RUN = {"llama-3-70b int8, 8-bit cache, l1Cache on, 2 GPUs"}
-"""Only one GPU could be had."""
+"""Only one GPU was available."""
 
 assert small  # a fixture
 
@@ -33,7 +33,7 @@ def test_a_line_that_started_has_answered_with_all_tokens(line):
 
 @pytest.mark.parametrize("line", KEPT["lines"], ids=lambda line: f"{line['name']} {len(line['rendered'])}")
 def test_in_what_a_line_differed_from_its_pod_is_beside_it(line):
-    """Where the process is, the share of a GPU that several have, weights that no disk here holds, and what it runs in: no other flag."""
+    """A process may differ from its pod only in its address, its share of the GPU, its weights and its environment."""
     differs = {one["what"]: one for one in line["differs"]}
     place = {"serve", "--host", "--port"}
     assert set(differs) - {"--gpu-memory-utilization", "--load-format"} == place | {"release", "CPUs", "memory", "weights", "container"}
@@ -42,7 +42,7 @@ def test_in_what_a_line_differed_from_its_pod_is_beside_it(line):
 
 
 def test_what_is_kept_on_the_host_is_read_back_only_where_it_is_more_than_the_gpus_cache():
-    """In prod 8 GiB on the host stand beside 16 GiB on the GPU: what the GPU has dropped, the host has dropped before."""
+    """Prod caches 8 GiB on the host and 16 GiB on the GPU, so whatever the GPU has dropped, the host has dropped before."""
     prod, small_cache = (
         "llama-3-8b int8, 8-bit cache, l1Cache on",
         "llama-3-8b int8, 8-bit cache, l1Cache on, model.kvCache.maxCacheSize: 4Gi",

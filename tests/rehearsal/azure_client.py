@@ -12,7 +12,7 @@ from rehearsal.azure.provider import Provider
 
 
 class AzureError(Exception):
-    """What the engine would show the user."""
+    """The message that the engine would show to the user."""
 
 
 @dataclass

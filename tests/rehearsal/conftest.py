@@ -83,7 +83,7 @@ def landscape(azure):
 
 
 class Landscape:
-    """What a pool needs around it."""
+    """The resources that a pool needs."""
 
     def __init__(self, azure, location="eastus"):
         self.azure, self.location = azure, location

@@ -1,4 +1,4 @@
-"""What stands after an `up`: objects of the real cluster, the stand-in's Azure, the engine's state, by the names that `explain` gives."""
+"""Looks up objects after an `up`, by the names in `explain`: in the real cluster, in the stand-in for Azure, and in Pulumi's state."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_a_killed_run_can_be_run_again_from_nothing_to_nothing(repository):
 
 
 def test_an_impatient_ctrl_c_leaves_nothing(repository):
-    """As in a terminal, where all processes of the run get it, and twice."""
+    """A terminal sends Ctrl-C to all processes of the run, and a user presses it twice."""
     layout = Layout.of_stack("dev", repository)
     run = start(repository, "run", "--stack", "dev", start_new_session=True)
     wait_for_a_cluster(layout, run)

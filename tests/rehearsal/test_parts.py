@@ -35,7 +35,7 @@ def test_the_chart_comes_from_disk_and_the_rest_stays():
 
 
 def test_a_real_stacks_secrets_provider_is_not_needed():
-    """Only the team's key vault could decrypt them, and a rehearsal must run without an account."""
+    """Only the team's key vault can decrypt the values, but a rehearsal must run without an account."""
     settings = {
         "secretsprovider": "azurekeyvault://v",
         "encryptedkey": "k",

@@ -45,7 +45,7 @@ def cluster(tmp_path_factory):
 
 
 def until(done, seconds=30):
-    """What `done` returns once it is true."""
+    """Waits until `done` returns a true value, and returns it."""
     deadline = time.monotonic() + seconds
     while not (found := done()):
         assert time.monotonic() < deadline, "not in time"
@@ -90,7 +90,7 @@ def container(requests, limits):
 
 
 def agents(made, node):
-    """In one pod, all that runs on a GPU node and is not in this cluster."""
+    """A pod that stands for everything on a GPU node that is not in this cluster."""
     asked = node_agents.requests(monitoring=made.settings.monitoring.enabled, weights_copy=made.weights.on_node).as_kubernetes
     name = node["metadata"]["name"]
     return pod(f"agents-{name}", {"nodeName": name, "tolerations": [{"operator": "Exists"}], "containers": container(asked, {})})
@@ -205,7 +205,7 @@ def leaders_first(placed):
 
 
 def workers_first(placed):
-    """As it is when a leader has to wait for room: the scheduler tries the others meanwhile."""
+    """A leader has to wait for room, and the scheduler tries the others in the meantime."""
     return placed.stage == 0, -placed.pipeline, placed.stage
 
 

@@ -1,4 +1,4 @@
-"""What `recommend` says of prod, done: its lines through the engine's own command, and a whole rehearsal of the stack with them."""
+"""Applies what `recommend` says about prod: its lines by Pulumi's own command, and a whole rehearsal of the stack with them."""
 
 import contextlib
 import re
@@ -59,7 +59,7 @@ def test_the_engines_own_command_switches_a_stack(stack, tmp_path):
 
 
 def printed(command, stack, capsys):
-    """What stands below each numbered alternative, as it is printed: the quota and the lines to paste."""
+    """Returns what is printed below each numbered alternative: the quota and the lines to paste."""
     assert main([command, "--stack", stack]) == 0
     blocks = re.findall(r"^\d\. .+\n(  quota needed: .+\n)?((?:  zig-ai-aks:.+\n)*)", capsys.readouterr().out, re.MULTILINE)
     assert len(blocks) == ALTERNATIVES

@@ -98,7 +98,7 @@ def test_a_diff_has_the_property_path_and_replaces_as_the_real_provider(azure, c
 
 
 def test_a_replacement_deletes_first_unless_the_provider_made_the_name(azure):
-    """As the real provider: a program that wants both pools at once must say delete_before_replace=False."""
+    """Like the real provider, the stand-in deletes first unless a program sets delete_before_replace=False."""
     old = {"resourceGroupName": "rg", "resourceName": "aks", "agentPoolName": "gpu", "vmSize": "a"}
     assert azure.diff("containerservice:AgentPool", old, {**old, "vmSize": "b"}).deleteBeforeReplace
     random = {**old, "agentPoolName": "gpu0a1b2c3d"}

@@ -118,7 +118,7 @@ def test_no_paid_gpu_is_idle(prod):
 
 
 def test_pinned_shards_get_cpus_of_their_own(prod):
-    """As Kubernetes sees them: the static CPU manager gives whole CPUs to Guaranteed pods only, and says nothing to others."""
+    """The static CPU manager of Kubernetes gives whole CPUs to Guaranteed pods only, and reports nothing about others."""
     for pod in running(prod.get("pods", "zig-ai"), "zig-ai-shard"):
         assert pod["status"]["qosClass"] == "Guaranteed"
         assert pod["spec"]["containers"][0]["resources"]["requests"]["cpu"].isdecimal()
@@ -149,7 +149,7 @@ def test_each_setting_is_where_explain_says(stacks, stack):
 
 
 def assert_each_setting_is_where_explain_says(rehearsed, stack):
-    """In the real API server, in the stand-in's state, in the engine's: `where` is looked up as it is printed."""
+    """Each printed `where` is looked up in the real API server, in the stand-in's state or in Pulumi's."""
     asked = files.from_file(rehearsed.layout.project / f"Pulumi.{stack}.yaml", stack).settings
     made = plan(asked)
     standing = Standing(rehearsed, made)
@@ -161,7 +161,7 @@ def assert_each_setting_is_where_explain_says(rehearsed, stack):
 
 
 def test_dev_is_one_llama_server_behind_envoy_and_pays_for_nothing_else(stacks):
-    """As the real API server has admitted them: restricted, with the engine's own images, and no disk that nothing reads."""
+    """The real API server has admitted the pods: restricted, with the engine's own images, and without a disk that nothing reads."""
     dev = stacks["dev"]
     [shard] = running(dev.get("pods", "zig-ai"), "zig-ai-shard")
     [coordinator] = running(dev.get("pods", "zig-ai"), "zig-ai-coordinator")

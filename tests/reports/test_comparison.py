@@ -53,7 +53,7 @@ def test_rates_and_latency_follow_from_the_times(written):
 
 @pytest.mark.parametrize(("engine", "least"), [("llama_cpp", 0.4), ("vllm", 0.8)])
 def test_how_busy_a_gpu_is_was_measured(engine, least):
-    """With 1 to some hundred users. Not modelled: servers that share the GPU, and vLLM untuned, without CUDA graphs."""
+    """The runs have 1 to some hundred users. Servers that share the GPU and vLLM without CUDA graphs are not modelled."""
     path = RESULTS / f"gpu_nvidia_h100_80gb_hbm3_{engine}.json"
     shares = [
         pair

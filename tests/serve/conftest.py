@@ -78,7 +78,7 @@ class Client:
         return self.request("GET", "/metrics", at=self.made.metrics[member])[2].decode()
 
     def gauge(self, name):
-        """Of the coordinator, over its pipelines."""
+        """Returns a metric of the coordinator about its pipelines."""
         text = self.metrics("coordinator")
         return int(re.search(rf'^envoy_cluster_{name}\{{envoy_cluster_name="pipelines"\}} (\d+)', text, re.MULTILINE)[1])
 
@@ -104,7 +104,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def client(made):
-    """With both pipelines up, whatever the test before did."""
+    """Waits until both pipelines are up, whatever the previous test did."""
     for pipeline in made.pipelines:
         if not pipeline.running:
             pipeline.start()

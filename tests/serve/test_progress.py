@@ -45,7 +45,7 @@ def test_a_real_server_makes_progress_idle_and_busy_and_none_when_it_is_stuck(cl
 
 
 def test_it_is_what_restarts_the_pod(tmp_path):
-    """With an image of the user's own, which may have no shell and no curl, the health check is all there is."""
+    """The user's own image may have neither a shell nor curl, so it has only the health check."""
     shard = render(quick_dev(tmp_path), "dev", 1).workload.shard
     assert shard.liveness.command[:3] == ("sh", "-c", PROGRESS)
     assert shard.liveness.timeout_seconds > int(shard.liveness.command[-1]) + 10, "the script ends by itself"

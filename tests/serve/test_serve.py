@@ -53,7 +53,7 @@ def serving(folder, port=None):
 
 
 def refused(folder, *arguments, **environment):
-    """What it says instead of serving; nothing is left running."""
+    """Returns the last line of a refused call, and checks that no process is left running."""
     process = command(folder, *arguments, **environment)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 1, said

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.process
 
 
 def statuses(answers):
-    """How many of each, with what was said where it was not 200."""
+    """Counts the answers by status, with the text of those that were not 200."""
     return collections.Counter(status if status == 200 else (status, body[:200]) for status, body in answers)
 
 
@@ -245,7 +245,7 @@ GUIDES = (
 
 @pytest.mark.parametrize("query", GUIDES)
 def test_the_guides_queries_have_an_answer_here_too(client, made, query):
-    """By the cluster's own rules: the proxy names its series otherwise."""
+    """The cluster's own rules rename the proxy's series."""
 
     def answered():
         client.infer()

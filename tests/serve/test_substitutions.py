@@ -1,4 +1,4 @@
-"""What a process is told otherwise than its pod, flag by flag and address by address."""
+"""The differences between a process and its pod, flag by flag and address by address."""
 
 import dataclasses
 from pathlib import Path

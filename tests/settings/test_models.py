@@ -107,7 +107,7 @@ def test_schema_names_every_section_and_takes_others_keys():
 
 @pytest.mark.parametrize("stack", ["prod", "dev"])
 def test_stack_files_pass_the_schema(stack):
-    """With the few keywords that the schema uses; an editor would use a whole validator."""
+    """A validator for the few keywords that the schema uses; an editor uses a complete one."""
     read = open_stack_file(ROOT / f"Pulumi.{stack}.yaml", PROJECT)
     schema = stack_file_schema(PROJECT)
     sections = schema["properties"]["config"]["properties"]

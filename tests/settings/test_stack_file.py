@@ -1,4 +1,4 @@
-"""What is wrong with the file around the sections: what Pulumi would refuse or ignore, each with its line."""
+"""Faults of the file around the sections, which Pulumi would refuse or ignore, each with its line."""
 
 import json
 

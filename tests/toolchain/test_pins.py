@@ -1,4 +1,4 @@
-"""What the table says is what is pinned: versions and sums of programs, pins and hashes of packages."""
+"""The table agrees with the pins: versions and sums of programs, pins and hashes of packages."""
 
 import re
 from pathlib import Path
@@ -133,7 +133,7 @@ def test_every_locked_package_has_a_hash():
     ],
 )
 def test_no_index_is_written_down(file):
-    """Where packages come from is each machine's own setting."""
+    """Each machine decides where its packages come from."""
     text = (REPOSITORY / file).read_text()
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", text)
 

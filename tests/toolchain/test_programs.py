@@ -195,7 +195,7 @@ def test_sources_are_kept_while_another_run_builds(cache):
 
 
 def test_the_kubernetes_schema_gets_a_version(tmp_path):
-    """Without it the engine refuses the provider's schema."""
+    """Without a version the engine refuses the provider's schema."""
     (tmp_path / "schema.json").write_text('{ "name": "kubernetes" }')
     (tmp_path / "terraform-mapping.json").write_text("{ }")
     target = tmp_path / "out"

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a case is a line
-"""What Azure refuses of identities, role assignments and budgets, in the words a user would see."""
+"""Refused identities, role assignments and budgets, in the words that a user sees."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What Azure refuses of any resource, in the words a user would see."""
+"""Refusals that apply to any resource, in the words that a user sees."""
 
 from tests.rehearsal.azure_client import refused
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a case is a line
-"""What AKS refuses of a cluster and its maintenance windows, in the words a user would see."""
+"""Refused clusters and maintenance windows, in the words that a user sees."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What Azure refuses of Redis, storage, vaults and registries, in the words a user would see."""
+"""Refused Redis instances, storage accounts, vaults and registries, in the words that a user sees."""
 
 from tests.rehearsal.azure_client import refused
 

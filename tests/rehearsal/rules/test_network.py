@@ -1,4 +1,4 @@
-"""What Azure refuses of networks, in the words a user would see."""
+"""Refused networks, in the words that a user sees."""
 
 from tests.rehearsal.azure_client import refused
 

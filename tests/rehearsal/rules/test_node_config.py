@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a case is a line
-"""What AKS refuses of the settings of a pool's nodes, in the words a user would see."""
+"""Refused settings of a pool's nodes, in the words that a user sees."""
 
 import pytest
 

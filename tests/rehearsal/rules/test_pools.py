@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a case is a line
-"""What AKS refuses of a node pool, in the words a user would see."""
+"""Refused node pools, in the words that a user sees."""
 
 import pytest
 
