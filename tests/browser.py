@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,8 +77,9 @@ def browser(folder: Path) -> Generator[Page]:
     assert program, f"no browser on PATH ({', '.join(NAMES)}); `make toolchain` gets one on Linux, else install Chromium or Chrome"
     command = [program, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     try:
-        port = _port(process)
+        port = _port(process.stderr)
         # Else a full pipe would stop it.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=_SECONDS) as answer:
@@ -93,9 +94,9 @@ def browser(folder: Path) -> Generator[Page]:
         process.wait()
 
 
-def _port(process: subprocess.Popen) -> str:
+def _port(lines: Iterable[str]) -> str:
     said = []
-    for line in process.stderr:
+    for line in lines:
         said.append(line)
         if found := re.search(r"DevTools listening on ws://[^:]+:(\d+)/", line):
             return found[1]

@@ -76,6 +76,7 @@ class RecordingMonitor(MockMonitor):
     """Also keeps the options, which mocks are not given."""
 
     def RegisterResource(self, request):
+        assert isinstance(self.mocks, Recorder)
         self.mocks.options[(request.type, request.name)] = Options(
             parent=_parent(request.parent),
             depends_on={urn.rsplit("::", 1)[1] for urn in request.dependencies},
@@ -103,8 +104,8 @@ class Recorder(pulumi.runtime.Mocks):
             computed = computed(args.inputs)
         return f"{SUBSCRIPTION}/mock/{name}", {"name": args.name, **args.inputs, **computed}
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
-        return CALLS[args.token]
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        return CALLS[args.token], []
 
     def one(self, type_: str, name: str | None = None) -> Registered:
         """The only resource of this type (and logical name)."""

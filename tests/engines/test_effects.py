@@ -104,7 +104,7 @@ BY_WAY_OF_THE_PLAN = {
 
 @functools.cache
 def stack(name):
-    prod = files.from_file(files.stack_file_path("prod"), "prod").settings
+    prod = files.from_file(files.stack_file_path("prod"), "prod").require()
     return variations.checked(variations.merged(document(prod), STACKS[name]))
 
 

@@ -36,7 +36,7 @@ LOCKED = (
 
 
 def asked(stack):
-    return with_values(files.from_file(files.stack_file_path(stack), stack).settings, {("engine",): "llama_cpp"})
+    return with_values(files.from_file(files.stack_file_path(stack), stack).require(), {("engine",): "llama_cpp"})
 
 
 def rendered(settings):

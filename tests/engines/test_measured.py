@@ -16,7 +16,7 @@ SIZES = {"llama_cpp": "Standard_NC48ads_A100_v4", "vllm": "Standard_ND96isr_H100
 
 
 def effects(engine, size):
-    prod = files.from_file(files.stack_file_path("prod"), "prod").settings
+    prod = files.from_file(files.stack_file_path("prod"), "prod").require()
     plan = make_plan(with_values(prod, {("engine",): engine, ("gpuPool", "vmSize"): size}))
     return ENGINES[engine].render(plan.settings, plan, endpoints(plan, registry="registry.example", redis=None)).effects
 

@@ -31,7 +31,7 @@ def rendered(settings, plan, **changes):
 
 @pytest.fixture
 def settings():
-    return files.from_file(files.stack_file_path("prod"), "prod").settings
+    return files.from_file(files.stack_file_path("prod"), "prod").require()
 
 
 @pytest.fixture

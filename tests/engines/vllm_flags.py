@@ -64,11 +64,22 @@ class Source:
         found = {}
         for tree in self.trees:
             for node in tree.body:
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-                for target in targets:
-                    if isinstance(target, ast.Name) and node.value is not None:
+                if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                    continue
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    if isinstance(target, ast.Name):
                         found.setdefault(target.id, node.value)
         return found
+
+
+def _name(node: ast.expr) -> str:
+    assert isinstance(node, ast.Name), ast.dump(node)
+    return node.id
+
+
+def _text(node: ast.expr | None) -> str:
+    assert isinstance(node, ast.Constant) and isinstance(node.value, str), node and ast.dump(node)
+    return node.value
 
 
 def fields(source: Source, name: str) -> dict[str, ast.expr]:
@@ -79,7 +90,7 @@ def fields(source: Source, name: str) -> dict[str, ast.expr]:
     found = {}
     for base in node.bases:
         found |= fields(source, getattr(base, "id", ""))
-    return found | {item.target.id: item.annotation for item in node.body if isinstance(item, ast.AnnAssign)}
+    return found | {_name(item.target): item.annotation for item in node.body if isinstance(item, ast.AnnAssign)}
 
 
 def names_in(source: Source, node: ast.expr, seen=frozenset()) -> set[str]:
@@ -110,7 +121,7 @@ def members(node: ast.ClassDef | None, *, by_value: bool) -> list[str]:
     if node is None or not any("Enum" in ast.dump(base) for base in [*node.bases, *node.keywords]):
         return []
     assigned = [item for item in node.body if isinstance(item, ast.Assign)]
-    return [item.value.value if by_value else item.targets[0].id for item in assigned]
+    return [_text(item.value) if by_value else _name(item.targets[0]) for item in assigned]
 
 
 def of_type(source: Source, name: str, annotation: ast.expr) -> dict[str, Flag]:
@@ -123,13 +134,13 @@ def of_type(source: Source, name: str, annotation: ast.expr) -> dict[str, Flag]:
 
 def of_call(source: Source, call: ast.Call, configs: dict[str, str]) -> dict[str, Flag]:
     """`add_argument` with its own keywords, or with those of a dataclass's field."""
-    names = [one.value for one in call.args if isinstance(one, ast.Constant) and str(one.value).startswith("--")]
+    names = [one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value.startswith("--")]
     given = {keyword.arg: keyword.value for keyword in call.keywords}
-    found = {}
+    found: dict[str, Flag] = {}
     for name in names:
         of_field = [one for one in ast.walk(call) if isinstance(one, ast.Subscript) and getattr(one.value, "id", "") in configs]
         if of_field:
-            class_name, field_name = configs[of_field[0].value.id], of_field[0].slice.value
+            class_name, field_name = configs[_name(of_field[0].value)], _text(of_field[0].slice)
             found |= of_type(source, name, fields(source, class_name)[field_name])
         elif "action" in given and "store_true" in ast.dump(given["action"]):
             found[name] = Flag(False)
@@ -149,9 +160,9 @@ def of_source(root: Path) -> tuple[dict[str, Flag], list[str]]:
     for tree in source.trees:
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             configs = {
-                node.targets[0].id: node.value.args[0].id
+                _name(node.targets[0]): _name(node.value.args[0])
                 for node in ast.walk(function)
-                if isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "get_kwargs"
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "get_kwargs"
                 if isinstance(node.targets[0], ast.Name)
             }
             for call in ast.walk(function):
@@ -163,16 +174,18 @@ def of_source(root: Path) -> tuple[dict[str, Flag], list[str]]:
     [table] = [
         node.value
         for node in ast.walk(variables)
-        if getattr(getattr(node, "target", None) or next(iter(getattr(node, "targets", [])), None), "id", "") == "environment_variables"
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)
+        if getattr(node.targets[0] if isinstance(node, ast.Assign) else node.target, "id", "") == "environment_variables"
     ]
-    return found, [key.value for key in table.keys]
+    return found, [_text(key) for key in table.keys]
 
 
 def ray_of_source(script: Path) -> list[str]:
     """Flags of `ray start`."""
     [start] = [node for node in ast.parse(script.read_text()).body if isinstance(node, ast.FunctionDef) and node.name == "start"]
     options = [one for one in start.decorator_list if isinstance(one, ast.Call) and getattr(one.func, "attr", "") == "option"]
-    return sorted(name.value for one in options for name in one.args if isinstance(name, ast.Constant) and name.value.startswith("--"))
+    texts = [name.value for one in options for name in one.args if isinstance(name, ast.Constant) and isinstance(name.value, str)]
+    return sorted(text for text in texts if text.startswith("--"))
 
 
 def main(paths: list[str]) -> None:

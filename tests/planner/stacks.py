@@ -1,6 +1,7 @@
 """Stacks for the planner's tests: the guide's shard, and any that hypothesis can think of."""
 
 import json
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -8,7 +9,7 @@ from planner import plan
 from planner.catalogue import hardware, model_shapes
 from settings import StackSettings, files
 
-GUIDE_SHARD = {
+GUIDE_SHARD: dict[str, Any] = {
     "resources": {
         "requests": {"nvidia.com/gpu": 1, "memory": "64Gi", "cpu": "16"},
         "limits": {"nvidia.com/gpu": 1, "memory": "128Gi", "cpu": "32"},
@@ -29,7 +30,7 @@ def verbatim(**sections) -> StackSettings:
 
 def stack(name: str) -> StackSettings:
     """A stack of the repository."""
-    found = files.from_file(files.stack_file_path(name), name).settings
+    found = files.from_file(files.stack_file_path(name), name).require()
     assert found is not None
     return found
 

@@ -39,6 +39,7 @@ class AzureClient:
         try:
             return getattr(self._stub, method)(request)
         except grpc.RpcError as error:
+            assert isinstance(error, grpc.Call)
             raise AzureError(error.details()) from None
 
     def check(self, token, inputs, olds=None):

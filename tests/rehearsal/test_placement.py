@@ -55,7 +55,7 @@ def until(done, seconds=30):
 
 def planned(changes):
     """The guide's prod stack, verbatim but for these changes."""
-    asked = files.from_file(files.stack_file_path("prod"), "prod").settings
+    asked = files.from_file(files.stack_file_path("prod"), "prod").require()
     return plan(with_values(asked, {("sizing", "mode"): "verbatim"} | changes))
 
 

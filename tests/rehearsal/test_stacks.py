@@ -106,7 +106,7 @@ def test_all_shards_run_spread_over_nodes_and_zones(prod):
 
 
 def test_the_scheduler_puts_the_shards_where_the_plan_has_them(prod):
-    planned = Counter(pod.node for pod in plan(files.from_file(files.stack_file_path("prod"), "prod").settings).pods)
+    planned = Counter(pod.node for pod in plan(files.from_file(files.stack_file_path("prod"), "prod").require()).pods)
     placed = Counter(pod["spec"].get("nodeName") for pod in running(prod.get("pods", "zig-ai"), "zig-ai-shard"))
     assert None not in planned and None not in placed
     assert sorted(placed.values()) == sorted(planned.values()) == [4, 4]
@@ -150,7 +150,7 @@ def test_each_setting_is_where_explain_says(stacks, stack):
 
 def assert_each_setting_is_where_explain_says(rehearsed, stack):
     """Each printed `where` is looked up in the real API server, in the stand-in's state or in Pulumi's."""
-    asked = files.from_file(rehearsed.layout.project / f"Pulumi.{stack}.yaml", stack).settings
+    asked = files.from_file(rehearsed.layout.project / f"Pulumi.{stack}.yaml", stack).require()
     made = plan(asked)
     standing = Standing(rehearsed, made)
     places = [

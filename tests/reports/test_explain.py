@@ -21,7 +21,7 @@ from tests.settings import guide_blocks
 
 @pytest.fixture(scope="module")
 def asked():
-    return files.from_file(files.stack_file_path("prod"), "prod").settings
+    return files.from_file(files.stack_file_path("prod"), "prod").require()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ In a cache that all requests share, llama-server ends every one of them when a t
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import openai
 import pytest
@@ -89,7 +90,7 @@ def test_streams_that_have_begun_go_on(small):
     client = openai.OpenAI(base_url=f"http://{server(small)}/v1", api_key="-", max_retries=0, timeout=600)
 
     def one(number):
-        messages = [{"role": "user", "content": prompt(number, 45)}]
+        messages: Any = [{"role": "user", "content": prompt(number, 45)}]
         events = client.chat.completions.create(model="-", messages=messages, max_tokens=40, stream=True, extra_body={"ignore_eos": True})
         return [event.choices[0].finish_reason for event in events if event.choices and event.choices[0].finish_reason]
 

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.parse
+from typing import Any
 
 import openai
 import pytest
@@ -139,7 +140,7 @@ def test_the_openai_package_gets_answers_and_streams(client, made):
         parts = list(ours.completions.create(model="any", prompt="Once upon a time", max_tokens=12, temperature=0, stream=True))
         assert len(parts) > 6
         assert "".join(part.choices[0].text for part in parts) == whole.choices[0].text
-        question = [{"role": "user", "content": "Count from one to twenty."}]
+        question: Any = [{"role": "user", "content": "Count from one to twenty."}]
         assert ours.chat.completions.create(model="any", messages=question, max_tokens=12, temperature=0).choices[0].message.content
         chat = ours.chat.completions.create(model="any", messages=question, max_tokens=12, temperature=0, stream=True)
         assert sum(bool(part.choices and part.choices[0].delta.content) for part in chat) > 3

@@ -27,7 +27,7 @@ def test_defaults_are_valid():
 
 
 def test_the_index_of_settings_names_the_file_of_every_section():
-    lines = re.findall(r"^- (`.+): (settings/\w+\.py)$", settings.__doc__, re.MULTILINE)
+    lines = re.findall(r"^- (`.+): (settings/\w+\.py)$", settings.__doc__ or "", re.MULTILINE)
     index = {section: file for sections, file in lines for section in re.findall(r"`(\w+)`", sections)}
     models = {key: Spot(StackSettings).child(key).type for key in keys_of(StackSettings)}
     files = {
@@ -47,8 +47,9 @@ def public_functions_and_classes():
 
 @pytest.mark.parametrize("node", list(public_functions_and_classes()))
 def test_every_public_function_and_class_of_settings_is_documented(node):
-    assert re.match(r"[A-Z`].*\.", ast.get_docstring(node) or "", re.DOTALL)
-    assert not re.match(r"(Of|As|By)\b", ast.get_docstring(node))
+    docstring = ast.get_docstring(node) or ""
+    assert re.match(r"[A-Z`].*\.", docstring, re.DOTALL)
+    assert not re.match(r"(Of|As|By)\b", docstring)
 
 
 def test_nothing_given_is_all_defaults():
@@ -57,11 +58,11 @@ def test_nothing_given_is_all_defaults():
 
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
-        load({}).shard.config.io_threads = 9
+        load({}).shard.config.__setattr__("io_threads", 9)
 
 
 def spots(model: type[Section], path: str = "") -> list[tuple[str, Spot]]:
-    here = [(f"{path}.{key}".lstrip("."), Spot(model).child(key)) for key in keys_of(model)]
+    here = [(f"{path}.{key}".lstrip("."), spot) for key in keys_of(model) if (spot := Spot(model).child(key))]
     below = [
         found for key, spot in here if isinstance(spot.type, type) and issubclass(spot.type, Section) for found in spots(spot.type, key)
     ]

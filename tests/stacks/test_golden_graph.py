@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def graph(stack: str) -> str:
     """One block a resource, in the order of types and names."""
-    settings = files.from_file(files.stack_file_path(stack), stack).settings
+    settings = files.from_file(files.stack_file_path(stack), stack).require()
     recorder = recording(stack)
     run(lambda: program.deploy(settings, plan(settings), stack, today=datetime.date(2026, 1, 1)))
     registered = {key: options for key, options in recorder.options.items() if key[0] != "pulumi:pulumi:Stack"}

@@ -20,8 +20,10 @@ ENDING = threading.Event()
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    seconds: float
+    """How long an answer takes, or a token of a stream; below 0 the weights are still being loaded."""
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):
         pass
 
     def do_GET(self):
@@ -33,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if asked.get("deadly"):
             os._exit(139)
-        if self.server.seconds < 0:
+        if self.seconds < 0:
             self.answer({"error": "loading"}, 503)
             return
         count(1)
@@ -41,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             if asked.get("stream"):
                 self.stream(asked)
             else:
-                time.sleep(asked.get("seconds", self.server.seconds))
+                time.sleep(asked.get("seconds", self.seconds))
         finally:
             # Before the answer is whole: whoever has all of it may send the next request at once.
             count(-1)
@@ -68,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
             deaf_when_ending()
             text = b"data: %d\n\n" % token
             self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
-            time.sleep(self.server.seconds)
+            time.sleep(self.seconds)
 
 
 def deaf_when_ending():
@@ -85,11 +87,11 @@ def count(step):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
-    seconds = float(sys.argv[1])
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: ENDING.set())
+    Handler.seconds = float(sys.argv[1])
     with Server((sys.argv[2], int(sys.argv[3])), Handler) as server:
         print("listening", flush=True)
         server.serve_forever()

@@ -15,7 +15,7 @@ A100S, H100S, V100S, T4 = "Standard_NC48ads_A100_v4", "Standard_ND96isr_H100_v5"
 
 def asked(size, values=None):
     """prod with this engine; it has `sizing.mode: fitted`."""
-    prod = files.from_file(files.stack_file_path("prod"), "prod").settings
+    prod = files.from_file(files.stack_file_path("prod"), "prod").require()
     return with_values(prod, {("engine",): "vllm", SIZE: size} | (values or {}))
 
 

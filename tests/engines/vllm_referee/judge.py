@@ -41,7 +41,7 @@ def stand_in_driver(gpu: dict[str, Any]) -> None:
     pynvml = importlib.util.module_from_spec(spec)
     folder = types.ModuleType("vllm.third_party")
     folder.__path__ = [str(path.parent)]
-    folder.pynvml = pynvml
+    vars(folder)["pynvml"] = pynvml
     sys.modules |= {"vllm.third_party": folder, "vllm.third_party.pynvml": pynvml}
     spec.loader.exec_module(pynvml)
     memory = gpu["memory_mib"] * 2**20

@@ -123,7 +123,7 @@ ONE_BY_ONE = (
 
 
 def _asked(size: str, model: str, values: dict[tuple[str, ...], Any]) -> StackSettings:
-    prod = files.from_file(files.stack_file_path("prod"), "prod").settings
+    prod = files.from_file(files.stack_file_path("prod"), "prod").require()
     base = {("engine",): "vllm", ("gpuPool", "vmSize"): size, ("model", "name"): model, ("sharding", "layersPerShard"): None}
     return with_values(prod, base | values)
 

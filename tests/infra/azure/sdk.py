@@ -20,7 +20,7 @@ def resource_class(token: str) -> type[pulumi.CustomResource]:
 
 
 def takes_tags(token: str) -> bool:
-    return "tags" in inspect.signature(resource_class(token)._internal_init).parameters
+    return "tags" in inspect.signature(vars(resource_class(token))["_internal_init"]).parameters
 
 
 def wrong_values(token: str, inputs: dict[str, Any]) -> list[str]:

@@ -199,15 +199,15 @@ def test_gpu_pools_belong_to_the_cluster(everything):
 
 
 def test_each_planned_pool_is_one_pool(everything):
-    pools = [pool.inputs for pool in everything.recorder.all(POOL)]
+    pools = sorted((pool.inputs for pool in everything.recorder.all(POOL)), key=lambda inputs: inputs["availabilityZones"])
     assert [(pool["availabilityZones"], pool["count"]) for pool in pools] == [(["1"], 4), (["2"], 2), (["3"], 2)]
     assert len(everything.azure.for_kubernetes.gpu_nodes) == 3
 
 
 def test_pool_names_fit_and_differ(everything):
     """The same node configuration in two zones: only the zone keeps the names apart."""
-    names = [pool.inputs["agentPoolName"] for pool in everything.recorder.all(POOL)]
-    for name, base in zip(names, ("gpu", "gpuz2", "gpuz3"), strict=True):
+    names = {pool.inputs["availabilityZones"][0]: pool.inputs["agentPoolName"] for pool in everything.recorder.all(POOL)}
+    for name, base in zip((names["1"], names["2"], names["3"]), ("gpu", "gpuz2", "gpuz3"), strict=True):
         assert re.fullmatch(base + "[0-9a-f]{7,8}", name) and len(name) <= 12
 
 

@@ -206,7 +206,7 @@ def test_a_kubelet_that_does_not_see_the_pages_is_a_failure(node):
 
 
 def test_overcommit_is_as_asked_after_the_kubelet_has_set_its_own(node):
-    result = node.run(tuning=NodeTuning(overcommitMemory=2, overcommitRatio=95))
+    result = node.run(tuning=NodeTuning.model_validate({"overcommitMemory": 2, "overcommitRatio": 95}))
     assert result.returncode == 0, result.stderr
     assert "systemctl restart kubelet" in node.calls
     assert node.vm("overcommit_memory").read_text() == "2\n"

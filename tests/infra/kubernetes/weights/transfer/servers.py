@@ -97,7 +97,7 @@ class World:
 
             do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 
-            def log_message(self, *_: object) -> None: ...
+            def log_message(self, format: str, *args: object) -> None: ...
 
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
