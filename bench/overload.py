@@ -97,12 +97,12 @@ def serving(pipelines: int, queued: int) -> Generator[Service]:
         config["zig-ai-aks:coordinator"].setdefault("limits", {})["queuedRequests"] = queued
         file = Path(name) / f"Pulumi.{STACK}.yaml"
         file.write_text(yaml.safe_dump(document))
-        made = service(render(file, STACK, pipelines), model=MODEL, port=free_port(), folder=Path(name))
+        running = service(render(file, STACK, pipelines), model=MODEL, port=free_port(), folder=Path(name))
         try:
-            made.start(lambda _: None)
-            yield made
+            running.start(lambda _: None)
+            yield running
         finally:
-            made.end()
+            running.end()
 
 
 def at_once(made: Service) -> int:

@@ -87,9 +87,9 @@ def plan_ms(stages: int, pipelines: int, rounds: int) -> float:
     taken = []
     for _ in range(rounds):
         start = time.perf_counter()
-        made = plan(settings)
+        planned = plan(settings)
         taken.append(1000 * (time.perf_counter() - start))
-        assert len(made.pods) == stages * pipelines
+        assert len(planned.pods) == stages * pipelines
     return min(taken)
 
 

@@ -60,14 +60,15 @@ def questions(count: int) -> list[dict[str, str]]:
 
 def plain(row: dict[str, str]) -> dict[str, Any]:
     """Returns a row as the peers' scripts read it."""
-    made = published_rows.question(row)
+    question = published_rows.question(row)
     experts = re.search(r"moe_tp (\d+) moe_ep (\d+)", row["notes"])
     return {
-        "id": row["id"], "model": row["model"], "gpu": made.gpu.family, "engine": row["engine"], "tp": made.tensor_parallel,
+        "id": row["id"], "model": row["model"], "gpu": question.gpu.family, "engine": row["engine"], "tp": question.tensor_parallel,
         "weight_precision": row["weight_precision"], "isl": int(float(row["isl"])), "osl": int(float(row["osl"])),
-        "concurrency": round(made.concurrency), "layers": made.architecture.layers, "hidden": made.architecture.hidden,
-        "heads": made.architecture.heads, "kv_heads": made.architecture.kv_heads, "intermediate": made.architecture.intermediate,
-        "vocab": made.architecture.vocab, "moe": bool(experts), "moe_tp": int(experts[1]) if experts else 1,
+        "concurrency": round(question.concurrency), "layers": question.architecture.layers, "hidden": question.architecture.hidden,
+        "heads": question.architecture.heads, "kv_heads": question.architecture.kv_heads,
+        "intermediate": question.architecture.intermediate, "vocab": question.architecture.vocab,
+        "moe": bool(experts), "moe_tp": int(experts[1]) if experts else 1,
         "moe_ep": int(experts[2]) if experts else 1,
     }  # fmt: skip
 
@@ -109,11 +110,11 @@ def our_sweep() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def sweep(told: Iterable[dict[str, Any] | str]) -> dict[str, float] | None:
+def sweep(processes: Iterable[dict[str, Any] | str]) -> dict[str, float] | None:
     """Returns the medians of fresh processes, or None if the peer has no sweep or failed once."""
-    found = list(told)
-    times = [(one["start_s"], one["sweep_s"]) for one in found if not isinstance(one, str) and one["sweep_s"] is not None]
-    if len(times) < len(found):
+    outputs = list(processes)
+    times = [(output["start_s"], output["sweep_s"]) for output in outputs if not isinstance(output, str) and output["sweep_s"] is not None]
+    if len(times) < len(outputs):
         return None
     return {
         "call_s": round(statistics.median(call_s for _, call_s in times), 3),
@@ -144,18 +145,26 @@ def errors(answers: list[dict], rows: dict[str, dict[str, str]], ids: set[str], 
     return [100 * abs(a[quantity] / float(rows[a["id"]][quantity]) - 1) for a in answers if a["id"] in ids and a.get(quantity)]
 
 
-def summary(found: list[float]) -> dict[str, float]:
-    return {"rows": len(found), "median": round(statistics.median(found), 1), "mean": round(statistics.fmean(found), 1)} if found else {}
+def summary(errors_percent: list[float]) -> dict[str, float]:
+    return (
+        {
+            "rows": len(errors_percent),
+            "median": round(statistics.median(errors_percent), 1),
+            "mean": round(statistics.fmean(errors_percent), 1),
+        }
+        if errors_percent
+        else {}
+    )
 
 
-def compared(rows: dict[str, dict[str, str]], told: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+def compared(rows: dict[str, dict[str, str]], output: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     """Compares a peer and the planner on the rows that the peer answers."""
-    answers = told["answers"]
+    answers = output["answers"]
     ids = {a["id"] for a in answers if "error" not in a}
     seconds = [a["seconds"] for a in answers if "error" not in a]
     mine = [a["seconds"] for a in ours["answers"]]
     return {
-        "answered": len(ids), "asked": len(answers), "start_s": round(told["start_s"], 3),
+        "answered": len(ids), "asked": len(answers), "start_s": round(output["start_s"], 3),
         "estimate_ms": round(1e3 * statistics.median(seconds), 3) if seconds else None,
         "times_ours": round(statistics.median(seconds) / statistics.median(mine), 1) if seconds else None,
         "error": {q: {"theirs": summary(errors(answers, rows, ids, q)), "ours": summary(errors(ours["answers"], rows, ids, q))}
@@ -174,12 +183,18 @@ def shown(result: dict) -> Table:
     def times(found: dict | None) -> tuple[str, str]:
         return (f"{found['call_s']:.2f}", f"{found['cold_s']:.2f}") if found else ("-", "-")
 
-    for peer, told in result["peers"].items():
-        if isinstance(told, str):
-            table.add_row(peer, told)
+    for peer, summary_of_peer in result["peers"].items():
+        if isinstance(summary_of_peer, str):
+            table.add_row(peer, summary_of_peer)
             continue
-        cells = [pair(told["error"][q][who]) for q in ("tpot_ms", "ttft_ms") for who in ("theirs", "ours")]
-        table.add_row(peer, f"{told['answered']} of {told['asked']}", *cells, str(told["estimate_ms"] or "-"), *times(told["sweep"]))
+        cells = [pair(summary_of_peer["error"][q][who]) for q in ("tpot_ms", "ttft_ms") for who in ("theirs", "ours")]
+        table.add_row(
+            peer,
+            f"{summary_of_peer['answered']} of {summary_of_peer['asked']}",
+            *cells,
+            str(summary_of_peer["estimate_ms"] or "-"),
+            *times(summary_of_peer["sweep"]),
+        )
     ours = result["ours"]
     table.add_row("planner", str(result["rows"]), "", "", "", "", str(ours["estimate_ms"]), *times(ours["sweep"]))
     return table
@@ -194,10 +209,10 @@ def main() -> None:
     asked = {"rows": [plain(row) for row in chosen], "sweep": SWEEP}
     peers = {}
     for peer in PEERS:
-        told = ask_peer(peer, asked)
-        if isinstance(told, dict):
-            told = compared(rows, told, ours) | {"sweep": sweep(ask_peer(peer, asked | {"rows": []}) for _ in range(SWEEPS))}
-        peers[peer] = told
+        output = ask_peer(peer, asked)
+        if isinstance(output, dict):
+            output = compared(rows, output, ours) | {"sweep": sweep(ask_peer(peer, asked | {"rows": []}) for _ in range(SWEEPS))}
+        peers[peer] = output
     result = {
         "input": results.input_of(results.LEFT_OUT),
         "rows": len(chosen),

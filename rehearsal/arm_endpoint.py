@@ -96,12 +96,12 @@ def _handler(subscription: Subscription, state: StateFile) -> type[BaseHTTPReque
                     _error("MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."),
                 )
             if path == f"{base}/skus":
-                found = re.search(r"location\s+eq\s+'([^']+)'", query.get("$filter", ""))
-                location = normal_location(found.group(1)) if found else next(iter(subscription.regions))
+                region_filter = re.search(r"location\s+eq\s+'([^']+)'", query.get("$filter", ""))
+                location = normal_location(region_filter.group(1)) if region_filter else next(iter(subscription.regions))
                 return self._answer(200, skus(subscription, location))
-            wanted = re.fullmatch(rf"{re.escape(base)}/locations/([^/]+)/usages", path)
-            if wanted:
-                return self._answer(200, usages(subscription, state.read(), normal_location(wanted.group(1))))
+            usages_path = re.fullmatch(rf"{re.escape(base)}/locations/([^/]+)/usages", path)
+            if usages_path:
+                return self._answer(200, usages(subscription, state.read(), normal_location(usages_path.group(1))))
             return self._answer(404, _error("InvalidResourceType", f"The rehearsal's Azure answers no GET {parsed.path}."))
 
         def _answer(self, status: int, body: dict[str, Any]) -> None:

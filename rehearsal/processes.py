@@ -22,7 +22,7 @@ def marked(value: Path, variable: str = MARK) -> dict[int, str]:
 
 
 def _from_proc(wanted: str) -> dict[int, str]:
-    found = {}
+    running = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -30,8 +30,8 @@ def _from_proc(wanted: str) -> dict[int, str]:
             if wanted.encode() in (entry / "environ").read_bytes().split(b"\0"):
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
                 if state != "Z":  # a zombie, whose parent has not waited for it yet
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    return found
+                    running[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return running
 
 
 def _from_ps(wanted: str) -> dict[int, str]:
@@ -44,17 +44,17 @@ def end(value: Path, variable: str = MARK, gently_s: float = 0.0) -> list[str]:
     """Ends all marked processes: with SIGTERM for `gently_s` seconds, if given, then with SIGKILL. Returns their command lines."""
     ended: dict[int, str] = {}
     deadline = time.monotonic() + gently_s
-    asked = gently_s > 0
+    gentle = gently_s > 0
     for _ in range(100):  # a process may start another one in the meantime
         running = marked(value, variable)
         if not running:
             break
         ended |= running
-        if asked:
+        if gentle:
             _signal(running, signal.SIGTERM)
             while time.monotonic() < deadline and marked(value, variable):
                 time.sleep(0.05)
-            asked = False
+            gentle = False
             continue
         _signal(running, signal.SIGKILL)
         time.sleep(0.05)

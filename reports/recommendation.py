@@ -19,25 +19,25 @@ _STYLES = {"met": "green", "in doubt": "yellow", "missed": "red"}
 
 def show(assessment: Assessment, stack: str, console: Console, *, everything: bool = False) -> None:
     """Prints the whole output of `recommend`; `everything` lists all layouts instead of the cheapest."""
-    found = assessment.result
+    result = assessment.result
     _say(console, f"{assessment.shape.name} on {assessment.asked.engine}: {sentences.asked(assessment)}", bold=True)
     _say(console, sentences.basis(assessment) + "\n")
     show_deployed(assessment, console)
-    choices = found.choices if everything else found.choices[:ROWS]
+    choices = result.choices if everything else result.choices[:ROWS]
     if choices:
-        _say(console, f"\n{len(found.choices):,} of {found.looked_at:,} layouts meet the targets, cheapest first", bold=True)
+        _say(console, f"\n{len(result.choices):,} of {result.looked_at:,} layouts meet the targets, cheapest first", bold=True)
         table = Table(*sentences.COLUMNS, box=None, pad_edge=False)
         for choice in choices:
             table.add_row(*sentences.row(choice))
         console.print(table)
-        if len(choices) < len(found.choices):
-            _say(console, f"and {len(found.choices) - len(choices):,} more (--all lists them)")
+        if len(choices) < len(result.choices):
+            _say(console, f"and {len(result.choices) - len(choices):,} more (--all lists them)")
     show_alternatives(assessment, stack, console)
-    _say(console, f"\n{found.rejected.total():,} do not", bold=True)
-    for reason, layouts in found.rejected.most_common():
+    _say(console, f"\n{result.rejected.total():,} do not", bold=True)
+    for reason, layouts in result.rejected.most_common():
         _say(console, f"  {layouts:>6,}  {reason}")
-    if found.without_price:
-        _say(console, f"without a price in the region (try --region with another region, or all): {', '.join(found.without_price)}")
+    if result.without_price:
+        _say(console, f"without a price in the region (try --region with another region, or all): {', '.join(result.without_price)}")
 
 
 def show_deployed(assessment: Assessment, console: Console) -> None:

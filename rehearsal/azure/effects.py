@@ -16,12 +16,12 @@ NODES_TIMEOUT_S = 90  # they take 2 s, but not on a machine that is busy with ot
 
 def addons(inputs: dict[str, Any]) -> frozenset[str]:
     """Returns the enabled add-ons of a cluster that bring their own Kubernetes types."""
-    found = set()
+    enabled = set()
     if ((inputs.get("workloadAutoScalerProfile") or {}).get("keda") or {}).get("enabled"):
-        found.add("keda")
+        enabled.add("keda")
     if ((inputs.get("addonProfiles") or {}).get("azureKeyvaultSecretsProvider") or {}).get("enabled"):
-        found.add("key-vault")
-    return frozenset(found)
+        enabled.add("key-vault")
+    return frozenset(enabled)
 
 
 def written(short: str, record: dict[str, Any], layout: Layout, state: StateFile) -> None:

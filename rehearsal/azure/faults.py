@@ -19,13 +19,13 @@ RETRY_AFTER_S = 2
 
 def parse(text: str) -> list[tuple[str, str]]:
     """Parses `throttle:A,500:B` into pairs. Raises ValueError for an unknown fault."""
-    found = []
+    faults = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         kind, _, short = item.partition(":")
         if kind not in KINDS or not short:
             raise ValueError(f"no fault '{item}': write one of {', '.join(k + ':TYPE' for k in KINDS)}, e.g. 500:AgentPool")
-        found.append((kind, short))
-    return found
+        faults.append((kind, short))
+    return faults
 
 
 class Faults:

@@ -65,8 +65,8 @@ def _get(token: str, name: str, args: dict[str, Any], cloud: Cloud, subscription
 def _must(cloud: Cloud, identifier: str) -> dict[str, Any]:
     record = cloud.get(identifier)
     if record is None:
-        found = re.search(r"/resourceGroups/([^/]+)/providers/(.+)", identifier, re.I)
-        what, group = (found.group(2), found.group(1)) if found else (identifier, "?")
+        match = re.search(r"/resourceGroups/([^/]+)/providers/(.+)", identifier, re.I)
+        what, group = (match.group(2), match.group(1)) if match else (identifier, "?")
         raise Refused(
             "ResourceNotFound",
             f"The Resource '{what}' under resource group '{group}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",

@@ -143,10 +143,10 @@ def _taints(pool: dict[str, Any]) -> list[dict[str, str]]:
 
 def desired_nodes(cloud: Cloud) -> dict[str, list[dict[str, Any]]]:
     """Returns the Node objects that should exist now, by the id of their pool."""
-    found = {}
+    nodes = {}
     for cluster in cloud.of_type("ManagedCluster"):
         for pool_id, pool in pools_of(cloud, cluster["id"]):
-            found[pool_id.lower()] = node_manifests(
+            nodes[pool_id.lower()] = node_manifests(
                 pool_id.rsplit("/", 1)[1],
                 pool,
                 cluster_id=cluster["id"],
@@ -154,7 +154,7 @@ def desired_nodes(cloud: Cloud) -> dict[str, list[dict[str, Any]]]:
                 node_group=cluster["outputs"]["nodeResourceGroup"],
                 version=cluster["outputs"]["currentKubernetesVersion"],
             )
-    return found
+    return nodes
 
 
 def fingerprint(manifests: list[dict[str, Any]]) -> str:

@@ -95,12 +95,12 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             location = self._location(inputs)
             if location:
                 inputs["location"] = location
-        found = failures(inputs, shape)
-        for failure in found:
+        faults = failures(inputs, shape)
+        for failure in faults:
             self.note_refusal(request.urn, Refused("InvalidRequest", f"{failure.path}: {failure.reason}"))
         return provider_pb2.CheckResponse(
             inputs=to_struct(inputs),
-            failures=[provider_pb2.CheckFailure(property=failure.path, reason=failure.reason) for failure in found],
+            failures=[provider_pb2.CheckFailure(property=failure.path, reason=failure.reason) for failure in faults],
         )
 
     @_answers
@@ -108,17 +108,17 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kind, _ = self._kind(request.urn)
         old, new = from_struct(request.old_inputs), from_struct(request.news)
         ignored = set(request.ignoreChanges)
-        found = [change for change in changes(kind, old, new) if change.path not in ignored]
-        replaces = [change.path for change in found if change.replaces]
+        changed = [change for change in changes(kind, old, new) if change.path not in ignored]
+        replaces = [change.path for change in changed if change.replaces]
         types = provider_pb2.PropertyDiff
         detailed = {
             change.path: types(kind=getattr(types, change.kind + ("_REPLACE" if change.replaces else "")), inputDiff=True)
-            for change in found
+            for change in changed
         }
         return provider_pb2.DiffResponse(
-            changes=provider_pb2.DiffResponse.DIFF_SOME if found else provider_pb2.DiffResponse.DIFF_NONE,
+            changes=provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE,
             replaces=replaces,
-            diffs=sorted({change.path.split(".")[0].split("[")[0] for change in found}),
+            diffs=sorted({change.path.split(".")[0].split("[")[0] for change in changed}),
             detailedDiff=detailed,
             hasDetailedDiff=True,
             # The real provider asks for it unless it made the name up itself: Azure cannot hold two things with one name.

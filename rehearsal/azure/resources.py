@@ -232,8 +232,8 @@ def resource_id(kind: ResourceType, inputs: dict, subscription_id: str) -> str:
 
 def group_of(resource: str) -> str | None:
     """Returns the id of the resource group in an ARM id, in lower case, or None outside a group."""
-    found = re.match(r"(/subscriptions/[^/]+/resourcegroups/[^/]+)", resource.lower())
-    return found.group(1) if found else None
+    match = re.match(r"(/subscriptions/[^/]+/resourcegroups/[^/]+)", resource.lower())
+    return match.group(1) if match else None
 
 
 def parent_of(resource: str) -> str | None:

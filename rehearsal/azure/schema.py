@@ -86,15 +86,15 @@ def _read_in_another_process(token: str) -> None:
 def keep(token: str) -> None:
     """Reads the SDK, and caches `token` and the other types of the same module that the stand-in knows."""
     module = token.rpartition(":")[0]
-    for each in {token, *(known for known in RESOURCE_TYPES if known.rpartition(":")[0] == module)}:
+    for name in {token, *(known for known in RESOURCE_TYPES if known.rpartition(":")[0] == module)}:
         try:
-            found = _read_sdk(each)
+            resource_type = _read_sdk(name)
         except UnknownType:
             continue
-        kept = _kept(each)
+        kept = _kept(name)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=kept.parent, delete=False) as file:
-            json.dump(found, file)
+            json.dump(resource_type, file)
         os.replace(file.name, kept)  # two rehearsals may read the same type at once
 
 
@@ -116,11 +116,11 @@ def _read_sdk(token: str) -> dict[str, Any]:
 
 
 def _properties(cls: type) -> list[tuple[str, property]]:
-    found = []
+    getters = []
     for name, value in vars(cls).items():
         if isinstance(value, property) and value.fget is not None:
-            found.append((getattr(value.fget, "_pulumi_name", name), value))
-    return found
+            getters.append((getattr(value.fget, "_pulumi_name", name), value))
+    return getters
 
 
 def _object(cls: type, objects: dict[str, Any]) -> dict[str, Any]:

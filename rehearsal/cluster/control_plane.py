@@ -39,10 +39,10 @@ class ControlPlaneError(Exception):
 
 def program(name: str) -> str:
     """Returns the path of a program from the toolchain. Raises ControlPlaneError."""
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise ControlPlaneError(f"{name} is not on PATH: `make rehearse` installs it and puts it there")
-    return found
+    return path
 
 
 def share() -> Path:
@@ -207,10 +207,10 @@ def _bring(layout: Layout, addons: frozenset[str]) -> None:
 def nodes_text(layout: Layout) -> str:
     """Returns the state of nodes and processes and the end of the supervisor's log, for an error message."""
     command = [program("kubectl"), "--kubeconfig", str(layout.cluster / "kwok-kubeconfig"), "get", "nodes", "--request-timeout=10s"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     running = sorted(Path(line.split(" ")[0]).name for line in processes.marked(layout.root, CLUSTER_MARK).values())
-    said = _tail(layout.logs / "supervisor.log")
-    return f"{asked.stdout}{asked.stderr}\nrunning: {', '.join(running)}\nthe supervisor said:\n{said}"
+    log_end = _tail(layout.logs / "supervisor.log")
+    return f"{answer.stdout}{answer.stderr}\nrunning: {', '.join(running)}\nthe supervisor said:\n{log_end}"
 
 
 def alive(layout: Layout) -> bool:

@@ -46,12 +46,12 @@ class NodeController:
             if _POOL in node["metadata"].get("annotations", {}) and node["metadata"]["name"] not in wanted:
                 self._drain(node["metadata"]["name"])
         for name, (pool, manifest) in wanted.items():
-            there = self._nodes.get(name)
-            if there is None:
+            node_object = self._nodes.get(name)
+            if node_object is None:
                 self._create(pool, manifest)
             else:
-                self._update(there, manifest)
-                self._wake(there)
+                self._update(node_object, manifest)
+                self._wake(node_object)
         self._outcomes()
         self._report(wanted)
 
@@ -142,8 +142,8 @@ class NodeController:
         }
         observed = {pool: "draining" for pool in extra}
         for pool, manifests in self._desired.items():
-            there = [self._nodes.get(manifest["metadata"]["name"]) for manifest in manifests]
-            if pool not in extra and all(node and is_ready(node) and _as_wanted(node, m) for node, m in zip(there, manifests, strict=True)):
+            nodes = [self._nodes.get(manifest["metadata"]["name"]) for manifest in manifests]
+            if pool not in extra and all(node and is_ready(node) and _as_wanted(node, m) for node, m in zip(nodes, manifests, strict=True)):
                 observed[pool] = fingerprint(manifests)
         if observed != self._observed:
             self._observed = observed

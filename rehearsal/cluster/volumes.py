@@ -47,10 +47,10 @@ class Provisioner:
 
     def _class(self, name: str) -> Object | None:
         if name not in self._classes:
-            found = self._api.quietly("GET", f"/apis/storage.k8s.io/v1/storageclasses/{name}")
-            if found is None:
+            storage_class = self._api.quietly("GET", f"/apis/storage.k8s.io/v1/storageclasses/{name}")
+            if storage_class is None:
                 return None
-            self._classes[name] = found
+            self._classes[name] = storage_class
         return self._classes[name]
 
     def _volume(self, name: str, claim: Object, storage_class: Object, node_name: str | None) -> Object:

@@ -59,8 +59,8 @@ def _guid(text: str, code: str, message: str) -> None:
 def _scope_exists(request: Request, scope: str) -> None:
     if scope.lower() == f"/subscriptions/{request.subscription.subscription_id}":
         return
-    found = re.match(r"/subscriptions/([^/]+)", scope, re.I)
-    if not found or found.group(1).lower() != request.subscription.subscription_id:
+    match = re.match(r"/subscriptions/([^/]+)", scope, re.I)
+    if not match or match.group(1).lower() != request.subscription.subscription_id:
         raise Refused("SubscriptionNotFound", f"The subscription of scope '{scope}' could not be found.")
     node_groups = [str(cluster["outputs"].get("nodeResourceGroup")).lower() for cluster in request.cloud.of_type("ManagedCluster")]
     in_node_group = any(f"/resourcegroups/{group}/" in scope.lower() + "/" for group in node_groups)  # what AKS made itself
@@ -73,10 +73,10 @@ def _scope_exists(request: Request, scope: str) -> None:
 
 def _principals(request: Request) -> set[str]:
     """Returns every object id in the stand-in, and that of the signed-in user."""
-    found = {request.subscription.object_id}
+    object_ids = {request.subscription.object_id}
     for record in request.cloud.resources.values():
-        found |= {text for text in strings_in(record["outputs"]) if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)}
-    return found
+        object_ids |= {text for text in strings_in(record["outputs"]) if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)}
+    return object_ids
 
 
 def federated_credential(request: Request) -> None:

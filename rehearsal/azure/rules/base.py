@@ -52,9 +52,9 @@ class Request:
         identifier = self.id.lower()
         while "/" in identifier:
             identifier = identifier.rsplit("/", 1)[0]
-            found = self.cloud.get(identifier)
-            if found and found["inputs"].get("location"):
-                return normal_location(found["inputs"]["location"])
+            resource = self.cloud.get(identifier)
+            if resource and resource["inputs"].get("location"):
+                return normal_location(resource["inputs"]["location"])
         return ""
 
     def must_exist(self, reference: Any) -> dict[str, Any]:
@@ -63,14 +63,14 @@ class Request:
         Refuses with InvalidResourceReference as Azure's network provider does (text: hashicorp/terraform-provider-azurerm
         issue 12187 and others).
         """
-        found = self.cloud.get(reference)
-        if found is None:
+        resource = self.cloud.get(reference)
+        if resource is None:
             raise Refused(
                 "InvalidResourceReference",
                 f"Resource {reference} referenced by resource {self.id} was not found. Please make sure that the "
                 "referenced resource exists, and that both resources are in the same region.",
             )
-        return found
+        return resource
 
 
 def group_exists(request: Request) -> None:

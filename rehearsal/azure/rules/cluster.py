@@ -185,16 +185,16 @@ def _ranges(request: Request, profile: dict[str, Any]) -> None:
 
 
 def _vnet_spaces(request: Request) -> list[tuple[Network, str]]:
-    found = []
+    spaces = []
     for pool in request.inputs.get("agentPoolProfiles") or []:
         reference = pool.get("vnetSubnetID")
         parent = request.cloud.get(reference.rsplit("/subnets/", 1)[0]) if reference else None
         if parent:
-            found += [
+            spaces += [
                 (network(text, parent["id"]), parent["id"].rsplit("/", 1)[1])
                 for text in parent["inputs"]["addressSpace"]["addressPrefixes"]
             ]
-    return found
+    return spaces
 
 
 def _nat_outbound(request: Request) -> None:
