@@ -22,6 +22,8 @@ elif arguments[0] == "build":
         builds.write(arguments[-1] + " " + str(os.getpid()) + "\\n")
     print("compiling " + arguments[-1], flush=True)
     time.sleep(float(os.environ.get("FAKE_GO_SECONDS", "0")))
+    while not os.path.exists(os.environ.get("FAKE_GO_UNTIL", home)):
+        time.sleep(0.01)
     if os.environ.get("FAKE_GO_FAILS"):
         sys.exit(os.environ["FAKE_GO_FAILS"])
     target = arguments[arguments.index("-o") + 1]

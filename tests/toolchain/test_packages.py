@@ -34,6 +34,8 @@ seen = dict(arguments=arguments, flags=os.environ["CMAKE_ARGS"], cflags=os.envir
 with open(home + "/calls", "a") as calls:
     calls.write(json.dumps(seen) + "\\n")
 compiler.wait()
+while not os.path.exists(os.environ.get("FAKE_UV_UNTIL", home)):
+    time.sleep(0.01)
 if os.environ.get("FAKE_UV_FAILS"):
     sys.exit(os.environ["FAKE_UV_FAILS"])
 target = arguments[arguments.index("--target") + 1]
@@ -192,12 +194,16 @@ def test_a_stopped_run_leaves_nothing_that_looks_whole_and_the_next_one_finishes
     assert [file.name for file in cache.programs.iterdir()] == [folder.name]
 
 
-def test_two_runs_at_once_build_once(ensure, cache, pins, tools):
-    one = start(cache, pins, 1)
+def test_two_runs_at_once_build_once(ensure, cache, pins, tools, tmp_path, monkeypatch):
+    """The first goes on once the second has said that it waits."""
+    monkeypatch.setenv("FAKE_UV_UNTIL", str(tmp_path / "go on"))
+    one = start(cache, pins, 0)
     until(lambda: calls(tools))
-    two = start(cache, pins, 1)
-    assert "waiting for another run that is installing boxed" in two.communicate(timeout=30)[1]
-    assert one.wait(timeout=30) == two.returncode == 0
+    two = start(cache, pins, 0)
+    assert "waiting for another run that is installing boxed" in two.stderr.readline()
+    (tmp_path / "go on").touch()
+    two.communicate(timeout=60)
+    assert one.wait(timeout=60) == two.returncode == 0
     one.communicate()
     assert len(calls(tools)) == 1
 

@@ -125,13 +125,16 @@ def test_interrupting_a_run_stops_its_compiler_too(another_run, fake_go):
     assert not alive(fake_go.last_process())
 
 
-def test_two_runs_at_once_build_once(ensure, another_run, fake_go, cache):
-    one = another_run(0.5)
+def test_two_runs_at_once_build_once(ensure, another_run, fake_go, cache, tmp_path, monkeypatch):
+    """The first goes on once the second has said that it waits."""
+    monkeypatch.setenv("FAKE_GO_UNTIL", str(tmp_path / "go on"))
+    one = another_run(0)
     until(lambda: fake_go.builds())
-    two = another_run(0.5)
-    assert one.wait(timeout=20) == 0
-    assert two.wait(timeout=20) == 0
-    assert "waiting for another run that is installing thing" in two.stderr.read()
+    two = another_run(0)
+    assert "waiting for another run that is installing thing" in two.stderr.readline()
+    (tmp_path / "go on").touch()
+    assert one.wait(timeout=60) == 0
+    assert two.wait(timeout=60) == 0
     assert len(fake_go.builds()) == 2
 
 
