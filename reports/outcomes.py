@@ -22,6 +22,10 @@ ORDER: tuple[Outcome, ...] = ("error", "not supported", "adjusted", "translated"
 """Those first that a reader must know of. A setting with several outcomes has the first of them."""
 
 
+_LONGEST_VALUE = 100
+"""Letters. A script or a long list is to be read at its place."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """What became of one setting."""
@@ -46,11 +50,14 @@ class Row:
 
     @property
     def where(self) -> str:
-        """All places, each with its value where that is spelt otherwise than what is given."""
+        """All places, each with its value where that is spelt otherwise than what is given, and short enough to be read here."""
         return "; ".join(map(self.place_text, self.places))
 
     def place_text(self, place: Place) -> str:
-        return str(place) if not place.holds or same(place.holds, self.given) else f"{place} = {place.holds}"
+        value = place.holds or ""
+        if not value or same(value, self.given) or "\n" in value or len(value) > _LONGEST_VALUE:
+            return str(place)
+        return f"{place} = {value}"
 
     def as_json(self) -> dict[str, str]:
         names = ("key", "asked", "outcome", "given", "where", "because", "source")
