@@ -194,7 +194,6 @@ def test_a_setting_names_all_the_places_where_it_acts(capsys):
     assert (row["outcome"], file[:28]) == ("in force", "/app/config/coordinator.yaml")
 
 
-@pytest.mark.process
 def test_a_place_is_named_without_the_script_that_it_holds(rows):
     """A ConfigMap's script follows from four settings, and `explain` printed all of it for each of them."""
     named = [row.place_text(place) for row in rows for place in row.places]
@@ -202,6 +201,7 @@ def test_a_place_is_named_without_the_script_that_it_holds(rows):
     assert [text for text in named if "\n" in text or len(text) > 300] == []
 
 
+@pytest.mark.process
 def test_needs_no_engine():
     """It constructs the whole stack, for which Pulumi's SDKs are enough."""
     ran = subprocess.run(
