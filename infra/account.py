@@ -105,6 +105,7 @@ def _kubernetes(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
 def _weights(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
     settings = plan.settings
     yield from volume.effects()
+    yield from fetch_job.switch()
     yield from _while(settings.model.source is not None, "model.source", fetch_job.effects(), "not set")
     if plan.weights.on_node:
         yield from node_copy.effects(plan.weights, persistent=settings.caching.l2_cache.persistent)

@@ -75,6 +75,7 @@ def effects(names: Names) -> Iterator[Effect]:
     """The settings that the budget answers."""
     budget = Resource("Budget", names.of("budget"))
     yield budget.effect("budget.monthlyUsd", "amount")
+    yield budget.effect("budget.monthlyUsd")
     for label in ALERTS:
         yield budget.effect("budget.alertEmails", f"notifications.{label}.contactEmails")
         yield budget.effect("budget.alertRoles", f"notifications.{label}.contactRoles")

@@ -190,6 +190,7 @@ def effects(annotations: Iterable[str]) -> Iterator[Effect]:
     yield deployment.effect("coordinator.replicas", "spec.replicas")
     yield deployment.effect("coordinator.replicas", "spec.strategy.rollingUpdate")
     yield deployment.effect("rollout.terminationGrace", "spec.template.spec.terminationGracePeriodSeconds")
+    yield deployment.effect("exposure.tls.secretName", "spec.template.spec.containers[0].ports")
     service = Resource("Service", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR_SERVICE}")
     yield service.effect("coordinator.service.type", "spec.type")
     yield service.effect("coordinator.service.type", "spec.externalTrafficPolicy")
@@ -202,7 +203,8 @@ def effects(annotations: Iterable[str]) -> Iterator[Effect]:
         yield service.effect(key, "spec.loadBalancerSourceRanges")
     yield service.effect("coordinator.config.healthCheckInterval", _annotation(f"{_AZURE}load-balancer-health-probe-interval"))
     yield service.effect("coordinator.config.keepAliveTimeout", _annotation(f"{_AZURE}load-balancer-tcp-idle-timeout"))
-    yield service.effect("exposure.tls.secretName", "spec.ports[0].name")
+    for field in ("name", "port", "targetPort"):
+        yield service.effect("exposure.tls.secretName", f"spec.ports[0].{field}")
 
 
 def _annotation(name: str) -> str:

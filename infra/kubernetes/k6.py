@@ -173,5 +173,7 @@ def effects() -> Iterator[Effect]:
     template = Resource("CronJob", f"{names.SERVICE_NAMESPACE}/{names.LOAD_TEST}")
     pod = "spec.jobTemplate.spec.template.spec"
     yield template.effect("images.loadTest", f"{pod}.containers[0].image")
-    yield template.effect("exposure.apiKeys.secretName", f"{pod}.containers[0].env[API_KEY].valueFrom.secretKeyRef.name")
+    for part in ("name", "key"):
+        yield template.effect("exposure.apiKeys.secretName", f"{pod}.containers[0].env[API_KEY].valueFrom.secretKeyRef.{part}")
     yield template.effect("exposure.tls.clientCaSecretName", f"{pod}.volumes[client].secret.secretName")
+    yield template.effect("exposure.tls.clientCaSecretName", f"{pod}.containers[0].volumeMounts[client].mountPath")

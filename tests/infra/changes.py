@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from infra.kubernetes import names
-from infra.reading import _NAMES, _PART
+from infra.reading import _NAMES, _PART, MISSING, at
 from infra.registration import Registered, Registration
 from settings.account import Place
 
@@ -39,6 +39,17 @@ def unnamed(before: Registration, after: Registration, places: Iterable[Place]) 
         else:
             found += [f"{name}: {difference}" for difference in differences(_rest(one, at, folders[0]), _rest(other, at, folders[1]))]
     return found
+
+
+def any_change(before: Registration, after: Registration, places: Iterable[Place]) -> bool:
+    """Whether anything at one of the places differs."""
+    return any(_at(before, place) != _at(after, place) for place in places if place.kind != "plan")
+
+
+def _at(record: Registration, place: Place) -> list[Any]:
+    if not place.path:
+        return [(one.inputs, one.protect) for one in record.resources if one.is_at(place)]
+    return [value for document in record.find(place) if (value := at(document, place.path)) is not MISSING]
 
 
 def _rest(resource: Registered, places: list[Place], folder: str) -> Any:
@@ -82,7 +93,10 @@ def _opened(value: Any, folder: str, key: str = "") -> Any:
         return _opened(yaml.load(value, Loader=yaml.CSafeLoader), folder)
     if not isinstance(value, str):
         return value
-    named = value.replace(folder, "FOLDER").replace(names.node_weights_claim(folder), "CLAIM")
+    # Without a source the folder has the model's name, which is also said where no folder is meant.
+    named = re.sub(f"{re.escape(folder)}(?<=-[0-9a-f]{{8}})|(?<=/){re.escape(folder)}(?=/|$)", "FOLDER", value).replace(
+        names.node_weights_claim(folder), "CLAIM"
+    )
     return _HASHES.sub(lambda match: f"{match[1] or match[2]}*", named)
 
 

@@ -139,6 +139,12 @@ def _job_spec(args: WeightsFetchArgs, labels: dict[str, str], what: str, environ
     }
 
 
+def switch() -> Iterator[Effect]:
+    """What `model.source` brings: the component, its identity, and the right to write the storage."""
+    for resource in (names.WEIGHTS_FETCH, "fetch-access", "weights-fetch"):
+        yield Resource("Pulumi resource", resource).effect("model.source")
+
+
 def effects() -> Iterator[Effect]:
     """The settings that the Job and the daily deletion answer, where there is a source."""
     fetch = Resource("Job", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_FETCH}-*")
@@ -147,6 +153,7 @@ def effects() -> Iterator[Effect]:
     yield fetch.effect("model.tokenSecret.name", f"{container}.env[TOKEN].valueFrom.secretKeyRef.name")
     yield fetch.effect("model.tokenSecret.key", f"{container}.env[TOKEN].valueFrom.secretKeyRef.key")
     forget = Resource("CronJob", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_RETENTION}")
+    yield forget.effect("rollout.weightsRetention")
     yield forget.effect("rollout.weightsRetention", f"spec.jobTemplate.{container}.env[RETENTION_SECONDS].value")
     for job, path in ((fetch, container), (forget, f"spec.jobTemplate.{container}")):
         yield job.effect("images.weights", f"{path}.image")
