@@ -21,11 +21,11 @@ SOURCES = {
 }
 REPEATS = ("as rendered", "as rendered, again")
 NOISE = 0.05
-"""Of requests/s in a window of some 10 s, at least; more where the two repeats are further apart."""
+"""The share of requests/s that is noise in a window of some 10 s; more where the two repeats are further apart."""
 _NO_LONGER = {"--kv-unified": "all slots shared one cache, where each has its own part now"}
-"""Flags of a line that was measured and is rendered no more, and what they meant."""
+"""Flags of a measured command line that are no longer rendered, with what they meant."""
 _MIB = 100
-"""Less is not worth a word."""
+"""A smaller change of GPU memory is not mentioned."""
 
 
 def with_measurements(engine: str, effects: Sequence[Effect], release: str = "") -> tuple[Effect, ...]:

@@ -1,8 +1,8 @@
-"""Where a container image comes from."""
+"""The registry that a container image comes from."""
 
 
 def image_reference(image: str, registry: str) -> str:
-    """`image` as it is when its first part names a registry host, else under `registry`.
+    """Returns `image` as it is when its first part names a registry host, else under `registry`.
 
     The rule is the container runtimes' own: the first part is a host when it has a dot or a colon, or is `localhost`.
     """

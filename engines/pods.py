@@ -1,4 +1,4 @@
-"""What all engines render alike: resource lists, variables, probes, and the settings that Kubernetes itself gives an effect."""
+"""The parts of a server that all engines render alike: resource lists, variables, probes, and the settings that Kubernetes acts on."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def resource_list(resources: BaseModel) -> dict[str, str]:
     return {name: str(quantity) for name, quantity in section(resources).items()}
 
 
-def variable(asked: EnvVar) -> Env:
+def variable(entry: EnvVar) -> Env:
     """Converts an entry of `shard.env`."""
-    if asked.value_from is None:
-        return Env(name=asked.name, value=asked.value)
-    reference = asked.value_from.secret_key_ref
-    return Env(name=asked.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
+    if entry.value_from is None:
+        return Env(name=entry.name, value=entry.value)
+    reference = entry.value_from.secret_key_ref
+    return Env(name=entry.name, secret_key=SecretKey(secret=reference.name, key=reference.key))
 
 
 def env_key(name: str) -> str:

@@ -1,6 +1,6 @@
-"""How a server is told: what an engine turns a plan into, in Kubernetes' terms but without a Kubernetes library.
+"""What an engine turns a plan into: containers in Kubernetes' terms, without a Kubernetes library.
 
-`infra/kubernetes/coordinator.py` and `shards.py` place these into pods; nothing there asks which engine it was.
+`infra/kubernetes/coordinator.py` and `shards.py` place these into pods; nothing there asks which engine it is.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from settings.account import Effect
 @dataclass(frozen=True, kw_only=True)
 class Port:
     name: str
-    """IANA service name, at most 15 characters: `http`, `https`, `metrics`, `shard`."""
+    """An IANA service name of at most 15 characters: `http`, `https`, `metrics`, `shard`."""
     number: int
     on_service: int | None = None
-    """Number on a Service, where it is another one than the container's."""
+    """The number on a Service, where that differs from the container's."""
 
     @property
     def service_number(self) -> int:
@@ -91,7 +91,7 @@ class Cache:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One container of one role. It runs with a read-only root: `/tmp` and what the fields below mount is all it can write."""
+    """The container of a role. It runs with a read-only root: `/tmp` and what the fields below mount is all it can write."""
 
     image: str
     """A full reference: the engine has put the stack's registry in front where settings named no host."""
@@ -121,18 +121,18 @@ class Server:
     shared_memory: str | None = None
     """Size of `/dev/shm`; it counts against the memory limit. None leaves the container runtime's 64 MiB."""
     secrets: dict[str, MountedSecret] = field(default_factory=dict)
-    """By a name for the volume."""
+    """The Secrets that are mounted, by a name for the volume."""
     cache: Cache | None = None
     metrics_port: str = "metrics"
-    """Name of the port on which it answers `Workload.metrics_path`."""
+    """The name of the port on which it answers `Workload.metrics_path`."""
 
     def port(self, name: str) -> int:
-        """Number of the port of that name; KeyError when there is none."""
+        """Returns the number of the port of that name. Raises KeyError when there is none."""
         return {port.name: port.number for port in self.ports}[name]
 
 
 Role = Literal["coordinator", "shard", "worker"]
-"""`worker` is a shard that does not lead, where those are told something else."""
+"""`worker` is a shard that does not lead its pipeline, where such shards run another command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,18 +140,19 @@ class Series:
     """A Prometheus metric, and which of its series are meant."""
 
     name: str
-    """Of a histogram, without `_bucket`."""
+    """The metric's name; a histogram's without `_bucket`."""
     where: str = ""
     """PromQL label matchers, in braces."""
     unit: float = 1.0
-    """Of a histogram of times, in seconds: 0.001 where it counts milliseconds."""
+    """What a histogram of times counts in, in seconds: 0.001 for milliseconds."""
     refused: str = ""
-    """PromQL for the requests a second in a histogram of times that were refused at once, over five minutes; empty where it has none."""
+    """PromQL of the requests per second, over five minutes, that a histogram of times has counted and that were refused at once; empty
+    where it counts none."""
 
 
 GUIDES_LATENCY = Series(name="zig_ai_inference_duration_seconds")
 GUIDES_REQUESTS = Series(name="zig_ai_inference_requests_total")
-"""The two that the guide queries."""
+"""The two metrics that the guide queries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,33 +162,33 @@ class Workload:
     worker: Server | None = None
     """Shards of a pipeline that do not lead it; None when all are alike."""
     serving_ports: tuple[Port, ...]
-    """Ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name. The first is where
-    clients send requests, and its name is the scheme."""
+    """The ports of the coordinator's Service; each is also a port of the coordinator's container, under the same name. Clients send
+    requests to the first, and its name is the scheme."""
     shards_talk: bool = True
     """Whether the shards of a pipeline send one another anything; false where one shard is a pipeline."""
     shards_choose_ports: bool = False
-    """They do so on ports of their own choice (Ray, NCCL), so that all are open, and within a pipeline only."""
+    """Whether they do so on ports of their own choice (Ray, NCCL): all ports are then open, within a pipeline only."""
     leaders_port: Port | None = None
-    """Of the shards' container, where the coordinator finds pipelines by `Endpoints.leaders_dns`; None when it does not."""
+    """The port of the shards' container where the coordinator finds pipelines by `Endpoints.leaders_dns`; None when it does not."""
     inference_path: str
-    """Where clients POST, for the load test."""
+    """The path to which clients POST, for the load test."""
     metrics_path: str = "/metrics"
     load_query: str
-    """PromQL of the requests in flight, those that wait and those that are being served, in all pipelines together, for the autoscaler."""
+    """PromQL of the requests in all pipelines together, waiting or being served, for the autoscaler."""
     latency: Series
-    """Histogram of the time a request takes."""
+    """The histogram of the time that a request takes."""
     requests: Series
-    """Counter of requests."""
+    """The counter of requests."""
     effects: tuple[Effect, ...] = ()
     """What becomes of every setting that the servers answer, at places whose `kind` is a role and whose `path` is in that role's container
     as Kubernetes spells it; in addition `config_files[NAME]`, `secrets[VOLUME].secret`, `cache.size` and `cache.persistent` of `Server`."""
 
     def server(self, role: Role) -> Server:
-        """Raises LookupError for a role that this workload does not have."""
-        found = {"coordinator": self.coordinator, "shard": self.shard, "worker": self.worker}[role]
-        if found is None:
+        """Returns the role's container. Raises LookupError for a role that this workload does not have."""
+        server = {"coordinator": self.coordinator, "shard": self.shard, "worker": self.worker}[role]
+        if server is None:
             raise LookupError(role)
-        return found
+        return server
 
     def __post_init__(self) -> None:
         for port in self.serving_ports:
@@ -199,11 +200,11 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Names of things the rendered config must point at; all fixed before anything is created, so they are plain text."""
+    """The names that rendered files refer to. All are fixed before anything is created, so they are plain text."""
 
     namespace: str
     registry: str
-    """Login server of the stack's own registry; images without a registry host are taken from it."""
+    """The login server of the stack's own registry; images without a registry host are taken from it."""
     shard_dns: tuple[str, ...]
     """One DNS name a shard, in pipeline then stage order."""
     leaders_dns: str
@@ -214,7 +215,7 @@ class Endpoints:
 
 
 class Engine(Protocol):
-    """One file of `engines/` implements this; `engines.ENGINES` lists them by the name that settings use."""
+    """Each folder of an engine has one as `ENGINE`; `engines.ENGINES` lists them by the name that settings use."""
 
     name: str
 

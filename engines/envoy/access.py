@@ -1,7 +1,7 @@
 """What stands before the coordinator's service: TLS, API keys, a limit for each client. Each is left out when nobody asks for it.
 
-Certificates and keys are files of mounted Secrets, which Envoy reads by itself and reads again when the kubelet changes them: it is
-told where they are, and what is in them is in no configuration. The kubelet swaps a link in the mounted folder, which is therefore what
+Certificates and keys are files of mounted Secrets, which Envoy reads by itself and reads again when the kubelet changes them: the
+configuration has their paths and nothing of their content. The kubelet swaps a link in the mounted folder, which is therefore what
 Envoy watches: https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/security/secret#sds-config-source
 """
 
@@ -18,12 +18,12 @@ from engines.envoy.fields import EXTENSIONS, http_filter, lua, seconds
 from engines.flags import field
 
 CERTIFICATE_FILE, KEY_FILE, CA_FILE = "tls.crt", "tls.key", "ca.crt"
-"""As Kubernetes and cert-manager name them in a Secret of type kubernetes.io/tls."""
+"""The names that Kubernetes and cert-manager give them in a Secret of type kubernetes.io/tls."""
 API_KEYS_FILE = "api-keys.json"
-"""Of a Secret that `python -m stacks api-keys` makes."""
+"""The key of a Secret that `python -m stacks api-keys` writes."""
 
 SERVER_SECRET, CLIENTS_SECRET = "server-certificate", "client-authority"
-"""Of Envoy's own kind; each has a file `NAME.yaml` beside the configuration."""
+"""Secrets of Envoy's own kind; each has a file `NAME.yaml` beside the configuration."""
 
 _KEYS = Path(__file__).with_name("keys.lua").read_text()
 _TLS = f"{EXTENSIONS}.transport_sockets.tls.v3"
@@ -31,12 +31,12 @@ _API_KEY_AUTH = f"{EXTENSIONS}.filters.http.api_key_auth.v3.ApiKeyAuth"
 _API_KEYS = "envoy.filters.http.api_key_auth"
 _CLIENT_HEADER = "x-zig-ai-client"
 _MOST_CLIENTS = 10_000
-"""That are counted apart; of more, those not seen for longest begin anew."""
+"""How many clients are counted separately. Beyond them, the count of the one not seen for longest starts again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """Where its files are."""
+    """The folders of the certificates that Envoy presents and checks."""
 
     config_dir: str
     certificate_dir: str
@@ -46,19 +46,19 @@ class Tls:
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """What a request must have to get in."""
+    """The conditions that a request must meet to be let in."""
 
     tls: Tls | None
     api_keys_dir: str | None
-    """Where the file of the keys is; None when no key is asked for."""
+    """The folder of the file with the keys; None when no key is required."""
     requests_per_minute: int | None
-    """Of one client, to one coordinator: one key, or one address when no key is asked for. None: no limit."""
+    """The limit of one client at one coordinator; a client is a key, or an address when no key is required. None for no limit."""
     allowed_origins: tuple[str, ...] = ()
-    """Of pages whose scripts may ask; a browser sends no key with the question whether they may."""
+    """The origins of pages whose scripts may send requests; a browser's preflight request carries no key."""
 
 
 def transport_socket(tls: Tls, *, of_clients: bool = True) -> dict[str, Any]:
-    """`of_clients`: whoever comes needs a certificate too, where the settings ask for one."""
+    """The listener's TLS. `of_clients` is whether clients need a certificate too, where the settings ask for one."""
     common: dict[str, Any] = {
         "alpn_protocols": ["http/1.1"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
@@ -76,7 +76,7 @@ def _secret_from_file(name: str, folder: str) -> dict[str, Any]:
 
 
 def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
-    """Name to content of the files beside the configuration that say where certificates are."""
+    """Maps the names of the files beside the configuration, which hold the paths of certificates, to their content."""
     certificate = {
         "certificate_chain": {"filename": f"{tls.certificate_dir}/{CERTIFICATE_FILE}"},
         "private_key": {"filename": f"{tls.certificate_dir}/{KEY_FILE}"},
@@ -94,12 +94,12 @@ _ORIGINS = "exposure.allowedOrigins"
 
 
 def cors_filters(guard: Guard) -> list[dict[str, Any]]:
-    """Before all others, so that a page can read their refusals too."""
+    """The filter stands before all others, so that a page can read their refusals too."""
     return [http_filter("cors", "cors.v3.Cors", {})] if guard.allowed_origins else []
 
 
 def cors_fields(guard: Guard) -> dict[str, Any]:
-    """Of the virtual host. A server's own answer to any page, with credentials, is nobody's wish."""
+    """Fields of the virtual host. A server's own header that lets in any page, with credentials, is removed."""
     own = {"response_headers_to_remove": [f"access-control-allow-{what}" for what in ("origin", "credentials", "methods", "headers")]}
     if not guard.allowed_origins:
         return own
@@ -117,19 +117,19 @@ def cors_fields(guard: Guard) -> dict[str, Any]:
 
 def filters(guard: Guard) -> list[dict[str, Any]]:
     """HTTP filters, in the order in which a request meets them."""
-    found = [lua(_KEYS), *key_filters(guard)] if guard.api_keys_dir else []
+    chain = [lua(_KEYS), *key_filters(guard)] if guard.api_keys_dir else []
     if guard.requests_per_minute:
-        found.append(_limit(guard.requests_per_minute, by_key=guard.api_keys_dir is not None))
-    return found
+        chain.append(_limit(guard.requests_per_minute, by_key=guard.api_keys_dir is not None))
+    return chain
 
 
 def key_filters(guard: Guard) -> list[dict[str, Any]]:
-    """Those of `filters` that need a Secret."""
+    """The filters that need a Secret."""
     return [_api_keys(guard.api_keys_dir)] if guard.api_keys_dir else []
 
 
 def _api_keys(folder: str) -> dict[str, Any]:
-    """Its configuration is the keys, and so comes from the Secret; without it nobody is let in."""
+    """The filter's configuration is the keys, and so comes from the Secret; without it nobody is let in."""
     source = {"path": f"{folder}/{API_KEYS_FILE}", "watched_directory": {"path": folder}}
     return {
         "name": _API_KEYS,
@@ -141,7 +141,7 @@ def _api_keys(folder: str) -> dict[str, Any]:
 
 
 def api_keys_file(keys: Mapping[str, str]) -> str:
-    """The file of the keys, by the client's name."""
+    """The content of the file with the keys; `keys` maps a client's name to its key."""
     return json.dumps(
         {
             "resources": [

@@ -25,14 +25,14 @@ LIVE_PATH, READY_PATH = "/live", "/ready"
 """On the metrics listener: whether the process runs, and whether clients can get in too."""
 
 _HEAP = 0.95
-"""Of the process' memory; the rest is code and stacks."""
+"""The heap's share of the process' memory; the rest is code and stacks."""
 _FRONT = {
     # A path is what the routes below compare, not what a server makes of it.
     "normalize_path": True,
     "merge_slashes": True,
     "path_with_escaped_slashes_action": "REJECT_REQUEST",
 }
-"""What Envoy's documentation asks of a proxy whose clients nobody knows: configuration/best_practices/edge."""
+"""Envoy's documentation advises these for a proxy with unknown clients: configuration/best_practices/edge."""
 
 _BODY_CHECK = Path(__file__).with_name("body.lua").read_text()
 """Reads the request once, as a whole; the filter before it, which bounds the size, has buffered it in any case."""
@@ -48,22 +48,22 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyArgs:
-    """What one coordinator does. Times in seconds, sizes in bytes."""
+    """The behaviour of one coordinator. Times are in seconds, sizes in bytes."""
 
     port: int
     metrics_port: int
     health_paths: tuple[str, ...]
-    """Answer 200 while any pipeline is healthy, else 503; never passed on."""
+    """Paths that answer 200 while any pipeline is healthy, else 503, and that are never passed on."""
     pipelines: Pipelines
     rewrites: tuple[Route, ...]
     prefix: str
-    """What passes through as it is, such as `/v1/`."""
+    """The beginning of paths that pass through unchanged, such as `/v1/`."""
     max_connections: int
-    """Of clients, to one coordinator."""
+    """The connections that clients may have to one coordinator."""
     keep_alive_s: float
     """How long a connection may be idle."""
     connection_s: float | None
-    """How long it may live in all: the answer after that closes it, so that its client finds another coordinator. None: for ever."""
+    """How long a connection may last: the answer after that closes it, so that its client finds another coordinator. None for ever."""
     read_buffer_bytes: int
     silence_s: float
     """How long a pipeline may send nothing of an answer before the request is given up."""
@@ -73,10 +73,10 @@ class ProxyArgs:
     request_s: float
     """How long a client may take to send its request."""
     memory_bytes: int | None
-    """What the process may take; near it, requests are refused with 503. None: as much as there is."""
+    """The memory that the process may take; near it, requests are refused with 503. None for as much as there is."""
     guard: Guard
     target_s: float
-    """How long a request should take: near it, the times that were taken are counted finely."""
+    """How long a request should take; the histogram of times is finest near it."""
 
 
 def bootstrap(args: ProxyArgs) -> dict[str, Any]:

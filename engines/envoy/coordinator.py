@@ -39,7 +39,7 @@ HTTPS = Port(name="https", number=8443, on_service=443)
 METRICS = Port(name="metrics", number=9090)
 HEALTH_PATH = "/api/v1/health"
 SHORT_HEALTH_PATH = "/health"
-"""Of vLLM's, llama.cpp's and SGLang's servers, which their clients ask: guidellm does not run without."""
+"""The health path of vLLM's, llama.cpp's and SGLang's servers, which their clients ask for: guidellm does not run without it."""
 INFERENCE_PATH = "/v1/inference"
 COMPLETIONS_PATH = "/v1/completions"
 
@@ -67,16 +67,16 @@ REQUESTS = Series(name="envoy_http_downstream_rq_xx", where=f"{{{_BY_CLASS.forma
 """Those that were answered: a service that refuses more does no more."""
 _REFUSED = f'rate(envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name="{PIPELINES}"}}[1m])'
 LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE}) + (sum({_REFUSED}) or vector(0))"
-"""All that is in the system, and those whom a full line has just refused: told to come back after a second, as many are away as are
-refused in one. Without them a full line would look like one that is about to be."""
+"""All requests in the system, and those that a full line has just refused: they come back after a second, so as many are away as are
+refused in one second. Without them a full line would look like one that is about to be full."""
 
 _REQUEST_SECONDS = 60
-"""For a request of the largest size from a client with 140 kbit/s."""
+"""Enough for a request of the largest size from a client with 140 kbit/s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
-    """What a pipeline's leader offers."""
+    """The server of a pipeline's leader, as the coordinator sees it."""
 
     port: int
     health_path: str
@@ -87,28 +87,28 @@ class Upstream:
 
 
 def serving_on_seconds(settings: StackSettings) -> int:
-    """How long a pod that is told to end serves on: no new request finds it, and those that it has are finished.
+    """The seconds for which a pod that is being deleted goes on serving: no new request finds it, and those that it has are finished.
 
-    Neither server finishes what it has once its process is told to end: Envoy stops at once, llama-server answers nothing more and
-    keeps its connections. So the process is told last, whatever `rollout.terminationGrace` leaves for that.
+    Neither server finishes its requests once its process gets SIGTERM: Envoy stops at once, llama-server answers nothing more and keeps
+    its connections. So the signal comes last, and the process has what is then left of `rollout.terminationGrace`.
     """
     return max(0, math.ceil(settings.rollout.termination_grace.seconds) - SHUTDOWN_SECONDS)
 
 
 def serving_port(settings: StackSettings) -> Port:
-    """Where clients send requests: nothing listens for plain HTTP beside TLS."""
+    """The port to which clients send requests; nothing listens for plain HTTP beside TLS."""
     return HTTPS if settings.exposure.tls else HTTP
 
 
 def _secrets(exposure: Exposure) -> dict[str, MountedSecret]:
-    """What the settings name, by the name of its volume."""
-    wanted: list[tuple[str, str | None, tuple[str, ...]]] = []
+    """The Secrets that the settings name, by the names of their volumes."""
+    mounts: list[tuple[str, str | None, tuple[str, ...]]] = []
     if exposure.tls:
-        wanted.append((TLS, exposure.tls.secret_name, (access.CERTIFICATE_FILE, access.KEY_FILE)))
-        wanted.append((CLIENT_CA, exposure.tls.client_ca_secret_name, (access.CA_FILE,)))
+        mounts.append((TLS, exposure.tls.secret_name, (access.CERTIFICATE_FILE, access.KEY_FILE)))
+        mounts.append((CLIENT_CA, exposure.tls.client_ca_secret_name, (access.CA_FILE,)))
     if exposure.api_keys:
-        wanted.append((API_KEYS, exposure.api_keys.secret_name, (access.API_KEYS_FILE,)))
-    return {name: MountedSecret(secret=secret, folder=f"/app/secrets/{name}", keys=keys) for name, secret, keys in wanted if secret}
+        mounts.append((API_KEYS, exposure.api_keys.secret_name, (access.API_KEYS_FILE,)))
+    return {name: MountedSecret(secret=secret, folder=f"/app/secrets/{name}", keys=keys) for name, secret, keys in mounts if secret}
 
 
 def _guard(settings: StackSettings, secrets: Mapping[str, MountedSecret]) -> Guard:
@@ -127,7 +127,7 @@ def _memory_bytes(settings: StackSettings) -> int | None:
 
 
 def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream) -> ProxyArgs:
-    """What the settings make of Envoy."""
+    """The behaviour of Envoy that the settings ask for."""
     config, shard, limits = settings.coordinator.config, settings.shard.config, settings.coordinator.limits
     return ProxyArgs(
         port=serving_port(settings).number,
@@ -148,8 +148,8 @@ def proxy_args(settings: StackSettings, endpoints: Endpoints, upstream: Upstream
         prefix="/v1/",
         max_connections=config.max_connections,
         keep_alive_s=config.keep_alive_timeout.seconds,
-        # A coordinator that is told to end keeps its clients for half of the time that it serves on; the other half is for their
-        # last answers.
+        # A coordinator that is being deleted keeps its clients for half of the time for which it goes on serving; the other half is for
+        # their last answers.
         connection_s=serving_on_seconds(settings) / 2 or None,
         read_buffer_bytes=round(config.read_buffer_size.bytes),
         silence_s=shard.network_timeout.seconds,

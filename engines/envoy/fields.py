@@ -1,4 +1,4 @@
-"""How Envoy's API spells an address, a time, an HTTP filter."""
+"""Addresses, times and HTTP filters as Envoy's API spells them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 HCM = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 COORDINATOR = "coordinator"
-"""What Envoy's statistics call the listener of clients."""
+"""The name of the clients' listener in Envoy's statistics."""
 
 
 def address(host: str, port: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Envoy's cluster `pipelines`: where a request may go, how one is chosen, and when a pipeline is left out.
 
 Its members are the addresses behind one name of the cluster's DNS, that of the pipelines' leaders which are ready and stay. A pod that
-is told to end leaves that name at once: it gets no new request, and finishes those that it has.
+is being deleted leaves that name at once: it gets no new request, and finishes those that it has.
 Field names: https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/cluster/v3/cluster.proto
 """
 
@@ -51,10 +51,10 @@ _KEEPALIVE = {"keepalive_time": 15, "keepalive_interval": 5, "keepalive_probes":
 
 @dataclass(frozen=True, kw_only=True)
 class Pipelines:
-    """The pipelines of a service, as one coordinator sees them. Times in seconds, sizes in bytes."""
+    """The pipelines of a service, as one coordinator sees them. Times are in seconds, sizes in bytes."""
 
     host: str
-    """DNS name whose addresses are the leaders."""
+    """The DNS name whose addresses are the leaders."""
     port: int
     health_path: str
     health_interval_s: float
@@ -71,7 +71,7 @@ class Pipelines:
 
 def cluster(pipelines: Pipelines) -> dict[str, Any]:
     policy, message = _STRATEGIES[pipelines.strategy]
-    how = field({"@type": f"{EXTENSIONS}.load_balancing_policies.{policy}.v3.{message}"}, _STRATEGY)
+    settings = field({"@type": f"{EXTENSIONS}.load_balancing_policies.{policy}.v3.{message}"}, _STRATEGY)
     return {
         "name": NAME,
         **_discovery(pipelines),
@@ -79,7 +79,7 @@ def cluster(pipelines: Pipelines) -> dict[str, Any]:
         "typed_extension_protocol_options": {_HTTP_OPTIONS: _one_request_a_connection()},
         "load_balancing_policy": {
             "policies": [
-                {"typed_extension_config": {"name": field(f"envoy.load_balancing_policies.{policy}", _STRATEGY), "typed_config": how}}
+                {"typed_extension_config": {"name": field(f"envoy.load_balancing_policies.{policy}", _STRATEGY), "typed_config": settings}}
             ]
         },
         "per_connection_buffer_limit_bytes": field(pipelines.write_buffer_bytes, "coordinator.config.writeBufferSize"),

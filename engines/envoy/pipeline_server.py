@@ -24,7 +24,7 @@ HEALTH_PATH = "/health"
 PROGRESS = Path(__file__).with_name("progress.sh").read_text()
 """Needs a shell and curl, which both engines' images have: .devops/cuda.Dockerfile of llama.cpp, docker/Dockerfile of vLLM."""
 _SILENT_SECONDS = 60
-"""For one token of a server that has made none for a minute: a prompt of a whole context is read in less, in parts or not."""
+"""How long one token may take of a server that has generated none for a minute. A prompt of a whole context is read in less."""
 HOME = "/tmp"
 """The root is read-only, and what an engine compiles is kept below HOME."""
 _USER = 10001

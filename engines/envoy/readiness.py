@@ -1,4 +1,4 @@
-"""Whether clients can get in: what the coordinator's readiness probe asks.
+"""The coordinator's readiness: its probe passes when clients can get in.
 
 Envoy starts with a Secret that it cannot use, calls itself ready, and refuses every client: a rolling change would replace working
 coordinators with such. So the probe's request passes, inside the process, through a listener with the front door's own certificates
@@ -16,7 +16,7 @@ from engines.envoy.access import Guard
 from engines.envoy.fields import EXTENSIONS, HCM, http_filter
 
 NAME = "ready"
-"""Of the listener that only this process reaches, and of the cluster that leads there."""
+"""The name of the listener that only this process reaches, and of the cluster that leads there."""
 
 EXTENSION = {
     "name": "envoy.bootstrap.internal_listener",
@@ -39,7 +39,7 @@ def _connection_manager(guard: Guard) -> dict[str, Any]:
         "stat_prefix": NAME,
         "route_config": {"name": NAME, "virtual_hosts": [{"name": NAME, "domains": ["*"], "routes": [let_in]}]},
         "http_filters": [*access.key_filters(guard), http_filter("router", "router.v3.Router", {})],
-        # A probe has no key. To be told so is good news: without a file of keys that it can read, Envoy says 500.
+        # A probe has no key, and an answer that says so is good news: without a file of keys that it can read, Envoy says 500.
         "local_reply_config": {"mappers": [{"filter": {"status_code_filter": {"comparison": refused}}, "status_code": 200}]},
     }
 

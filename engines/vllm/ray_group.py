@@ -16,7 +16,7 @@ from engines.workload import Env, Port, Role
 from settings.account import Effect
 
 RAYLET = Port(name="raylet", number=6380)
-"""A node manager listens on it once its node has joined the cluster: what a worker is ready by."""
+"""The node manager's port. It listens once its node has joined the cluster, which is when a worker is ready."""
 
 _SCRIPT = "bash /vllm-workspace/examples/online_serving/multi-node-serving.sh"
 _GCS_PORT = 6379
