@@ -1,6 +1,6 @@
 """The measured vLLM: an installed release, checkpoints with random weights, and the servers that differ by their flags.
 
-The release is newer than the one that `engines/vllm/engine.py` renders for, because it must run with the PyTorch of the measured machine.
+The release is newer than the one that `engines/vllm/` renders for, because it must run with the PyTorch of the measured machine.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.envoy.fields import EXTENSIONS, http_filter, lua, seconds
-from engines.flags import field
+from engines.flags import Field, field
 
 CERTIFICATE_FILE, KEY_FILE, CA_FILE = "tls.crt", "tls.key", "ca.crt"
 """The names that Kubernetes and cert-manager give them in a Secret of type kubernetes.io/tls."""
@@ -24,6 +24,10 @@ API_KEYS_FILE = "api-keys.json"
 
 SERVER_SECRET, CLIENTS_SECRET = "server-certificate", "client-authority"
 """Secrets of Envoy's own kind; each has a file `NAME.yaml` beside the configuration."""
+
+CERTIFICATE, CLIENT_CA, KEYS = "exposure.tls.secretName", "exposure.tls.clientCaSecretName", "exposure.apiKeys.secretName"
+_ORIGINS = "exposure.allowedOrigins"
+"""The settings that the fields below answer."""
 
 _KEYS = Path(__file__).with_name("keys.lua").read_text()
 _TLS = f"{EXTENSIONS}.transport_sockets.tls.v3"
@@ -57,7 +61,7 @@ class Guard:
     """The origins of pages whose scripts may send requests; a browser's preflight request carries no key."""
 
 
-def transport_socket(tls: Tls, *, of_clients: bool = True) -> dict[str, Any]:
+def transport_socket(tls: Tls, *, of_clients: bool = True) -> Field:
     """The listener's TLS. `of_clients` is whether clients need a certificate too, where the settings ask for one."""
     common: dict[str, Any] = {
         "alpn_protocols": ["http/1.1"],
@@ -66,9 +70,9 @@ def transport_socket(tls: Tls, *, of_clients: bool = True) -> dict[str, Any]:
     }
     fields: dict[str, Any] = {"@type": f"{_TLS}.DownstreamTlsContext", "common_tls_context": common}
     if tls.client_ca_dir:
-        common["validation_context_sds_secret_config"] = _secret_from_file(CLIENTS_SECRET, tls.config_dir)
-        fields["require_client_certificate"] = of_clients
-    return {"name": "envoy.transport_sockets.tls", "typed_config": fields}
+        common["validation_context_sds_secret_config"] = field(_secret_from_file(CLIENTS_SECRET, tls.config_dir), CLIENT_CA)
+        fields["require_client_certificate"] = field(of_clients, CLIENT_CA)
+    return field({"name": "envoy.transport_sockets.tls", "typed_config": fields}, CERTIFICATE)
 
 
 def _secret_from_file(name: str, folder: str) -> dict[str, Any]:
@@ -82,20 +86,22 @@ def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
         "private_key": {"filename": f"{tls.certificate_dir}/{KEY_FILE}"},
         "watched_directory": {"path": tls.certificate_dir},
     }
-    files = {SERVER_SECRET: {"tls_certificate": certificate}}
+    secrets = {SERVER_SECRET: ({"tls_certificate": certificate}, CERTIFICATE)}
     if tls.client_ca_dir:
         authority = {"trusted_ca": {"filename": f"{tls.client_ca_dir}/{CA_FILE}"}, "watched_directory": {"path": tls.client_ca_dir}}
-        files[CLIENTS_SECRET] = {"validation_context": authority}
-    return {f"{name}.yaml": {"resources": [{"@type": f"{_TLS}.Secret", "name": name} | secret]} for name, secret in files.items()}
+        secrets[CLIENTS_SECRET] = ({"validation_context": authority}, CLIENT_CA)
+    return {
+        f"{name}.yaml": {"resources": [{"@type": f"{_TLS}.Secret", "name": field(name, key)} | secret]}
+        for name, (secret, key) in secrets.items()
+    }
 
 
 CORS = "envoy.filters.http.cors"
-_ORIGINS = "exposure.allowedOrigins"
 
 
 def cors_filters(guard: Guard) -> list[dict[str, Any]]:
     """The filter stands before all others, so that a page can read their refusals too."""
-    return [http_filter("cors", "cors.v3.Cors", {})] if guard.allowed_origins else []
+    return [http_filter("cors", "cors.v3.Cors", {}, _ORIGINS)] if guard.allowed_origins else []
 
 
 def cors_fields(guard: Guard) -> dict[str, Any]:
@@ -117,7 +123,7 @@ def cors_fields(guard: Guard) -> dict[str, Any]:
 
 def filters(guard: Guard) -> list[dict[str, Any]]:
     """HTTP filters, in the order in which a request meets them."""
-    chain = [lua(_KEYS), *key_filters(guard)] if guard.api_keys_dir else []
+    chain = [lua(_KEYS, KEYS), *key_filters(guard)] if guard.api_keys_dir else []
     if guard.requests_per_minute:
         chain.append(_limit(guard.requests_per_minute, by_key=guard.api_keys_dir is not None))
     return chain
@@ -131,13 +137,8 @@ def key_filters(guard: Guard) -> list[dict[str, Any]]:
 def _api_keys(folder: str) -> dict[str, Any]:
     """The filter's configuration is the keys, and so comes from the Secret; without it nobody is let in."""
     source = {"path": f"{folder}/{API_KEYS_FILE}", "watched_directory": {"path": folder}}
-    return {
-        "name": _API_KEYS,
-        "config_discovery": {
-            "config_source": {"path_config_source": source, "resource_api_version": "V3"},
-            "type_urls": [_API_KEY_AUTH],
-        },
-    }
+    discovery = {"config_source": {"path_config_source": source, "resource_api_version": "V3"}, "type_urls": [_API_KEY_AUTH]}
+    return {"name": field(_API_KEYS, KEYS), "config_discovery": discovery}
 
 
 def api_keys_file(keys: Mapping[str, str]) -> str:
@@ -163,6 +164,7 @@ def api_keys_file(keys: Mapping[str, str]) -> str:
 
 def _limit(requests_per_minute: int, *, by_key: bool) -> dict[str, Any]:
     name = "client" if by_key else "remote_address"
+    counted_by = (KEYS,) if by_key else ()
     action = {"request_headers": {"header_name": _CLIENT_HEADER, "descriptor_key": name}} if by_key else {"remote_address": {}}
     every_request = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     limit = field(requests_per_minute, "coordinator.limits.requestsPerMinutePerClient")
@@ -171,9 +173,9 @@ def _limit(requests_per_minute: int, *, by_key: bool) -> dict[str, Any]:
         "stat_prefix": "client_limit",
         "filter_enabled": every_request,
         "filter_enforced": every_request,
-        "rate_limits": [{"actions": [action]}],
+        "rate_limits": [{"actions": field([action], *counted_by)}],
         # Without a value: each value that comes has a bucket of its own.
-        "descriptors": [{"entries": [{"key": name}], "token_bucket": bucket}],
+        "descriptors": [{"entries": [{"key": field(name, *counted_by)}], "token_bucket": bucket}],
         "max_dynamic_descriptors": _MOST_CLIENTS,
         "enable_retry_after_header": True,
     }

@@ -26,6 +26,7 @@ LIVE_PATH, READY_PATH = "/live", "/ready"
 
 _HEAP = 0.95
 """The heap's share of the process' memory; the rest is code and stacks."""
+_MEMORY = "coordinator.resources.limits.memory"
 _FRONT = {
     # A path is what the routes below compare, not what a server makes of it.
     "normalize_path": True,
@@ -107,15 +108,18 @@ def _overload(args: ProxyArgs) -> dict[str, Any]:
     heap = "envoy.resource_monitors.fixed_heap"
     size = {
         "@type": f"{EXTENSIONS}.resource_monitors.fixed_heap.v3.FixedHeapConfig",
-        "max_heap_size_bytes": field(round(args.memory_bytes * _HEAP), "coordinator.resources.limits.memory"),
+        "max_heap_size_bytes": field(round(args.memory_bytes * _HEAP), _MEMORY),
     }
     return {
-        "refresh_interval": "0.25s",
+        "refresh_interval": field("0.25s", _MEMORY),
         "resource_monitors": [*monitors, {"name": heap, "typed_config": size}],
-        "actions": [
-            {"name": f"envoy.overload_actions.{action}", "triggers": [{"name": heap, "threshold": {"value": full}}]}
-            for action, full in (("shrink_heap", 0.95), ("stop_accepting_requests", 0.98))
-        ],
+        "actions": field(
+            [
+                {"name": f"envoy.overload_actions.{action}", "triggers": [{"name": heap, "threshold": {"value": full}}]}
+                for action, full in (("shrink_heap", 0.95), ("stop_accepting_requests", 0.98))
+            ],
+            _MEMORY,
+        ),
     }
 
 
@@ -125,7 +129,7 @@ def _listener(args: ProxyArgs) -> dict[str, Any]:
         chain["transport_socket"] = access.transport_socket(args.guard.tls)
     return {
         "name": "http",
-        "address": address("0.0.0.0", args.port),
+        "address": field(address("0.0.0.0", args.port), *((access.CERTIFICATE,) if args.guard.tls else ())),
         "per_connection_buffer_limit_bytes": field(args.read_buffer_bytes, "coordinator.config.readBufferSize"),
         "filter_chains": [chain],
     }

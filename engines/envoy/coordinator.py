@@ -7,7 +7,7 @@ Envoy. Not here: the shape of that configuration (`config.py`, `pipeline_cluster
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,18 +192,22 @@ def coordinator(settings: StackSettings, endpoints: Endpoints, upstream: Upstrea
         *container_effects("coordinator", "coordinator"),
         *flag_effects("coordinator", flags),
         *(effect for name, document in documents.items() for effect in field_effects("coordinator", name, document)),
-        *(at("coordinator", _SECRET_KEYS[volume], f"secrets[{volume}].secret") for volume in server.secrets),
+        *_secret_effects(settings),
         at("coordinator", "rollout.terminationGrace", "lifecycle.preStop.sleep.seconds"),
     )
     return server, effects
 
 
-_SECRET_KEYS = {
-    TLS: "exposure.tls.secretName",
-    CLIENT_CA: "exposure.tls.clientCaSecretName",
-    API_KEYS: "exposure.apiKeys.secretName",
-}
+_SECRET_KEYS = {TLS: access.CERTIFICATE, CLIENT_CA: access.CLIENT_CA, API_KEYS: access.KEYS}
 """The settings that name Secrets, by the Secret's volume."""
+
+
+def _secret_effects(settings: StackSettings) -> Iterator[Effect]:
+    for volume in _secrets(settings.exposure):
+        yield at("coordinator", _SECRET_KEYS[volume], f"secrets[{volume}].secret")
+        yield at("coordinator", _SECRET_KEYS[volume], f"volumeMounts[{volume}].mountPath")
+    if settings.exposure.tls:
+        yield at("coordinator", access.CERTIFICATE, f"ports[{HTTPS.name}].containerPort")
 
 
 def _flags(settings: StackSettings) -> tuple[Flag, ...]:

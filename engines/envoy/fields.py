@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from engines.flags import field
+
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 HCM = f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 COORDINATOR = "coordinator"
@@ -18,9 +20,13 @@ def seconds(count: float) -> str:
     return f"{count:g}s"
 
 
-def http_filter(name: str, message: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{EXTENSIONS}.filters.http.{message}", **fields}}
+def http_filter(name: str, message: str, fields: dict[str, Any], *settings: str) -> dict[str, Any]:
+    """An HTTP filter; `settings` are the keys of those that it is there for."""
+    full_name = f"envoy.filters.http.{name}"
+    config = {"@type": f"{EXTENSIONS}.filters.http.{message}", **fields}
+    return {"name": field(full_name, *settings) if settings else full_name, "typed_config": config}
 
 
-def lua(source: str) -> dict[str, Any]:
-    return http_filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": source}})
+def lua(source: str, *settings: str) -> dict[str, Any]:
+    """A filter that runs a program in Lua."""
+    return http_filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": source}}, *settings)

@@ -71,17 +71,16 @@ class Pipelines:
 
 def cluster(pipelines: Pipelines) -> dict[str, Any]:
     policy, message = _STRATEGIES[pipelines.strategy]
-    settings = field({"@type": f"{EXTENSIONS}.load_balancing_policies.{policy}.v3.{message}"}, _STRATEGY)
+    chosen = {
+        "name": field(f"envoy.load_balancing_policies.{policy}", _STRATEGY),
+        "typed_config": field({"@type": f"{EXTENSIONS}.load_balancing_policies.{policy}.v3.{message}"}, _STRATEGY),
+    }
     return {
         "name": NAME,
         **_discovery(pipelines),
         "connect_timeout": "2s",
         "typed_extension_protocol_options": {_HTTP_OPTIONS: _one_request_a_connection()},
-        "load_balancing_policy": {
-            "policies": [
-                {"typed_extension_config": {"name": field(f"envoy.load_balancing_policies.{policy}", _STRATEGY), "typed_config": settings}}
-            ]
-        },
+        "load_balancing_policy": {"policies": [{"typed_extension_config": chosen}]},
         "per_connection_buffer_limit_bytes": field(pipelines.write_buffer_bytes, "coordinator.config.writeBufferSize"),
         "upstream_connection_options": {"tcp_keepalive": _KEEPALIVE},
         "circuit_breakers": {

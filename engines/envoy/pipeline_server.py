@@ -5,17 +5,17 @@ Such a server speaks HTTP, reports on the same port whether its model is loaded 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from engines.envoy import coordinator
 from engines.flags import of_stack
 from engines.images import image_reference
 from engines.pods import DATA_DIR, at, shard_fields, weights_folder
-from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
+from engines.workload import Endpoints, Env, Port, Probe, Role, Server, Workload
 from planner.fit.plan import Plan
 from settings import StackSettings
-from settings.account import Effect
+from settings.account import Effect, Place
 from settings.flatten import leaves
 
 HTTP = Port(name="http", number=8080)
@@ -71,6 +71,18 @@ def _liveness(port: Port) -> Probe:
     return Probe(port=port.name, command=command, period_seconds=60, timeout_seconds=_SILENT_SECONDS + 15)
 
 
+def _effects(role: Role) -> Iterator[Effect]:
+    yield at(role, "rollout.terminationGrace", "lifecycle.preStop.sleep.seconds")
+    if role == "shard":
+        yield Effect(
+            key="images.shard",
+            place=Place(kind=role, path="livenessProbe.httpGet"),
+            because="an image of the stack's own may have no shell and no curl, which the check for new tokens needs: a server whose GPU "
+            "hangs is not restarted while it answers its health check",
+            source="engines/envoy/progress.sh",
+        )
+
+
 def _weights(plan: Plan) -> dict[str, str]:
     """Mounts the node's copy of the model's folder, or the storage where nodes keep none."""
     return {"node_weights_dir": weights_folder(plan)} if plan.weights.on_node else {"weights_dir": DATA_DIR}
@@ -93,9 +105,8 @@ def workload(
     """
     upstream = coordinator.Upstream(port=HTTP.number, health_path=HEALTH_PATH, at_once=at_once, waiting=plan.waiting_requests)
     envoy, envoy_effects = coordinator.coordinator(settings, endpoints, upstream)
-    grace = [
-        at(role, "rollout.terminationGrace", "lifecycle.preStop.sleep.seconds") for role in (("shard", "worker") if worker else ("shard",))
-    ]
+    roles: tuple[Role, ...] = ("shard", "worker") if worker else ("shard",)
+    own_effects = (effect for role in roles for effect in _effects(role))
     return Workload(
         coordinator=envoy,
         shard=shard,
@@ -108,5 +119,5 @@ def workload(
         load_query=coordinator.LOAD_QUERY,
         latency=coordinator.LATENCY,
         requests=coordinator.REQUESTS,
-        effects=of_stack((*envoy_effects, *grace, *effects), leaves(settings)),
+        effects=of_stack((*envoy_effects, *own_effects, *effects), leaves(settings)),
     )

@@ -14,6 +14,7 @@ from typing import Any
 from engines.envoy import access
 from engines.envoy.access import Guard
 from engines.envoy.fields import EXTENSIONS, HCM, http_filter
+from engines.flags import field
 
 NAME = "ready"
 """The name of the listener that only this process reaches, and of the cluster that leads there."""
@@ -52,6 +53,10 @@ def cluster(guard: Guard) -> dict[str, Any]:
         "type": "STATIC",
         "connect_timeout": "1s",
         # Any certificate will do: whose it is, clients check.
-        **({"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls}} if guard.tls else {}),
+        **(
+            {"transport_socket": field({"name": "envoy.transport_sockets.tls", "typed_config": tls}, access.CERTIFICATE)}
+            if guard.tls
+            else {}
+        ),
         "load_assignment": {"cluster_name": NAME, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }

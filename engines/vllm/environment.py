@@ -82,7 +82,7 @@ def _on_volta() -> tuple[Variable, ...]:
     source = cited(RELEASE_ON_VOLTA, "vllm/platforms/cuda.py")
     attention = (translated(f"model.attention.{name}", kernels, source) for name in ("flashAttention", "fusedAttention"))
     return (
-        Variable(Env(name="VLLM_USE_V1", value="0"), why="this release's newer engine has no kernels for a V100"),
+        Variable(Env(name="VLLM_USE_V1", value="0"), why="its V1 engine needs compute capability 8.0: vllm/engine/arg_utils.py"),
         Variable(Env(name="VLLM_ATTENTION_BACKEND", value="XFORMERS"), *attention),
     )
 

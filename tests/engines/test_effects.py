@@ -5,20 +5,15 @@ no rule changes a second setting: what the rules change is the plan's findings t
 """
 
 import functools
-import re
-from fnmatch import fnmatchcase
 
 import pytest
 
-from engines import ENGINES
 from engines.flags import Flag, Variable, field, field_effects, plain
 from engines.workload import Env
-from infra.endpoints import endpoints
-from planner import plan as make_plan
 from settings import SettingsError, files
 from settings.error_messages import key_text
 from settings.flatten import document, with_values
-from tests.engines.rendering import manifest
+from tests.engines.differences import Rendered, differences, unnamed
 from tests.infra import variations
 
 VERBATIM = {"sizing": {"mode": "verbatim"}, "sharding": {"layersPerShard": None}}
@@ -104,99 +99,12 @@ BY_WAY_OF_THE_PLAN = {
 
 @functools.cache
 def stack(name):
+    return checked(STACKS[name])
+
+
+def checked(changed):
     prod = files.from_file(files.stack_file_path("prod"), "prod").require()
-    return variations.checked(variations.merged(document(prod), STACKS[name]))
-
-
-class Rendered:
-    """A stack's servers, each as a mapping from place to value."""
-
-    def __init__(self, settings):
-        plan = make_plan(settings)
-        names = endpoints(plan, registry="registry.example", redis="redis.example" if plan.redis_sku else None)
-        self.workload = ENGINES[plan.settings.engine].render(plan.settings, plan, names)
-        servers = {role: getattr(self.workload, role) for role in ("coordinator", "shard", "worker")}
-        self._documents = {role: _document(server) for role, server in servers.items() if server}
-        self.values = {(role, *place): value for role, found in self._documents.items() for place, value in _leaves(found)}
-
-    def named(self, key):
-        """The places of a setting's effects; a switch acts wherever the other settings of its section do."""
-        section = key.removesuffix("enabled") if key.endswith(".enabled") else f"{key}."
-        return {
-            (effect.place.kind, *_place(self._documents[effect.place.kind], effect.place.path))
-            for effect in self.workload.effects
-            if effect.place.kind != "plan" and (effect.key == key or effect.key.startswith(section))
-        }
-
-
-def _document(server):
-    """The manifest with its command line taken apart: a flag's value by the flag, any other word by its position."""
-    found = manifest(server)
-    words = found.pop("args", [])
-    found["args"] = {}
-    for index, word in enumerate(words):
-        if word.startswith("--"):
-            alone = index + 1 == len(words) or words[index + 1].startswith("--")
-            found["args"][word] = word if alone else words[index + 1]
-        elif index == 0 or not words[index - 1].startswith("--"):
-            found["args"][str(index)] = word
-    # Flags in a shell's command have values of their own, and the rest of the text stays.
-    text = " ".join(found.pop("command", []))
-    found["command"] = {"text": re.sub(r"=\S+", "=", text)} | dict(re.findall(r"(--[\w-]+)=(\S+)", text))
-    return found
-
-
-def _names(items):
-    """Items of a list by their names, the second of the same name apart from the first; by number where they have none."""
-    names = [item.get("name") if isinstance(item, dict) else None for item in items]
-    return [(name, names[:index].count(name)) if isinstance(name, str) else index for index, name in enumerate(names)]
-
-
-def _leaves(value, place=()):
-    if isinstance(value, dict) and value:
-        for key, child in value.items():
-            yield from _leaves(child, (*place, key))
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for name, item in zip(_names(value), value, strict=True):
-            yield from _leaves(item, (*place, name))
-    else:
-        yield place, value
-
-
-PART = re.compile(r'\.?([\w-]+)|\["([^"]+)"\]|\[(\d+)\]|\[([^\]"]+)\]')
-
-
-def _place(value, path):
-    """A written path with lists' items by their names, as `_leaves` has them: an index shifts when an item is added before it."""
-    place = []
-    for part in PART.finditer(path):
-        key = next(group for group in part.groups() if group is not None)
-        if isinstance(value, list):
-            names = _names(value)
-            found = [
-                index for index, name in enumerate(names) if str(index) == key or (isinstance(name, tuple) and fnmatchcase(name[0], key))
-            ]
-            key, value = (names[found[0]], value[found[0]]) if found else (key, None)
-        else:
-            value = value.get(key) if isinstance(value, dict) else None
-        place.append(key)
-    return tuple(place)
-
-
-def unnamed(before, after, key):
-    """Places that changed and that no effect of the setting names: for an added or removed part, nothing in it and nothing around it."""
-    named = before.named(key) | after.named(key)
-    changed = {_part(place, before.values, after.values) for place in before.values.keys() | after.values.keys()}
-    return {part for part in changed if part and not any(part[: len(name)] == name or name[: len(part)] == part for name in named)}
-
-
-def _part(place, before, after):
-    """The place, or the largest part around it that only one of both has; None where both have the same value."""
-    if place in before and place in after:
-        return None if before[place] == after[place] else place
-    other = after if place in before else before
-    depths = range(1, len(place) + 1)
-    return next((place[:depth] for depth in depths if not any(found[:depth] == place[:depth] for found in other)), place)
+    return variations.checked(variations.merged(document(prod), changed))
 
 
 def changes(name):
@@ -229,21 +137,94 @@ REFUSED = {
 """Settings whose other value some of the stacks refuse, with the reason; another stack takes it, or another test changes it."""
 
 
-@pytest.mark.parametrize("name", STACKS)
-def test_what_changes_with_a_setting_is_what_its_effects_name(name):
-    before, wrong, refused = Rendered(stack(name)), {}, set()
+@functools.cache
+def compared(name):
+    """What is changed and not named, the refused settings, and whether each named place changed: by setting."""
+    before, wrong, refused, changed = Rendered(stack(name)), {}, {}, {}
     for key, path, value in changes(name):
         try:
             after = Rendered(with_values(stack(name), {path: value}))
         except SettingsError as error:
-            refused.add((key, str(error)))
+            refused[key] = str(error)
             continue
         left_out = [part for setting, part in BY_WAY_OF_THE_PLAN if setting == key]
         found = {place for place in unnamed(before, after, key) if not any(part in ("", *map(str, place)) for part in left_out)}
         if found:
             wrong[key] = found
+        differing = differences(before, after)
+        for place in before.in_force(key) | after.in_force(key) if key not in variations.KEPT else ():
+            changed[key, place] = any(part[: len(place)] == place or place[: len(part)] == part for part in differing)
+    return wrong, refused, changed
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_what_changes_with_a_setting_is_what_its_effects_name(name):
+    wrong, refused, _ = compared(name)
     assert wrong == {}
-    assert {key for key, _ in refused} <= set(REFUSED), refused
+    assert set(refused) <= set(REFUSED), refused
+
+
+NOT_IN_THESE_STACKS = {
+    ("coordinator.config.healthCheckInterval", "timeout"): "only below 3 s",
+    ("coordinator.resources.limits.memory", "refresh_interval"): "only where there is no limit",
+    ("coordinator.resources.limits.memory", "actions"): "the same",
+    ("model.kvCache.maxCacheSize", "--max-model-len"): "only where the cache is smaller than a request may be",
+    ("shard.config.gpuMemoryFraction", "--kv-cache-memory-bytes"): "only where the memory bounds the cache",
+    ("shard.config.gpuMemoryFraction", "--num-gpu-blocks-override"): "the same",
+    ("shard.resources.limits.nvidia.com/gpu", "--distributed-executor-backend"): "only from one GPU to several",
+}
+"""Places that a setting decides in other stacks than these, with the reason."""
+
+
+@pytest.mark.parametrize("engine", sorted({stack(name).engine for name in STACKS}))
+def test_what_an_effect_names_changes_with_its_setting(engine):
+    ever = {}
+    for name in STACKS:
+        if stack(name).engine == engine:
+            for (key, place), differs in compared(name)[2].items():
+                ever[key, place] = ever.get((key, place), False) or differs
+    never = {(key, place) for (key, place), differs in ever.items() if not differs}
+    # What comes and goes with `exposure` is added below.
+    assert {
+        (key, place)
+        for key, place in never
+        if not key.startswith("exposure.") and not any((key, part) in NOT_IN_THESE_STACKS for part in place)
+    } == set()
+
+
+ADDED = {
+    ("exposure", "tls"): {"secretName": "front-door"},
+    ("exposure", "tls", "clientCaSecretName"): "clients",
+    ("exposure", "apiKeys"): {"secretName": "keys"},
+    ("exposure", "allowedOrigins"): ["https://chat.example.com"],
+    ("coordinator", "limits", "requestsPerMinutePerClient"): 60,
+    ("coordinator", "limits", "requestTokens"): 512,
+    ("images", "coordinator"): "ours/envoy:1.0",
+}
+"""Settings that a stack may be without."""
+WITH = {
+    "clientCaSecretName": {"exposure": {"tls": {"secretName": "front-door"}}},
+    "apiKeys": {"coordinator": {"limits": {"requestsPerMinutePerClient": 77}}},
+}
+"""What some of them need, or change."""
+
+
+@pytest.mark.parametrize("path", ADDED, ids=".".join)
+def test_what_comes_with_a_setting_is_what_its_effects_name(path):
+    less = {section: kept for section, kept in STACKS["llama.cpp"].items() if section not in ("exposure", "coordinator")}
+    settings = checked(less | WITH.get(path[-1], {}))
+    before, after = Rendered(settings), Rendered(with_values(settings, {path: ADDED[path]}))
+    assert before.values != after.values
+    # TLS has a port in place of the other.
+    assert unnamed(before, after, key_text(path)) <= {("coordinator", "ports", ("http", 0))}
+
+
+def test_an_image_of_the_stacks_own_is_not_restarted_for_its_silence():
+    settings = checked(STACKS["llama.cpp"])
+    before, after = Rendered(settings), Rendered(with_values(settings, {("images", "shard"): "ours/llama:1.0"}))
+    assert {place[1] for place in unnamed(before, after, "images.shard")} == {"livenessProbe"}, "its times change with what it asks"
+    [effect] = [effect for effect in after.workload.effects if effect.key == "images.shard" and effect.because]
+    assert effect.place.path == "livenessProbe.httpGet" and before.workload.shard.liveness.command
 
 
 @pytest.mark.parametrize(

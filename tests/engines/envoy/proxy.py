@@ -189,7 +189,7 @@ def running(args, made, folder):
     file, log = folder / "envoy.yaml", folder / "envoy.log"
     file.write_text(yaml.safe_dump(_beside_others(plain(bootstrap(args)), names.port, admin)))
     if args.guard.tls:
-        for name, document in secret_files(args.guard.tls).items():
+        for name, document in plain(secret_files(args.guard.tls)).items():
             (Path(args.guard.tls.config_dir) / name).write_text(yaml.safe_dump(document))
     command = [program, "-c", str(file), "--log-level", "info", "--concurrency", "1", "--use-dynamic-base-id"]
     with log.open("w") as out:
