@@ -116,5 +116,11 @@ def test_nobody_but_the_engines_asks_which_engine_it_is(folder):
             assert engines_asked_for(path) == [], where
 
 
+def test_each_engine_is_a_name_in_settings_a_file_of_facts_and_a_folder():
+    facts = {path.stem for path in (ROOT / "planner/engine_facts").glob("*.py")} - {"__init__", "traits"}
+    folders = {path.parent.name for path in (ROOT / "engines").glob("*/engine.py")}
+    assert facts == folders == set(NAMES), "the names are those of `engine` in settings/stack.py"
+
+
 def test_main_stays_short():
     assert len((ROOT / "__main__.py").read_text().splitlines()) <= 40

@@ -66,6 +66,8 @@ class EngineTraits:
     """Whether `caching.l1Cache` is memory of the host, in which a pipeline's pods keep the KV cache of prompts."""
     release: str = ""
     """The engine's release that these traits describe; empty where one release serves all GPUs."""
+    before_turing: EngineTraits | None = None
+    """The traits of the older release that runs on GPUs below compute capability 7.5; None where one release serves all GPUs."""
     flash_attention_2: bool
     """Whether flash attention is the FlashAttention-2 library, which needs compute capability 8.0."""
     int8_needs_tensor_cores: bool

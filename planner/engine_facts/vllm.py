@@ -145,6 +145,7 @@ def _traits(
     grouped_precisions: frozenset[str],
     expert_precisions: frozenset[str] | None = None,
     stages_divide_cache: bool = False,
+    before_turing: EngineTraits | None = None,
 ) -> EngineTraits:
     return EngineTraits(
         whole_pipeline_in_a_pod=False,
@@ -155,6 +156,7 @@ def _traits(
         beyond_the_cache="further ones wait, and a request that outgrows the cache goes back to the queue and is computed again later",
         keeps_prompts_on_host=keeps_prompts_on_host,
         release=release,
+        before_turing=before_turing,
         flash_attention_2=True,
         int8_needs_tensor_cores=True,
         # docs/getting_started/installation/gpu.rocm.inc.md.
@@ -179,16 +181,7 @@ def _traits(
     )
 
 
-TRAITS = _traits(
-    RELEASE,
-    splits_prompts=True,
-    keeps_prompts_on_host=True,
-    # llm-compressor quantizes layers of the class "Linear", and this release has another class for the first layer of such models'
-    # attention: vllm#36247, which later releases have. FP8 is the format in which these models are published.
-    latent_cache_precisions=frozenset({"fp16", "bf16", "fp8"}),
-    grouped_precisions=frozenset({"int4"}),
-)
-ON_VOLTA = _traits(
+_ON_VOLTA = _traits(
     RELEASE_ON_VOLTA,
     *_FIXED_ON_VOLTA,
     splits_prompts=False,
@@ -200,4 +193,14 @@ ON_VOLTA = _traits(
     expert_precisions=frozenset({"fp16"}),
     # raise_if_cache_size_invalid of vllm/worker/worker.py.
     stages_divide_cache=True,
+)
+TRAITS = _traits(
+    RELEASE,
+    before_turing=_ON_VOLTA,
+    splits_prompts=True,
+    keeps_prompts_on_host=True,
+    # llm-compressor quantizes layers of the class "Linear", and this release has another class for the first layer of such models'
+    # attention: vllm#36247, which later releases have. FP8 is the format in which these models are published.
+    latent_cache_precisions=frozenset({"fp16", "bf16", "fp8"}),
+    grouped_precisions=frozenset({"int4"}),
 )

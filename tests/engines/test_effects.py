@@ -10,6 +10,7 @@ import pytest
 
 from engines.flags import Flag, Variable, field, field_effects, plain
 from engines.workload import Env
+from planner.engine_facts import NAMES
 from settings import SettingsError, files
 from settings.error_messages import key_text
 from settings.flatten import document, with_values
@@ -135,6 +136,10 @@ REFUSED = {
     "shard.resources.limits.nvidia.com/gpu": "the node has no more",
 }
 """Settings whose other value some of the stacks refuse, with the reason; another stack takes it, or another test changes it."""
+
+
+def test_each_engine_has_a_stack_here():
+    assert {stack.get("engine", "zig_ai") for stack in STACKS.values()} == set(NAMES), "add one to STACKS"
 
 
 @functools.cache

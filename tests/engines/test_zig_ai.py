@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from typing import get_args
 
 import pytest
 import yaml
@@ -13,8 +12,7 @@ from engines.workload import Endpoints, Env, Port, Probe, Server, Workload
 from infra.endpoints import shard_dns_names
 from infra.kubernetes.pods import environment
 from planner import plan as make_plan
-from planner.engine_facts import NAMES
-from settings import StackSettings, files
+from settings import files
 from settings.quantities import Duration
 
 
@@ -51,10 +49,6 @@ def document(server):
 
 def test_each_engine_is_found_by_its_own_name():
     assert all(engine.name == name for name, engine in ENGINES.items())
-
-
-def test_the_planner_knows_each_engine_that_settings_may_name():
-    assert set(ENGINES) == set(NAMES) == set(get_args(StackSettings.model_fields["engine"].annotation))
 
 
 def test_ports_and_paths_are_the_services_contract(workload):

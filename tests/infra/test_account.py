@@ -12,6 +12,7 @@ import pytest
 from infra.account import statements
 from infra.registration import registration
 from planner import plan as make_plan
+from planner.engine_facts import NAMES
 from settings.error_messages import key_text
 from settings.flatten import document, leaves, paths, with_values
 from tests.infra import variations
@@ -145,6 +146,10 @@ def _changed_with_it(before, after):
     return {key for key in given[0].keys() | given[1].keys() if given[0].get(key) != given[1].get(key)} | {
         key for key, _ in found[0] ^ found[1]
     }
+
+
+def test_each_engine_has_a_stack_here():
+    assert set(STACKS) == set(NAMES), "add one to STACKS"
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from planner import plan
 from planner.catalogue import hardware, model_shapes
+from planner.engine_facts import NAMES
 from settings import StackSettings, files
 
 GUIDE_SHARD: dict[str, Any] = {
@@ -122,7 +123,7 @@ def any_settings(draw, mode="fitted"):
         },
         nodeTuning={"hugePages2Mi": draw(st.sampled_from([0, 256, 1024]))},
         monitoring={"enabled": draw(st.booleans())},
-        engine=draw(st.sampled_from(["zig_ai", "zig_ai", "llama_cpp", "vllm"])),
+        engine=draw(st.sampled_from(["zig_ai", *NAMES])),
         sizing={"mode": mode},
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from infra.registration import registration
 from planner import plan as make_plan
+from planner.engine_facts import NAMES
 from reports import preview
 from reports.outcomes import ORDER, counts, outcomes
 from settings import files
@@ -45,11 +46,10 @@ def test_each_setting_has_exactly_one_row(asked, rows):
     assert sum(counts(rows).values()) == len(rows)
 
 
-ENGINES = ("zig_ai", "llama_cpp", "vllm")
 SMALL_STACKS = {"nothing": {}} | {block.stem: guide_blocks.content(block) for block in guide_blocks.BLOCKS}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", NAMES)
 @pytest.mark.parametrize("name", SMALL_STACKS)
 def test_a_stack_of_a_few_lines_has_no_setting_that_is_rendered_nowhere(name, engine):
     """A stack without `shard.resources` was told of an error that was none, in `explain` and in each preview."""
@@ -60,7 +60,7 @@ def test_a_stack_of_a_few_lines_has_no_setting_that_is_rendered_nowhere(name, en
     assert [f"{row.key}: {row.change}; {row.because}" for row in rows if row.outcome == "error"] == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", NAMES)
 def test_what_was_left_out_and_stays_out_is_no_error(engine):
     """In `verbatim` a limit that is not set has a finding and no place."""
     size = {"gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"}, "sizing": {"mode": "verbatim"}}
