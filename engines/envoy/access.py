@@ -91,7 +91,7 @@ def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
         authority = {"trusted_ca": {"filename": f"{tls.client_ca_dir}/{CA_FILE}"}, "watched_directory": {"path": tls.client_ca_dir}}
         secrets[CLIENTS_SECRET] = ({"validation_context": authority}, CLIENT_CA)
     return {
-        f"{name}.yaml": {"resources": [{"@type": f"{_TLS}.Secret", "name": field(name, key)} | secret]}
+        f"{name}.yaml": {"resources": field([{"@type": f"{_TLS}.Secret", "name": name} | secret], key)}
         for name, (secret, key) in secrets.items()
     }
 

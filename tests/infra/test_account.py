@@ -80,8 +80,8 @@ OTHER = {
 }
 REMOVED = {
     "zig_ai": [("budget", "monthlyUsd"), ("gpuPool", "minNodes"), ("images", "shard")],
-    "llama_cpp": [("model", "source"), ("rollout", "weightsRetention")],
-    "vllm": [("model", "tokenSecret")],
+    "llama_cpp": [("exposure", "tls"), ("model", "source"), ("rollout", "weightsRetention")],
+    "vllm": [("exposure", "tls"), ("exposure", "tls", "clientCaSecretName"), ("model", "tokenSecret")],
 }
 """What is left out as well, one at a time."""
 NO_OTHER = {
