@@ -21,9 +21,11 @@ Find = Callable[[Place], list[Any]]
 
 MISSING = object()
 """What is at a path that does not exist."""
-_PART = re.compile(r'\.?([\w-]+)|\["([^"]+)"\]|\[(\d+)\]|\[([^\]"]+)\]')
+PATH_PART = re.compile(r'\.?([\w-]+)|\["([^"]+)"\]|\[(\d+)\]|\[([^\]"]+)\]')
+"""One part of a printed path: a word, a quoted key, an index, or an item's name."""
 _NUMBER = re.compile(r"\d+(\.\d+)?")
-_NAMES = ("name", "job_name", "alert", "record")
+ITEM_NAMES = ("name", "job_name", "alert", "record")
+"""Keys by one of which the items of a list are told apart."""
 
 
 def read(place: Place, find: Find) -> Place:
@@ -61,7 +63,7 @@ def at(document: Any, path: str) -> Any:
     """The value at a printed path; MISSING when there is none. Raises ValueError for what is no path."""
     position = 0
     while position < len(path):
-        part = _PART.match(path, position)
+        part = PATH_PART.match(path, position)
         if part is None:
             raise ValueError(f"not a path: {path}")
         position = part.end()
@@ -89,7 +91,7 @@ def _step(document: Any, key: str | None, index: str | None, item: str | None) -
     if item is not None and item.startswith("--"):
         return _after(document, item)
     if item is not None:
-        return next((one for one in document if any(fnmatchcase(str(one.get(name)), item) for name in _NAMES)), MISSING)
+        return next((one for one in document if any(fnmatchcase(str(one.get(name)), item) for name in ITEM_NAMES)), MISSING)
     if isinstance(document, dict):
         return document.get(key, MISSING)
     return getattr(document, str(key), MISSING)
@@ -118,7 +120,7 @@ def line_of(document: Any, path: str) -> int:
 
 
 def _keys(path: str) -> Iterator[str]:
-    for part in _PART.finditer(path):
+    for part in PATH_PART.finditer(path):
         yield next(group for group in part.groups() if group is not None)
 
 

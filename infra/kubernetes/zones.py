@@ -106,8 +106,8 @@ def effects(plan: Plan, pods_at: Sequence[str]) -> Iterator[Effect]:
 def _constraints(plan: Plan, shards: Resource) -> Iterator[Effect]:
     """Found by key and rule, as Kubernetes takes one of each. Which zones there are changes nothing about the constraints."""
     asked = plan.settings.shard.topology_spread_constraints
-    made = spread_constraints(asked, tuple(plan.settings.gpu_pool.zones) if plan.pipeline_in_one_zone else ())
-    rules = [(constraint["topologyKey"], constraint["whenUnsatisfiable"]) for constraint in made]
+    rendered = spread_constraints(asked, tuple(plan.settings.gpu_pool.zones) if plan.pipeline_in_one_zone else ())
+    rules = [(constraint["topologyKey"], constraint["whenUnsatisfiable"]) for constraint in rendered]
     counted = {
         "outcome": "translated",
         "because": "the constraint counts pipelines, by their first shards, instead of shards",
@@ -115,6 +115,6 @@ def _constraints(plan: Plan, shards: Resource) -> Iterator[Effect]:
     }
     for index, constraint in enumerate(asked):
         at = rules.index((constraint.topology_key, constraint.when_unsatisfiable))
-        said = counted if plan.pipeline_in_one_zone and constraint.topology_key == ZONE else {}
+        reason = counted if plan.pipeline_in_one_zone and constraint.topology_key == ZONE else {}
         for name in ("maxSkew", "topologyKey", "whenUnsatisfiable"):
-            yield shards.effect(f"shard.topologySpreadConstraints[{index}].{name}", f"[{at}].{name}", **said)
+            yield shards.effect(f"shard.topologySpreadConstraints[{index}].{name}", f"[{at}].{name}", **reason)

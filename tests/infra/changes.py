@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from infra.kubernetes import names
-from infra.reading import _NAMES, _PART, MISSING, at
+from infra.reading import ITEM_NAMES, MISSING, PATH_PART, at
 from infra.registration import Registered, Registration
 from settings.account import Place
 
@@ -56,7 +56,7 @@ def _rest(resource: Registered, places: list[Place], folder: str) -> Any:
     """What the resource has at none of the places. `folder`: of the weights, after which much is named."""
     document = _opened({**resource.inputs, "protect": resource.protect}, folder)
     for path in (path for place in places for path in (place.path, *_with_volume(place.path))):
-        _remove(document, [match.groups() for match in _PART.finditer(path)])
+        _remove(document, [match.groups() for match in PATH_PART.finditer(path)])
     return _pruned(document)
 
 
@@ -124,7 +124,7 @@ def _positions(items: list[Any], index: str | None, item: str | None) -> Iterato
             yield from (at, at + 1) if at + 1 < len(items) and not str(items[at + 1]).startswith("--") else (at,)
     elif item:
         for position, one in enumerate(items):
-            if item == "*" or (isinstance(one, dict) and any(fnmatchcase(str(one.get(name)), item) for name in _NAMES)):
+            if item == "*" or (isinstance(one, dict) and any(fnmatchcase(str(one.get(name)), item) for name in ITEM_NAMES)):
                 yield position
 
 
@@ -141,6 +141,6 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
 
 def _by_name(items: list[Any]) -> dict[str, Any]:
     return {
-        next((f"[{item[name]}]" for name in _NAMES if isinstance(item, dict) and name in item), f"[{position}]"): item
+        next((f"[{item[name]}]" for name in ITEM_NAMES if isinstance(item, dict) and name in item), f"[{position}]"): item
         for position, item in enumerate(one for one in items if one is not None)
     }

@@ -122,11 +122,11 @@ def _little_garbage_collection():
 def changes(stack):
     """Path, what changes and is not named, and whether anything changes at the places that are."""
     base = variations.checked(variations.merged(document(settings_of("prod")), STACKS[stack]))
-    before, said_before = described(base)
+    before, statements_before = described(base)
     for path, value in tried(stack, base):
-        after, said_after = described(with_values(base, {path: value}))
+        after, statements_after = described(with_values(base, {path: value}))
         keys = {key_text(path), *_changed_with_it(before.plan, after.plan)}
-        places = [effect.place for effect in (*said_before, *said_after) if effect.key in keys]
+        places = [effect.place for effect in (*statements_before, *statements_after) if effect.key in keys]
         yield path, unnamed(before, after, places), before.resources == after.resources or any_change(before, after, places)
 
 

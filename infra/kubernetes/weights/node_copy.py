@@ -187,7 +187,7 @@ def switch(pods_at: Sequence[str]) -> Iterator[Effect]:
 
 def without_source(*, asked: bool) -> Iterator[Effect]:
     """Where there is nothing to copy. `asked`: `caching.l2Cache.enabled`."""
-    said = {"outcome": "not supported", "because": "without model.source there is nothing to copy"} if asked else {}
+    reason = {"outcome": "not supported", "because": "without model.source there is nothing to copy"} if asked else {}
     copy = Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.WEIGHTS_COPY}")
     for name in ("enabled", "size", "persistent"):
-        yield copy.effect(f"caching.l2Cache.{name}", **said)
+        yield copy.effect(f"caching.l2Cache.{name}", **reason)
