@@ -1,6 +1,6 @@
 """The engines: what each turns a plan into. `ENGINES` has them by the name that the stack file's `engine` uses.
 
-An engine is one folder here, one file of facts in `planner/engine_facts/`, and its name in `settings/stack.py`.
+An engine is its name in `settings/stack.py`, one file of facts in `planner/engine_facts/` and one folder here.
 """
 
 from importlib import import_module

@@ -29,5 +29,5 @@ def codes_with_a_case():
 def test_every_code_has_one_entry_in_the_docs_and_a_case_here():
     entries = re.findall(r"^### ([A-Z]+-\d{3})$", (ROOT / "docs" / "findings.md").read_text(), flags=re.MULTILINE)
     assert len(entries) == len(set(entries))
-    assert set(entries) == codes_in_the_source()
-    assert codes_in_the_source() - {"NODE-001"} == codes_with_a_case()
+    assert set(entries) == codes_in_the_source(), "docs/findings.md has one heading `### CODE` for each code in planner/, and no other"
+    assert codes_in_the_source() - {"NODE-001"} == codes_with_a_case(), "each code has a case in CASES of a file in tests/planner/rules/"

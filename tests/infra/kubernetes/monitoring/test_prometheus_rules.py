@@ -151,7 +151,7 @@ def peace_of(workload, rules):
 def test_each_alert_fires_on_its_fault_and_on_nothing_else_and_goes_with_it(promtool, stack):
     """The cases are the rules': an alert without a fault of its own here is red."""
     rules, workload = rules_of(stack, latency=Duration("2s")), _deployed_stack(stack).workload
-    assert {alert["alert"] for alert in alerts_of(rules)} == {*FAULTS, "ZigAiScrapeMissing"}
+    assert {alert["alert"] for alert in alerts_of(rules)} == {*FAULTS, "ZigAiScrapeMissing"}, "each alert needs a fault in FAULTS"
     peace, scrapes = peace_of(workload, rules), watched(rules)
     tests = [firing(peace), *(firing(peace | fault(workload), {"alertname": alert}) for alert, fault in FAULTS.items())]
     gone = peace | {name: f"_x{LATER}" for one in scrapes for name in one.up(one.least)}
@@ -234,7 +234,8 @@ def test_every_metric_that_a_rule_asks_for_is_one_that_somebody_sends(of_proxy, 
     recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
     asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]] + [workload.load_query]
     unknown = {expression: metrics_in(expression) - sent - recorded for expression in asked}
-    assert {expression: names for expression, names in unknown.items() if names} == {}
+    nobody_sends = {expression: names for expression, names in unknown.items() if names}
+    assert nobody_sends == {}, f"no server of {stack} sends these series: an alert on them would never fire"
     assert {name for expression in asked for name in metrics_in(expression)} & sent, "no expression asks for anything"
 
 
