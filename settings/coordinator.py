@@ -15,6 +15,10 @@ Buffer = Annotated[
 ]
 
 
+SHORTEST_REQUEST_TOKENS = 16
+"""The least that a request may be bounded to, prompt and answer together."""
+
+
 class DynamicBatching(Section):
     """Combines requests that arrive close together into one batch."""
 
@@ -50,7 +54,9 @@ class CoordinatorLimits(Section):
         "1MB"
     )
     """Largest size of a request; larger ones are answered with 413."""
-    request_tokens: Annotated[int, Field(ge=16, le=100_000_000), Otherwise("no prompt with its answer would fit")] | None = None
+    request_tokens: (
+        Annotated[int, Field(ge=SHORTEST_REQUEST_TOKENS, le=100_000_000), Otherwise("no prompt with its answer would fit")] | None
+    ) = None
     """Most tokens of a request, prompt and answer together. A longer prompt is refused, and a longer answer ends there. A lower limit lets
     more requests run at once in the same cache. By default as many as the model reads and the cache holds."""
     queued_requests: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("every request would be refused, or wait for hours")] = 1000

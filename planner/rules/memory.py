@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from planner.fit import concurrency, stack_memory
 from planner.fit.plan import Finding
 from planner.rules.rule import RuleContext, Rules
+from settings.coordinator import SHORTEST_REQUEST_TOKENS
 from settings.wording import count
 
 GPU_SHARE = Rules()
@@ -86,7 +87,8 @@ def request_tokens(context: RuleContext) -> Iterator[Finding]:
             code="FIT-005",
             outcome="adjusted",
             path=_REQUEST_TOKENS,
-            value=max(step, min(shape.context, held)),
+            # Where the weights leave no room for a cache, the stack is refused; the bound must be a valid one until then.
+            value=max(step, SHORTEST_REQUEST_TOKENS, min(shape.context, held)),
             because=by_cache if held < shape.context else f"{shape.name} reads no more than {shape.context:,} tokens",
             source="planner/fit/stack_memory.py" if held < shape.context else "planner/catalogue/data/models.csv",
         )

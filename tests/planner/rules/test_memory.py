@@ -91,3 +91,10 @@ def test_a_batch_that_the_cache_does_not_hold_is_refused_kept_or_made_to_fit():
     kept = plan(with_values(strict, {("coordinator", "config", "dynamicBatching", "maxBatchSize"): 8, ("sizing", "mode"): "verbatim"}))
     assert (kept.requests_at_once, kept.request_tokens) == (8, 3072)
     assert "kept as written" in next(finding.because for finding in kept.findings if finding.code == "FIT-004")
+
+
+def test_weights_that_leave_no_room_are_refused_whatever_bounds_a_request():
+    """The bound was lowered to what a cache of nothing holds, which is no valid value, and ended in a traceback."""
+    asked = settings(model={"quantization": {"enabled": False}}, coordinator={"limits": {"requestTokens": 2048}})
+    with pytest.raises(SettingsError, match=r"GiB too few"):
+        plan(asked)
