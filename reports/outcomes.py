@@ -87,7 +87,7 @@ def _row(key: str, asked: str, given: Mapping[str, str], found: tuple[Finding, .
         # A finding about a setting that was left out, in a stack that is deployed as it was written.
         outcome, reason = "in force", "not set, so nothing is rendered"
     elif not there and not idle:
-        reason = "rendered nowhere"
+        reason = "rendered nowhere: no code names where it takes effect with this engine, which is a fault of this program"
     elif decides:
         outcome, reason = _outcome_of(decides), ""
     elif idle:

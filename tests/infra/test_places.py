@@ -13,6 +13,7 @@ import pytest
 
 from infra.registration import registration
 from planner import plan as make_plan
+from planner.engine_facts import NAMES
 from reports.outcomes import outcomes
 from settings.flatten import leaves
 from stacks import program
@@ -77,6 +78,10 @@ def deployed(variation):
     if variation == "all changed":
         return Deployed(variations.all_changed())
     return Deployed(variations.variation(variation))
+
+
+def test_each_engine_has_a_variation():
+    assert {changes.get("engine", "zig_ai") for changes in variations.VARIATIONS.values()} == set(NAMES), "add one to variations.py"
 
 
 @pytest.mark.parametrize("variation", [*variations.VARIATIONS, "dev", "all changed"])
