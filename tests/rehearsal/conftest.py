@@ -23,7 +23,7 @@ def types(pytestconfig):
     patch.undo()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def programs(tmp_path_factory):
     """PATH has the programs of the toolchain that `make rehearse` installs and no other, so that a rehearsal that needs more fails."""
     cache, folder = Cache.of_user(), tmp_path_factory.mktemp("groups")
