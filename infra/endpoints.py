@@ -37,5 +37,5 @@ def shard_dns_names(pipelines: int, stages: int) -> tuple[str, ...]:
 
 
 def leaders_dns_name() -> str:
-    """Of the headless Service of `kubernetes/shards.py`, which publishes no pod that is not ready, or about to end."""
+    """The DNS name of the headless Service in `kubernetes/shards.py`, which publishes only pods that are ready and not about to end."""
     return f"{names.LEADERS}.{names.SERVICE_NAMESPACE}.svc.cluster.local"

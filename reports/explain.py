@@ -13,7 +13,7 @@ from settings.account import Outcome
 from settings.error_messages import closest
 
 WIDTH = 120
-"""Of what is not printed to a terminal."""
+"""The width of the output, in characters, where it goes to no terminal."""
 _STYLES = {"error": "bold red", "not supported": "red", "adjusted": "yellow", "translated": "cyan", "unused": "dim"}
 _ONE_LINE: tuple[Outcome, ...] = ("passed through", "in force")
 """Outcomes that a place says more of than a reason."""

@@ -39,7 +39,7 @@ class Row:
     because: str
     source: str
     codes: tuple[str, ...]
-    """Of the plan's findings, for docs/findings.md."""
+    """The codes of the plan's findings about the setting, for docs/findings.md."""
     warns: bool
     """Whether a finding warns of a setting that is deployed as it was asked for."""
 

@@ -9,10 +9,10 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from planner.performance import clients, constants, estimate, published_rows, questions
+from planner.performance import clients, constants, estimate, model_inputs, published_rows, questions
 
 MEASUREMENTS = Path(__file__).parent / "measurements.csv"
-FIELDS = [field.name for field in dataclasses.fields(questions.ModelInputs) if field.name != "keys"]
+FIELDS = [field.name for field in dataclasses.fields(model_inputs.ModelInputs) if field.name != "keys"]
 
 
 def distrusted(row: dict[str, str]) -> str:
@@ -32,7 +32,7 @@ def distrusted(row: dict[str, str]) -> str:
 class Observation:
     row: dict[str, str]
     question: questions.Question
-    work: questions.ModelInputs
+    work: model_inputs.ModelInputs
     target: str
     value: float
     """Seconds, or output tokens a second."""
@@ -62,7 +62,7 @@ def observations(rows: list[dict[str, str]]) -> tuple[list[Observation], Counter
             skipped[str(error)[:60]] += 1
             continue
         question = with_measured_load(question, row)
-        work = questions.model_inputs(question)
+        work = model_inputs.model_inputs(question)
         for quantity, column, scale in (("ttft", "ttft_ms", 1e-3), ("tpot", "tpot_ms", 1e-3), ("rate", "output_tok_s", 1.0)):
             target = estimate.target(question, quantity)
             if target and row[column] and not (quantity == "rate" and estimate.rate_follows(question)):

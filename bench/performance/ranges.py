@@ -26,9 +26,9 @@ FEWEST_CAMPAIGNS = 2
 MOST_SURE = 0.95
 """Share of an engine's rows on a GPU family that its ranges are widened for at most: beyond it stand single rows."""
 FEWEST_ROWS = 6
-"""Of a group that is left out."""
+"""A group of fewer rows is not left out by itself."""
 LEAST = 0.02
-"""Of a range's factors, as a logarithm."""
+"""The smallest factor of a range, as a logarithm."""
 
 
 def source(o: Observation) -> str:
@@ -196,8 +196,8 @@ def _weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[f
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Of each row left out: whether it was inside its range, and the range's half width (a factor); not a number where no other source has
-    measured its quantity."""
+    """Says for each row left out whether it was inside its range, and the range's half width as a factor. Both are not a number where
+    no other source has measured the quantity."""
 
     inside: np.ndarray
     half_width: np.ndarray
@@ -220,7 +220,7 @@ def held(data: Data, left: LeftOut) -> Held:
 
 
 def summary(data: Data, left: LeftOut, test: Held, chosen: np.ndarray) -> dict[str, float | None]:
-    """Of the chosen of the rows left out: percent inside, by row and as the mean over groups that err alike; the median half width."""
+    """Returns, for the chosen rows, the percentage inside by row and as the mean over groups that err alike, and the median half width."""
     chosen = chosen & np.isfinite(test.half_width)
     if not chosen.any():
         return {"rows": 0, "groups": 0, "campaigns": 0, "inside": None, "groups_inside": None, "half_width": None}

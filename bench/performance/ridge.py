@@ -143,7 +143,7 @@ class Objective:
         return slopes, error, self.base / np.sqrt(1 + (error / self.far) ** 2)
 
     def factor(self, slopes: np.ndarray, weight: np.ndarray) -> tuple:
-        """Of the normal equations."""
+        """Returns the Cholesky factor of the normal equations, as scipy's `cho_solve` takes it."""
         normal = self.design.normal(slopes, weight)
         normal[np.diag_indices_from(normal)] += 1 / self.design.variance
         return cho_factor(normal, lower=True, overwrite_a=True, check_finite=False)
@@ -162,7 +162,7 @@ class Objective:
 
 
 def own_shifts(data: Data, train: np.ndarray, values: np.ndarray, groups: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """By combination (all, if not given), what its own rows add to its constants beyond the ridge, as a user's points would
+    """Returns, for each combination (or all), what its own rows add to its constants beyond the ridge, as a user's points would
     (planner/performance/calibrate.py).
 
     It comes after the ridge, so that nothing of a combination that others could learn from is taken by it alone.

@@ -35,7 +35,7 @@ _CACHE_STORAGE_CLASS = "managed-csi-premium"
 class ShardsArgs:
     server: Server
     worker: Server | None
-    """Of the shards that do not lead; None when all are alike."""
+    """The server of the shards that do not lead their pipeline; None where all shards are alike."""
     stages: int
     """Shards of one pipeline."""
     pipelines: int | None

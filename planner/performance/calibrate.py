@@ -15,8 +15,9 @@ from types import SimpleNamespace
 from planner.performance import csv_rows, published_rows
 from planner.performance.constants import CONSTANTS, Shifts, shifted
 from planner.performance.estimate import TARGETS, estimate, prepared, rate_follows, target
+from planner.performance.model_inputs import ModelInputs
 from planner.performance.published_rows import Impossible
-from planner.performance.questions import ModelInputs, Question
+from planner.performance.questions import Question
 
 NOISE, OFFSET = 0.05, 0.05
 """Standard deviations of a point's logarithm: what no constant explains, and what all points of a deployment have in common."""

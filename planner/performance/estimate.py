@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from planner.performance import constants, equations, model
+from planner.performance.model_inputs import ModelInputs, model_inputs, with_concurrency
 from planner.performance.nearness import beyond_all, nearness, range_of
-from planner.performance.questions import ModelInputs, Question, model_inputs, with_concurrency
+from planner.performance.questions import Question
 
 _FITTED = Path(__file__).parent / "data" / "fitted.json"
 

@@ -1,6 +1,6 @@
 """The performance model, put together from the equations: a step, a prefill, and the three quantities of each kind of measurement.
 
-Every function takes `inputs`, the numbers of a question (`questions.ModelInputs`), and `constants`, with one attribute for each constant
+Every function takes `inputs`, the numbers of a question (`model_inputs.ModelInputs`), and `constants`, with one attribute for each constant
 (`constants.py`). Where a float is written, a NumPy array does as well; names that end in `_s` are seconds. `log` is the logarithm for that
 kind of value.
 """
@@ -40,7 +40,7 @@ from planner.performance.equations import (
     static_throughput,
     weights_read_s,
 )
-from planner.performance.questions import ModelInputs
+from planner.performance.model_inputs import ModelInputs
 
 Inputs: TypeAlias = ModelInputs | SimpleNamespace
 """The fit passes a namespace with the same names, whose values are arrays with one element for each measured row."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.performance.questions import ModelInputs
+from planner.performance.model_inputs import ModelInputs
 
 NAMES = MEASURED, OTHERWISE, KIN, BEYOND = "measured", "measured otherwise", "kin measured", "beyond"
 """The question's combination (an architecture, a GPU family and an engine) was measured, with such lengths, precision, generation of the

@@ -37,7 +37,7 @@ class Source:
 
 
 def _pods(namespace: str, ports: dict[str, str], metrics_path: str, relabel: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the pods of these applications the container port of that name."""
+    """A job that scrapes the pods of these applications; `ports` names the container port of each."""
     return {
         "metrics_path": metrics_path,
         "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [namespace]}}],
@@ -98,7 +98,7 @@ def sources(workload: Workload) -> tuple[Source, ...]:
 
 
 def interval(duration: Duration) -> str:
-    """As Prometheus spells it: whole numbers only."""
+    """Spells a duration for Prometheus, which takes whole numbers only: 1.5 s becomes `1500ms`."""
     return str(duration) if duration.seconds * 1000 % 1 == 0 and "." not in duration else f"{round(duration.seconds * 1000)}ms"
 
 

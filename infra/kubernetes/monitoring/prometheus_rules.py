@@ -124,7 +124,7 @@ def _scrape_alerts(plan: Plan, workload: Workload) -> Iterator[dict[str, Any]]:
 
 
 def _expected(plan: Plan, workload: Workload) -> dict[str, list[_Answering]]:
-    """By the name of the source that a job reads."""
+    """Returns what has to answer, for each source that a job reads, by the name of the source."""
     settings = plan.settings
     pipelines = settings.autoscaling.min_pipelines if plan.scaling else plan.pipelines
     shards = len(plan.shards)

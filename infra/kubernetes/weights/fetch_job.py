@@ -42,7 +42,7 @@ class WeightsFetchArgs:
     storage: pulumi.Input[str]
     """Address of the weight storage's container."""
     retention: Duration | None
-    """Of earlier sources' weights; None where they stay for ever."""
+    """How long the weights of earlier sources are kept; None means for ever."""
     client_id: pulumi.Input[str]
     """The identity that writes: `Storage Blob Data Contributor` on the container, federated with this Job's service account."""
 
@@ -102,7 +102,7 @@ def _told_to_fetch(args: WeightsFetchArgs) -> list[pods.Manifest]:
 
 
 def _job_spec(args: WeightsFetchArgs, labels: dict[str, str], what: str, environment: list[pods.Manifest]) -> Any:
-    """Of a Job that runs the program. `what`: it is to do."""
+    """The spec of a Job that runs the program; `what` is the task that the program gets."""
     return {
         "backoffLimit": _RETRIES,
         "podFailurePolicy": {

@@ -45,7 +45,7 @@ class WeightsCopyArgs:
     client_id: pulumi.Input[str]
     """The identity that reads: `Storage Blob Data Reader` on the container, federated with this DaemonSet's service account."""
     retention: Duration | None
-    """Of the copies of earlier sources; None where they stay until the node goes."""
+    """How long the copies of earlier sources are kept; None means as long as the node."""
     spot: bool
     """Whether the GPU pools are spot pools, which carry one more taint."""
 

@@ -4,20 +4,20 @@ import pytest
 
 from planner.catalogue import hardware, mig, model_shapes
 from planner.fit import estimate_question
-from planner.performance import gpu_cards, published_rows, questions
+from planner.performance import gpu_cards, model_inputs, published_rows
 from tests.planner.performance.asking import ROWS
 
 
 def test_a_latent_vector_is_attended_to_by_its_wider_heads():
     """DeepSeek-V3: 61 layers, 128 heads of 192 for queries and keys and of 128 for values; 2 FLOP a multiplication and addition."""
     row = next(r for r in ROWS if r["model"] == "DeepSeek-R1")
-    assert questions.model_inputs(published_rows.question(row)).attention_flops == 61 * 128 * (192 + 128) * 2
+    assert model_inputs.model_inputs(published_rows.question(row)).attention_flops == 61 * 128 * (192 + 128) * 2
 
 
 def test_what_is_no_expert_of_a_sparse_model_is_its_attention_at_least():
     """gpt-oss-120b: 0.96 billion of 117 in attention (its model card); the two tables of 0.58 are no part of it."""
     row = next(r for r in ROWS if r["model"] == "gpt-oss-120b" and r["layers"])
-    dense = questions.model_inputs(published_rows.question(row)).dense_flops / 2
+    dense = model_inputs.model_inputs(published_rows.question(row)).dense_flops / 2
     assert dense == pytest.approx(0.96e9, rel=0.05)
 
 
