@@ -5,7 +5,6 @@ load timeout that also lets a node's drain take longer.
 """
 
 import datetime
-import gc
 
 import pytest
 
@@ -105,18 +104,6 @@ def described(settings):
     plan = make_plan(settings)
     record = registration(plan, "test", today=datetime.date(2026, 1, 1))
     return record, tuple(statements(record))
-
-
-@pytest.fixture(autouse=True)
-def _little_garbage_collection():
-    """Each registration makes a hundred thousand short-lived objects: what was there before need not be looked through each time."""
-    threshold = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 10, 10)
-    yield
-    gc.set_threshold(*threshold)
-    gc.unfreeze()
 
 
 def changes(stack):

@@ -10,23 +10,32 @@ from tests.engines import vllm_flags
 from tests.engines.vllm_referee import verdicts
 from tests.engines.vllm_referee.lines import MODELS, lines
 
-RENDERED = lines()
-KNOWN = verdicts.read()
+
+@pytest.fixture(scope="module")
+def rendered():
+    """The lines of all variations by their kind. They take seconds to render, which not every run of pytest has to wait for."""
+    return lines()
+
+
+@pytest.fixture(scope="module")
+def known():
+    """The verdicts that are kept, by the kind of the line."""
+    return verdicts.read()
 
 
 @pytest.mark.parametrize("release", [RELEASE, RELEASE_ON_VOLTA])
-def test_vllm_starts_with_every_line(release):
+def test_vllm_starts_with_every_line(rendered, known, release):
     """`make judge-vllm` judges those that have no verdict."""
-    ours = {kind: line for kind, line in RENDERED.items() if line.release == release}
-    unknown = [" ".join(line.args) for kind, line in ours.items() if kind not in KNOWN]
+    ours = {kind: line for kind, line in rendered.items() if line.release == release}
+    unknown = [" ".join(line.args) for kind, line in ours.items() if kind not in known]
     assert not unknown, f"{len(unknown)} of {len(ours)} lines have no verdict (make judge-vllm), such as {unknown[0]}"
-    ended = {KNOWN[kind].error: " ".join(line.args) for kind, line in ours.items() if not KNOWN[kind].starts}
+    ended = {known[kind].error: " ".join(line.args) for kind, line in ours.items() if not known[kind].starts}
     assert not ended
 
 
-def test_the_cache_holds_what_the_plan_has_counted():
-    """Of lines that were judged as they are: by vLLM's own count, at least the longest request."""
-    counted = [KNOWN[kind] for kind, line in RENDERED.items() if kind in KNOWN and KNOWN[kind].line == line and KNOWN[kind].starts]
+def test_the_cache_holds_what_the_plan_has_counted(rendered, known):
+    """By vLLM's own count, the cache of each line that was judged as it is holds at least the longest request."""
+    counted = [known[kind] for kind, line in rendered.items() if kind in known and known[kind].line == line and known[kind].starts]
     assert len(counted) > 100
     for one in counted:
         assert one.cache_tokens >= int(one.line.args[one.line.args.index("--max-model-len") + 1]), one.line
@@ -35,20 +44,20 @@ def test_the_cache_holds_what_the_plan_has_counted():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda args: [one for one in args if one != "--disable-hybrid-kv-cache-manager"], "as all pods were rendered until issue 14"),
+        (lambda args: [one for one in args if one != "--disable-hybrid-kv-cache-manager"], "rendered like that, vLLM ends at its start"),
         (lambda args: [*args, "--attention-backend", "FLASH_ATTN"], "kernels forced"),
         (lambda args: [*args, "--scheduling-policy", "priority"], "a flag more"),
     ],
 )
-def test_a_line_that_nobody_judged_is_found(change, why):
-    line = next(line for line in RENDERED.values() if "--disable-hybrid-kv-cache-manager" in line.args)
-    assert line.kind in KNOWN
-    assert dataclasses.replace(line, args=tuple(change(line.args))).kind not in KNOWN, why
+def test_a_line_that_nobody_judged_is_found(rendered, known, change, why):
+    line = next(line for line in rendered.values() if "--disable-hybrid-kv-cache-manager" in line.args)
+    assert line.kind in known
+    assert dataclasses.replace(line, args=tuple(change(line.args))).kind not in known, why
 
 
-def test_numbers_are_not_what_makes_a_line_another():
+def test_numbers_are_not_what_makes_a_line_another(rendered):
     """But for what they are compared with: the plan may count a little more or less cache without a new verdict."""
-    line = next(line for line in RENDERED.values() if "--kv-cache-memory-bytes" in line.args)
+    line = next(line for line in rendered.values() if "--kv-cache-memory-bytes" in line.args)
     args = list(line.args)
     args[args.index("--kv-cache-memory-bytes") + 1] = "1"
     assert dataclasses.replace(line, args=tuple(args)).kind == line.kind
@@ -56,13 +65,13 @@ def test_numbers_are_not_what_makes_a_line_another():
     assert dataclasses.replace(line, args=tuple(args)).kind != line.kind
 
 
-def test_the_lines_are_of_every_model_gpu_generation_and_flag():
+def test_the_lines_are_of_every_model_gpu_generation_and_flag(rendered):
     served = {name for name in model_shapes.models() if name not in dict(TRAITS.not_served)}
-    assert {line.model for line in RENDERED.values()} >= served
-    capabilities = {hardware.gpu(line.gpu).compute_capability for line in RENDERED.values()}
+    assert {line.model for line in rendered.values()} >= served
+    capabilities = {hardware.gpu(line.gpu).compute_capability for line in rendered.values()}
     assert capabilities >= {"7.0", "7.5", "8.0", "8.6", "9.0", "10.0"}
     for release in (RELEASE, RELEASE_ON_VOLTA):
-        flags = {argument for line in RENDERED.values() if line.release == release for argument in line.args if argument.startswith("--")}
+        flags = {argument for line in rendered.values() if line.release == release for argument in line.args if argument.startswith("--")}
         assert flags <= set(vllm_flags.known(release)[0]) and len(flags) > 18
 
 
