@@ -126,3 +126,19 @@ def switches(fixed: Iterable[FixedSetting], given: Mapping[str, str]) -> Iterato
                 for below in given
                 if below.startswith(prefix) and below != key
             )
+
+
+ANY_PIPELINE = "every pipeline holds all layers, so a request may go to any of them"
+"""Why rules of affinity between requests and shards have no effect with engines whose pipelines are alike."""
+
+
+def thread_pinning(settings: StackSettings, because: str) -> Effect:
+    """What becomes of `shard.config.threadPinning` with an engine that leaves it to the kubelet; `because` says why the engine does."""
+    return Effect(
+        key="shard.config.threadPinning",
+        place=Place(kind="shard", path="resources.limits.cpu"),
+        outcome="translated",
+        given="CPUs of the pod's own, by the kubelet's static policy" if settings.shard.config.thread_pinning else "false",
+        because=because,
+        source="kubernetes.io/docs/tasks/administer-cluster/cpu-management-policies",
+    )

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from engines.flags import without_flag
 from engines.llama_cpp.command_line import README, SOURCE
-from engines.pods import switches
+from engines.pods import ANY_PIPELINE, switches, thread_pinning
 from planner.engine_facts import traits
 from settings import StackSettings
-from settings.account import Effect, Place
+from settings.account import Effect
 
 _ONE_PROCESS = "a pipeline is one process: no tensors cross the network"
 _WITHOUT_FLAG: tuple[tuple[str, str, str], ...] = (
@@ -58,14 +58,6 @@ def effects(settings: StackSettings, given: Mapping[str, str]) -> Iterator[Effec
     force.
     """
     yield from (without_flag(key, given[key], because, source) for key, because, source in _WITHOUT_FLAG if key in given)
-    any_pipeline = "every pipeline holds all layers, so a request may go to any of them"
-    yield from (without_flag(key, given[key], any_pipeline, README) for key in given if key.startswith("sharding.affinityRules"))
+    yield from (without_flag(key, given[key], ANY_PIPELINE, README) for key in given if key.startswith("sharding.affinityRules"))
     yield from switches(traits(settings.engine).fixed_settings, given)
-    yield Effect(
-        key="shard.config.threadPinning",
-        place=Place(kind="shard", path="resources.limits.cpu"),
-        outcome="translated",
-        given="CPUs of the pod's own, by the kubelet's static policy" if settings.shard.config.thread_pinning else "false",
-        because="--cpu-range counts the node's CPUs, and which of them a pod gets is not known before it runs",
-        source="kubernetes.io/docs/tasks/administer-cluster/cpu-management-policies",
-    )
+    yield thread_pinning(settings, "--cpu-range counts the node's CPUs, and which of them a pod gets is not known before it runs")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from engines.flags import without_flag
-from engines.pods import switches
+from engines.pods import ANY_PIPELINE, switches, thread_pinning
 from engines.vllm.command_line import attention_backend, release
 from planner.engine_facts import traits
 from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA, cited
 from planner.fit.plan import Plan
 from settings import StackSettings
-from settings.account import Effect, Place
+from settings.account import Effect
 
 _NCCL = "GPUs send one another tensors by NCCL, as they are in memory: nothing is serialised or compressed"
 _NCCL_SOURCE = "vllm/distributed/device_communicators/pynccl.py"
@@ -59,10 +59,9 @@ def effects(settings: StackSettings, plan: Plan, given: Mapping[str, str]) -> It
     """
     runs = release(plan)
     yield from (without_flag(key, given[key], because, cited(runs, path)) for key, because, path in _WITHOUT_FLAG if key in given)
-    any_pipeline = "every pipeline holds all layers, so a request may go to any of them"
     for key in given:
         if key.startswith("sharding.affinityRules"):
-            yield without_flag(key, given[key], any_pipeline, cited(runs, _STAGES_SOURCE))
+            yield without_flag(key, given[key], ANY_PIPELINE, cited(runs, _STAGES_SOURCE))
     yield from switches(traits(settings.engine, plan.gpu).fixed_settings, given)
     yield from _threads(settings)
     if runs != RELEASE_ON_VOLTA:
@@ -71,14 +70,7 @@ def effects(settings: StackSettings, plan: Plan, given: Mapping[str, str]) -> It
 
 
 def _threads(settings: StackSettings) -> Iterator[Effect]:
-    yield Effect(
-        key="shard.config.threadPinning",
-        place=Place(kind="shard", path="resources.limits.cpu"),
-        outcome="translated",
-        given="CPUs of the pod's own, by the kubelet's static policy" if settings.shard.config.thread_pinning else "false",
-        because="vLLM pins no threads on GPU nodes, and which CPUs a pod gets is not known before it runs",
-        source="kubernetes.io/docs/tasks/administer-cluster/cpu-management-policies",
-    )
+    yield thread_pinning(settings, "vLLM pins no threads on GPU nodes, and which CPUs a pod gets is not known before it runs")
     scheduler = settings.shard.config.thread_scheduler
     yield without_flag("shard.config.threadScheduler", scheduler, "vLLM leaves the scheduler's class as it is", "man 7 sched", "other")
 
