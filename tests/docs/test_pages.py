@@ -10,6 +10,10 @@ from toolchain.recipes import PROGRAMS
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOMS = {path.name for path in REPOSITORY.iterdir() if path.is_dir()}
 DECISIONS = sorted((REPOSITORY / "docs" / "adr").glob("0*.md"))
+PAGES = sorted(
+    str(page.relative_to(REPOSITORY))
+    for page in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("[a-z]*/**/README.md"))
+)
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
@@ -34,12 +38,32 @@ def test_the_licence_of_everything_that_is_fetched_is_listed():
     assert [version for version in sorted(versions) if version not in page] == []
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/licences.md", "README.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_paths_that_a_page_names_exist(page):
     """A page that sends a newcomer to a file which has moved costs more than it helps."""
     text = (REPOSITORY / page).read_text()
     named = {path for path in re.findall(r"`((?:[a-z_]+/)+[\w.]*)`", text) if path.split("/")[0] in ROOMS}
-    linked = {path for path in re.findall(r"\]\(([^)#:]+)\)", text)}
-    missing = [path for path in sorted(named) if not (REPOSITORY / path).exists()]
-    missing += [path for path in sorted(linked) if not (REPOSITORY / page).parent.joinpath(path).exists()]
-    assert missing == []
+    assert [path for path in sorted(named) if not (REPOSITORY / path).exists()] == []
+    assert [link for link in links(text) if not leads_somewhere(page, link)] == []
+
+
+def test_every_page_is_in_the_index():
+    index = (REPOSITORY / "docs" / "README.md").read_text()
+    pages = [page.name for page in (REPOSITORY / "docs").glob("*.md") if page.name != "README.md"]
+    assert len(pages) > 10 and [page for page in pages if f"]({page})" not in index] == []
+
+
+def links(text: str) -> list[str]:
+    """Returns the targets of a page's links into this repository, without those in code."""
+    prose = re.sub(r"(?ms)^```.*?^```", "", text)
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose) if not re.match(r"https?:", link)]
+
+
+def leads_somewhere(page: str, link: str) -> bool:
+    """Says whether the file of a link exists and has the heading that the link names, in the form in which GitHub writes it."""
+    path, _, heading = link.partition("#")
+    target = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+    if not target.exists():
+        return False
+    titles = re.findall(r"(?m)^#+ (.+)$", target.read_text()) if heading else []
+    return not heading or heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
