@@ -33,7 +33,9 @@ toolchain: ## Install the Python environment and all programs into the per-user 
 	@$(PYTHON) -m toolchain
 
 .PHONY: rehearse
-rehearse: ## Run the whole program on the real Pulumi engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
+rehearse: environment ## Run the whole program on the real Pulumi engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
+	@python -m planner plan --stack $(STACK) --summary
+	@echo
 	@$(PYTHON) -m toolchain get engine cluster
 	@python -m rehearsal run --stack $(STACK) $(if $(SUBSCRIPTION),--subscription $(SUBSCRIPTION)) $(if $(KEEP),--keep)
 

@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan_parser = subparsers.add_parser("plan", help="layout, GPU memory, nodes, cost, verdicts on the targets, alternatives, findings")
     plan_parser.add_argument("--stack", default="prod", help="the stack's name: reads Pulumi.<stack>.yaml (default: prod)")
     plan_parser.add_argument("--file", type=Path, help="the stack file, if it is somewhere else")
+    plan_parser.add_argument("--summary", action="store_true", help="print the short form: layout, GPU memory, cost, targets")
     plan_parser.add_argument("--json", action="store_true", help="print the plan as one JSON object")
     plan_parser.add_argument("--html", type=Path, metavar="FILE", help="also write one self-contained HTML page")
     estimate_commands.add(subparsers)
@@ -58,11 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         from rich.console import Console
 
-        from reports.plan_text import show
+        from reports.plan_text import show, show_summary
 
         # A pipe has no width: wide enough for a line of the findings to be found by grep.
         console = Console() if sys.stdout.isatty() else Console(width=200)
-        show(assessment, planned, options.stack, console)
+        (show_summary if options.summary else show)(assessment, planned, options.stack, console)
         if options.html:
             print(f"\nwritten: {options.html}")
     return 0

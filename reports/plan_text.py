@@ -79,6 +79,18 @@ def show(assessment: Assessment, plan: Plan, stack: str, console: Console) -> No
     _show_findings(plan.findings, console)
 
 
+def show_summary(assessment: Assessment, plan: Plan, stack: str, console: Console) -> None:
+    """Prints the short form: the layout, the memory of a GPU, the targets, the cheapest layout that meets them, and how many findings."""
+    console.print(_headline(plan), "", highlight=False, sep="\n")
+    console.print(_bar(plan), "", highlight=False, sep="\n")
+    targets.show_deployed(assessment, console)
+    _, cheapest = sentences.two_lines(assessment)
+    console.print(cheapest, highlight=False, markup=False)
+    numbers = [(outcome, sum(finding.outcome == outcome for finding in plan.findings)) for outcome in _STYLES]
+    tally = ", ".join(f"{number} {outcome}" for outcome, number in numbers if number) or "none"
+    console.print(f"Findings about settings: {tally}. For the whole plan: make plan STACK={stack}", highlight=False, markup=False)
+
+
 def _headline(plan: Plan) -> str:
     pods, gpus = len(plan.pods), plan.pod.gpus
     shards = count(len(plan.shards), "shard")

@@ -71,9 +71,18 @@ def test_what_needs_python_alone_waits_for_no_program(tmp_path):
         **dict.fromkeys(("check", "plan", "explain", "unit"), python),
         "lint": ["get actionlint", "venv"],
         "test": ["", "get actionlint", "venv"],
-        "rehearse": ["get engine cluster"],
+        "rehearse": ["get engine cluster", "venv"],
         "serve": ["get serving"],
     }
+
+
+def test_a_rehearsal_shows_the_plan_before_it_builds_a_program():
+    """The programs can take half an hour the first time. Until then a newcomer has seen nothing of the product."""
+    done = subprocess.run(["make", "-n", "rehearse", "STACK=dev"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    steps = [line for line in done.stdout.splitlines() if " -m " in line]
+    asked = [re.search(r"-m (.*)", step).group(1).strip() for step in steps]
+    assert asked[:2] == ["toolchain venv", "planner plan --stack dev --summary"]
+    assert asked[2].startswith("toolchain get ") and asked[-1].startswith("rehearsal run --stack dev")
 
 
 def test_each_program_is_in_one_group():
