@@ -120,7 +120,8 @@ class Cluster(Section):
     zones: tuple[Zone, ...] = ("1", "2", "3")
     maintenance: MaintenanceWindow = MaintenanceWindow()
     control_plane_logs: bool = True
-    """Keeps the API server's audit log of changes, its sign-ins and the cluster autoscaler's decisions in Log Analytics for 30 days."""
+    """Keeps the API server's audit log of changes, its sign-ins, and what the autoscaler and the controllers decided in Log
+    Analytics for 30 days."""
     leader_worker_set_chart: Annotated[str, Field(min_length=1), Otherwise("the shards' controller could not be installed")] = (
         "oci://registry.k8s.io/lws/charts/lws"
     )

@@ -117,11 +117,9 @@ class Cluster(pulumi.ComponentResource):
                 image_cleaner=aks.ManagedClusterSecurityProfileImageCleanerArgs(enabled=True, interval_hours=168),
             ),
             storage_profile=_storage_drivers(),
-            addon_profiles={
-                "azureKeyvaultSecretsProvider": aks.ManagedClusterAddonProfileArgs(
-                    enabled=True, config={"enableSecretRotation": "true", "rotationPollInterval": "2m"}
-                )
-            },
+            # Nothing here reads a key vault, and the add-on would be two more pods on every node. Written out, because AKS keeps an
+            # add-on that an update does not name (Azure/AKS#2904).
+            addon_profiles={"azureKeyvaultSecretsProvider": aks.ManagedClusterAddonProfileArgs(enabled=False)},
             workload_auto_scaler_profile=aks.ManagedClusterWorkloadAutoScalerProfileArgs(
                 keda=aks.ManagedClusterWorkloadAutoScalerProfileKedaArgs(enabled=True)
             ),
@@ -176,14 +174,16 @@ class Cluster(pulumi.ComponentResource):
 
 
 def _api_server_access(settings: ClusterSettings, outbound_ip: pulumi.Output[str]) -> aks.ManagedClusterAPIServerAccessProfileArgs:
-    if settings.private:
-        return aks.ManagedClusterAPIServerAccessProfileArgs(enable_private_cluster=True, private_dns_zone="system")
-    if not settings.authorized_ip_ranges:
-        return aks.ManagedClusterAPIServerAccessProfileArgs(enable_private_cluster=False)
     # Nodes reach the API server through the NAT gateway, whose address AKS does not add by itself.
     nodes = outbound_ip.apply(lambda ip: f"{ip}/32")
+    ranged = settings.authorized_ip_ranges and not settings.private
     return aks.ManagedClusterAPIServerAccessProfileArgs(
-        enable_private_cluster=False, authorized_ip_ranges=[*settings.authorized_ip_ranges, nodes]
+        enable_private_cluster=settings.private,
+        private_dns_zone="system" if settings.private else None,
+        authorized_ip_ranges=[*settings.authorized_ip_ranges, nodes] if ranged else None,
+        # `az aks command invoke` is a way past the ranges, and only a private cluster has a use for it.
+        # Source: https://learn.microsoft.com/rest/api/aks/managed-clusters/run-command
+        disable_run_command=not settings.private,
     )
 
 
@@ -258,7 +258,11 @@ _FIELDS = {
     "azure.network.serviceCidr": ("networkProfile.serviceCidr", "networkProfile.dnsServiceIP"),
     "cluster.kubernetesVersion": ("kubernetesVersion", "agentPoolProfiles[system].orchestratorVersion"),
     "cluster.tier": ("sku.tier", "supportPlan", "metricsProfile.costAnalysis.enabled"),
-    "cluster.private": ("apiServerAccessProfile.enablePrivateCluster", "apiServerAccessProfile.privateDNSZone"),
+    "cluster.private": (
+        "apiServerAccessProfile.enablePrivateCluster",
+        "apiServerAccessProfile.privateDNSZone",
+        "apiServerAccessProfile.disableRunCommand",
+    ),
     "cluster.authorizedIpRanges": ("apiServerAccessProfile.authorizedIPRanges",),
     "cluster.adminGroupObjectIds": ("aadProfile.adminGroupObjectIDs",),
     "cluster.systemPool.vmSize": ("agentPoolProfiles[system].vmSize",),

@@ -11,9 +11,10 @@ from pulumi_azure_native import monitor, operationalinsights
 from infra.azure.context import AzureContext
 from settings.account import Effect, Resource
 
-# Changes but not reads (kube-audit has those too, at many times the volume), sign-ins, and why nodes came or did not come.
+# Changes but not reads (kube-audit has those too, at many times the volume), sign-ins, why nodes came or did not come, and why a disk or a
+# load balancer did not.
 # Source: https://learn.microsoft.com/azure/aks/monitor-aks-reference#resource-logs
-CATEGORIES = ("kube-audit-admin", "guard", "cluster-autoscaler")
+CATEGORIES = ("kube-audit-admin", "guard", "cluster-autoscaler", "kube-controller-manager", "cloud-controller-manager")
 RETENTION_DAYS = 30
 
 
@@ -38,6 +39,8 @@ class ControlPlaneLogs(pulumi.ComponentResource):
             workspace_name=context.names.of("log"),
             sku=operationalinsights.WorkspaceSkuArgs(name="PerGB2018"),
             retention_in_days=RETENTION_DAYS,
+            # Diagnostic settings need no keys, so nobody gets in with one.
+            features=operationalinsights.WorkspaceFeaturesArgs(disable_local_auth=True),
             tags=context.tags,
             opts=child,
         )

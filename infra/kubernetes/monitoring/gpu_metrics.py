@@ -104,6 +104,7 @@ def _pod_spec(args: GpuMetricsArgs, config: str) -> Any:
                     "runAsNonRoot": False,
                     "allowPrivilegeEscalation": False,
                     "capabilities": {"drop": ["ALL"]},
+                    "seccompProfile": {"type": "RuntimeDefault"},
                 },
                 "volumeMounts": [
                     {"name": "pod-gpu-resources", "mountPath": "/var/lib/kubelet/pod-resources", "readOnly": True},

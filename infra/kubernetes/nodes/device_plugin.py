@@ -74,9 +74,10 @@ def device_plugin(image: str, *, spot: bool, static_cpu_manager: bool, mig: bool
 def _security(*, static_cpu_manager: bool, mig: bool) -> Any:
     if static_cpu_manager:
         return {"privileged": True}
+    confined = {"seccompProfile": {"type": "RuntimeDefault"}}
     if mig:
-        return {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}
-    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        return confined | {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}
+    return confined | {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def effects() -> Iterator[Effect]:

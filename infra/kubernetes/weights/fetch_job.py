@@ -28,7 +28,8 @@ from settings.quantities import Duration
 
 PROGRAM = Path(__file__).parent / "transfer"
 PROGRAM_DIR = "/opt/weights-transfer"
-_USER = 10001
+USER = 10001
+"""Number of the user that the program runs as, here and on the nodes."""
 _RETRIES = 3
 """After a node was drained or a pod evicted. What fails by itself has been tried often enough."""
 
@@ -119,7 +120,7 @@ def _job_spec(args: WeightsFetchArgs, labels: dict[str, str], what: str, environ
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "priorityClassName": names.BATCH_PRIORITY,
-                "securityContext": pods.restricted_pod_security(_USER),
+                "securityContext": pods.restricted_pod_security(USER),
                 "containers": [
                     {
                         "name": "fetch",

@@ -112,7 +112,7 @@ def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
                     "name": "node-disk",
                     "image": args.node_image,
                     "command": pods.on_the_node(f"{_SCRIPT_DIR}/{SCRIPT.name}"),
-                    "env": [{"name": "WEIGHTS_DIR", "value": names.NODE_WEIGHTS_DIR}],
+                    "env": [{"name": "WEIGHTS_DIR", "value": names.NODE_WEIGHTS_DIR}, {"name": "OWNER", "value": str(fetch_job.USER)}],
                     "securityContext": {"privileged": True, "readOnlyRootFilesystem": True},
                     "resources": {"requests": node_agents.WEIGHTS_COPY.as_kubernetes, "limits": {"memory": "256Mi"}},
                     "volumeMounts": [{"name": "program", "mountPath": _SCRIPT_DIR, "readOnly": True}],
@@ -129,8 +129,14 @@ def _pod_template(args: WeightsCopyArgs, files: dict[str, str]) -> Any:
                         "exec": {"command": ["test", "-d", f"{names.NODE_WEIGHTS_DIR}/{args.plan.folder}"]},
                         "periodSeconds": 5,
                     },
-                    # Root's, as the disk is, and nothing else of root's.
-                    "securityContext": pods.restricted_container_security(),
+                    # The process namespace is the pod's, so this container sees the node's processes too: as nobody who could end one.
+                    "securityContext": {
+                        "runAsUser": fetch_job.USER,
+                        "runAsGroup": fetch_job.USER,
+                        "runAsNonRoot": True,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                        **pods.restricted_container_security(),
+                    },
                     "resources": {"requests": node_agents.WEIGHTS_COPY.as_kubernetes, "limits": {"memory": "1Gi"}},
                     "volumeMounts": [
                         {"name": "program", "mountPath": fetch_job.PROGRAM_DIR, "readOnly": True},

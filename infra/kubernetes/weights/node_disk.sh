@@ -1,6 +1,6 @@
 # Puts one of the node's own disks at $WEIGHTS_DIR, for the weights: not the operating system's, which is small and busy.
 #
-# Runs on the node itself (its mount namespace and programs) as root, before the copy. In this order:
+# Runs on the node itself (its mount namespace and programs) as root, before the copy, which then runs as $OWNER. In this order:
 #   what is mounted there already
 #   the NVMe disk that this script made in an earlier life of the node, by its label
 #   a raw NVMe disk, as AKS leaves them: gets a file system
@@ -8,7 +8,7 @@
 #
 # ROOT puts another directory in front of every path (tests).
 set -eu
-: "${WEIGHTS_DIR:?where the disk is to be}"
+: "${WEIGHTS_DIR:?where the disk is to be}" "${OWNER:?the number of the user who writes the weights}"
 ROOT=${ROOT:-}
 LABEL=zig-ai-weights
 TARGET="$ROOT$WEIGHTS_DIR"
@@ -32,12 +32,10 @@ raw_nvme() {
 }
 
 mkdir -p "$TARGET"
+disk=$(blkid -L "$LABEL" || raw_nvme)
 if mountpoint -q "$TARGET"; then
     say "a disk is at $WEIGHTS_DIR already"
-    exit 0
-fi
-disk=$(blkid -L "$LABEL" || raw_nvme)
-if [ -n "$disk" ]; then
+elif [ -n "$disk" ]; then
     if [ -z "$(blkid -o value "$disk")" ]; then
         say "$disk: making a file system"
         mkfs.ext4 -q -m 0 -L "$LABEL" "$disk"
@@ -52,3 +50,5 @@ else
     say "FAILED: this node has no raw NVMe disk and no temporary disk at /mnt: caching: {l2Cache: {enabled: false}} reads the weight storage instead"
     exit 1
 fi
+# Everything in it too: earlier versions of this agent copied as root.
+chown -R "$OWNER:$OWNER" "$TARGET"

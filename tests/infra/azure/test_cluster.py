@@ -54,11 +54,8 @@ def test_pods_get_azure_identities(inputs):
     assert inputs["securityProfile"]["workloadIdentity"] == {"enabled": True}
 
 
-def test_the_add_ons_that_the_workload_needs_are_enabled(inputs):
-    assert inputs["addonProfiles"]["azureKeyvaultSecretsProvider"] == {
-        "enabled": True,
-        "config": {"enableSecretRotation": "true", "rotationPollInterval": "2m"},
-    }
+def test_the_add_ons_that_the_workload_needs_are_enabled_and_no_other(inputs):
+    assert [name for name, add_on in inputs["addonProfiles"].items() if add_on["enabled"]] == []
     assert {driver: state["enabled"] for driver, state in inputs["storageProfile"].items()} == dict.fromkeys(
         ("blobCSIDriver", "diskCSIDriver", "fileCSIDriver", "snapshotController"), True
     )
@@ -72,7 +69,7 @@ def test_node_resource_group_is_ours_to_name_and_not_to_change(inputs):
 
 
 def test_api_server_is_open_to_all_only_when_nothing_is_said(inputs):
-    assert inputs["apiServerAccessProfile"] == {"enablePrivateCluster": False}
+    assert inputs["apiServerAccessProfile"] == {"enablePrivateCluster": False, "disableRunCommand": True}
 
 
 def test_authorised_ranges_let_the_nodes_in_too(recorder, context, network):
@@ -80,13 +77,19 @@ def test_authorised_ranges_let_the_nodes_in_too(recorder, context, network):
     deploy(context, network, Settings(authorized_ip_ranges=("20.30.0.0/24",)))
     assert recorder.one(CLUSTER).inputs["apiServerAccessProfile"] == {
         "enablePrivateCluster": False,
+        # A way in that no range would stop.
+        "disableRunCommand": True,
         "authorizedIPRanges": ["20.30.0.0/24", "203.0.113.7/32"],
     }
 
 
 def test_a_private_cluster_has_no_ranges(recorder, context, network):
     deploy(context, network, Settings(private=True, authorized_ip_ranges=("20.30.0.0/24",)))
-    assert recorder.one(CLUSTER).inputs["apiServerAccessProfile"] == {"enablePrivateCluster": True, "privateDNSZone": "system"}
+    assert recorder.one(CLUSTER).inputs["apiServerAccessProfile"] == {
+        "enablePrivateCluster": True,
+        "privateDNSZone": "system",
+        "disableRunCommand": False,
+    }
 
 
 @pytest.mark.parametrize(

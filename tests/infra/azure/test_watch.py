@@ -33,8 +33,13 @@ def test_control_plane_logs(recorder, context):
     run(lambda: ControlPlaneLogs("logs", ControlPlaneLogsArgs(context=context, cluster_id="/cluster")).workspace_id)
     setting = recorder.one("azure-native:monitor:DiagnosticSetting").inputs
     assert setting["resourceUri"] == "/cluster"
-    assert {log["category"] for log in setting["logs"] if log["enabled"]} == {"kube-audit-admin", "guard", "cluster-autoscaler"}
-    assert recorder.one("azure-native:operationalinsights:Workspace").inputs["retentionInDays"] == 30
+    assert {log["category"] for log in setting["logs"] if log["enabled"]} == {
+        *("kube-audit-admin", "guard", "cluster-autoscaler"),
+        *("kube-controller-manager", "cloud-controller-manager"),
+    }
+    workspace = recorder.one("azure-native:operationalinsights:Workspace").inputs
+    assert workspace["retentionInDays"] == 30
+    assert workspace["features"] == {"disableLocalAuth": True}, "whoever has its shared key could write to it"
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ while [ "$#" -gt 1 ]; do [ "$1" = -L ] && label=$2; shift; done
 echo "mkfs $1" >>"$NODE/calls"
 printf %s "$label" >"$NODE/disks/${1##*/}"
 """,
+    "chown": 'echo "$1 $2 ${3#"$ROOT"}" >>"$NODE/owners"',
     "mount": 'while [ "$#" -gt 2 ]; do shift; done; echo "mount $1" >>"$NODE/calls"; echo "${1#"$ROOT"} ${2#"$ROOT"}" >>"$NODE/mounts"',
 }
 
@@ -74,6 +75,7 @@ class Node:
             "ROOT": str(self.root),
             "NODE": str(self.node),
             "WEIGHTS_DIR": NODE_WEIGHTS_DIR,
+            "OWNER": "10001",
         }
         return subprocess.run(["sh", "-c", SCRIPT.read_text()], env=environment, capture_output=True, text=True, timeout=30)
 
@@ -97,6 +99,12 @@ def test_a_second_run_changes_nothing(node):
     node.run()
     before = node.calls
     assert node.run().returncode == 0 and node.calls == before
+
+
+def test_the_disk_belongs_to_who_copies_and_so_does_what_root_copied_earlier(node):
+    node.disk("nvme0n1")
+    assert node.run().returncode == node.run().returncode == 0
+    assert (node.node / "owners").read_text().splitlines() == [f"-R 10001:10001 {NODE_WEIGHTS_DIR}"] * 2
 
 
 def test_after_a_reboot_the_disk_of_before_is_found_with_its_content(node):

@@ -9,7 +9,7 @@ from infra.kubernetes.nodes import node_tuning
 from planner.catalogue import node_agents
 from settings.operations import NodeTuning
 from settings.quantities import Duration
-from tests.infra.kubernetes.conftest import changed
+from tests.infra.kubernetes.conftest import changed, settings_of
 
 DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
 CONFIG_MAP = "kubernetes:core/v1:ConfigMap"
@@ -41,6 +41,22 @@ def test_the_plugin_passes_devices_when_cpus_are_pinned(deploy, prod, policy, pr
     container = plugin(deploy, prod, cpu_manager_policy=policy, thread_pinning=bool(privileged))
     assert container["securityContext"].get("privileged") is privileged
     assert (container["env"] == [{"name": "PASS_DEVICE_SPECS", "value": "true"}]) is bool(privileged)
+
+
+@pytest.mark.parametrize("settings", ["prod", "dev"])
+def test_every_container_of_a_node_that_is_not_privileged_has_a_seccomp_profile(deploy, prod, settings):
+    """A privileged one ignores it."""
+    unpinned = prod.shard.config.model_copy(update={"thread_pinning": False})
+    asked = (
+        changed(changed(prod, "shard", config=unpinned), "gpu_pool", cpu_manager_policy="none")
+        if settings == "prod"
+        else settings_of(settings)
+    )
+    containers = [one for r in deploy(asked).recorder.all(DAEMON_SET) for one in r.inputs["spec"]["template"]["spec"]["containers"]]
+    confined = {
+        one["name"]: one["securityContext"].get("seccompProfile") for one in containers if not one["securityContext"].get("privileged")
+    }
+    assert confined and set(map(str, confined.values())) == {"{'type': 'RuntimeDefault'}"}, confined
 
 
 CUT = {"vm_size": "Standard_NC24ads_A100_v4", "mig": "MIG3g"}
