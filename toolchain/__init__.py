@@ -8,7 +8,8 @@
     python3 -m toolchain pin X   rewrite the go.mod and go.sum of program X from the table in recipes.py
     python3 -m toolchain prune   remove programs and environments of other versions
 
-The programs are used in rehearsal/ and tests/.
+A program that fits is used where it is installed; otherwise an official release is downloaded, and what has none is built from
+source. `ZIG_AI_BUILD=1` builds everything. The programs are used in rehearsal/ and tests/.
 """
 
 import sys

@@ -12,11 +12,11 @@ from pathlib import Path
 from toolchain.cache import Cache
 from toolchain.console import ToolchainError, megabytes, say
 from toolchain.golang import find_go
-from toolchain.official import find_official_pulumi
 from toolchain.packages import require_compiler
 from toolchain.pin import pin
 from toolchain.programs import Progress, ensure_program, folder_of, link, prune
-from toolchain.recipes import GROUPS, PROGRAMS, PULUMI, PULUMI_LANGUAGE_PYTHON, AnyRecipe, PackageRecipe
+from toolchain.recipes import GROUPS, PROGRAMS, AnyRecipe, PackageRecipe
+from toolchain.sources import choose
 from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
 
 
@@ -46,10 +46,13 @@ def ensure_named(cache: Cache, names: list[str]) -> None:
 
 
 def _ensure(cache: Cache, venv: Path, recipes: Sequence[AnyRecipe], *, keep_others: bool) -> list[Path]:
-    """Installs and links these programs, and returns their folders. An official Pulumi that is installed already is linked instead."""
-    official = find_official_pulumi(cache) if PULUMI in recipes else {}
-    folders = _ensure_programs(cache, venv, [recipe for recipe in recipes if not (official and recipe in (PULUMI, PULUMI_LANGUAGE_PYTHON))])
-    link(cache, folders, official, keep_others=keep_others)
+    """Installs and links these programs, and returns their folders. What is installed on this machine already is linked instead."""
+    for recipe in recipes:
+        if isinstance(recipe, PackageRecipe) and not folder_of(cache, recipe).exists():
+            require_compiler(recipe)  # before the others take half an hour
+    sources = choose(cache, recipes)
+    folders = [release.folder(cache) for release in sources.releases] + _ensure_programs(cache, venv, sources.recipes)
+    link(cache, folders, sources.installed, keep_others=keep_others)
     cache.remove_work_if_idle()
     return folders
 
@@ -57,9 +60,6 @@ def _ensure(cache: Cache, venv: Path, recipes: Sequence[AnyRecipe], *, keep_othe
 def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list[Path]:
     missing = [recipe for recipe in recipes if not folder_of(cache, recipe).exists()]
     if missing:
-        for recipe in missing:
-            if isinstance(recipe, PackageRecipe):
-                require_compiler(recipe)  # before the others take half an hour
         _announce(cache, missing)
     progress = Progress(total=sum(len(recipe.outputs) for recipe in missing))
     go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))

@@ -115,13 +115,14 @@ def embed_kubernetes_schema(provider: Path, target: Path) -> None:
         (target / name).write_text(json.dumps(content, separators=(",", ":")))
 
 
-def link(cache: Cache, folders: list[Path], official: dict[str, Path], *, keep_others: bool = False) -> None:
-    """Links these programs in bin and share, and removes all other links unless `keep_others` is set."""
-    wanted = {cache.bin / name: file for name, file in official.items()}
+def link(cache: Cache, folders: list[Path], installed: dict[str, Path], *, keep_others: bool = False) -> None:
+    """Links the programs of these folders and the installed ones, and removes all other links unless `keep_others` is set."""
+    wanted: dict[Path, Path] = {}
     for folder in folders:
         for kind, front in (("bin", cache.bin), ("share", cache.share)):
             for entry in (folder / kind).iterdir() if (folder / kind).exists() else ():
                 wanted[front / entry.name] = Path(os.path.relpath(entry, front))
+    wanted |= {cache.bin / name: file for name, file in installed.items()}
     with cache.lock("links"):
         for front in (cache.bin, cache.share):
             front.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,9 @@ def link(cache: Cache, folders: list[Path], official: dict[str, Path], *, keep_o
 
 
 def prune(cache: Cache, keep: set[Path]) -> None:
-    """Removes programs and environments of other pins. This happens only on request, because another checkout may need them."""
+    """Removes programs and environments of other pins that no link uses. Only on request, because another checkout may need them."""
+    used = {link.resolve() for front in (cache.bin, cache.share) if front.exists() for link in front.iterdir()}
+    keep = keep | {parent for file in used for parent in file.parents}
     for folder in (*cache.programs.iterdir(), *cache.root.glob("venv-*")):
         if folder not in keep:
             say(f"removing {folder}")

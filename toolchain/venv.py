@@ -37,6 +37,13 @@ def python_packages_bytes(folder: Path) -> int:
     return json.loads(_stamp(folder).read_text())["size_bytes"]
 
 
+def locked_version(package: str, lock: Path = REPOSITORY / "requirements.lock") -> str:
+    """Returns the version of a Python package in the lock file, such as `4.34.2`."""
+    found = re.search(rf"^{re.escape(package)}==(\S+)", lock.read_text(), re.MULTILINE)
+    assert found, f"{lock} does not name {package}"
+    return found[1]
+
+
 def _key(lock: Path) -> str:
     # An environment depends on the Python that created it; another one of the same version may be removed.
     python = f"{sys.version_info[:3]} {sys.base_prefix}"
