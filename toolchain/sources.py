@@ -58,9 +58,10 @@ def choose(
     recipes = list(recipes)
     if os.environ.get("ZIG_AI_BUILD"):
         return Sources(installed={}, releases=[], recipes=recipes)
-    installed = find_installed(cache, {name for recipe in recipes for name in programs_of(recipe)})
     built = [recipe for recipe in recipes if folder_of(cache, recipe, pins).exists()]
-    missing = without((recipe for recipe in recipes if recipe not in built), set(installed))
+    missing = [recipe for recipe in recipes if recipe not in built]
+    installed = find_installed(cache, _programs(missing))
+    missing = without(missing, set(installed))
     names = _programs(missing)
     releases = [release for release in known(pins) if set(release.programs) <= names] if names else []
     there = [release for release in releases if release.folder(cache).exists()]

@@ -218,6 +218,17 @@ def test_what_was_built_is_kept_and_nobody_is_asked(server, release, cache, reci
     assert (sources.releases, sources.recipes, server.asked) == ([], [recipe], [])
 
 
+def test_an_installed_program_is_asked_for_only_if_the_cache_has_none(cache, recipe, pins, tmp_path, monkeypatch):
+    """Otherwise each run would say again that an old kubectl on PATH does not fit."""
+    asked = []
+    monkeypatch.setattr("toolchain.sources.find_installed", lambda cache, wanted: asked.append(wanted) or {"second": tmp_path / "second"})
+    sources = choose(cache, [recipe], pins, known=lambda _: [])
+    assert (sources.installed, [programs_of(left) for left in sources.recipes]) == ({"second": tmp_path / "second"}, [{"first"}])
+    folder_of(cache, recipe, pins).mkdir(parents=True)
+    choose(cache, [recipe], pins, known=lambda _: [])
+    assert asked == [{"first", "second"}, set()]
+
+
 def test_all_can_be_built(server, release, cache, recipe, pins, monkeypatch):
     publish(server, release, GOOD)
     monkeypatch.setenv("ZIG_AI_BUILD", "1")
