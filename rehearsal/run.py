@@ -27,6 +27,7 @@ from rehearsal.cluster import control_plane
 from rehearsal.engine import Engine, Outcome
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.look import ClusterView, look
+from rehearsal.programs import REHEARSAL, MissingProgramError, require_programs
 from rehearsal.project import ProjectError, environment, prepare
 
 UNSCHEDULABLE_S = 25  # longer than a node or a GPU needs to appear after its pod, shorter than anyone wants to wait
@@ -135,6 +136,10 @@ def run(options: Options, console: Console | None = None) -> int:
         subscription = subscriptions.load(options.subscription)
     except KeyError as error:
         return _refuse(console, str(error.args[0]))
+    try:
+        require_programs(*REHEARSAL, target="rehearse")
+    except MissingProgramError as problem:
+        return _refuse(console, str(problem))
     layout = Layout.of_stack(options.stack, options.repository)
     with _alone(layout) as alone:
         if not alone:

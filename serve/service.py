@@ -14,6 +14,7 @@ from engines.envoy.config import ADMIN_PORT
 from engines.workload import Server
 from rehearsal import processes
 from rehearsal.ports import free_ports
+from rehearsal.programs import MissingProgramError, require_programs
 from serve.errors import ServeError
 from serve.member import Member, Say
 from serve.name_server import NameServer
@@ -173,9 +174,10 @@ def _probe_path(server: Server) -> str:
 def _check(model: Path, port: int) -> None:
     if not model.is_file():
         raise ServeError(f"the model file {model} does not exist")
-    for program in (SHARD_PROGRAM, COORDINATOR_PROGRAM):
-        if shutil.which(program) is None:
-            raise ServeError(f"{program} is not on PATH: `make serve` installs it and puts it there")
+    try:
+        require_programs(SHARD_PROGRAM, COORDINATOR_PROGRAM, target="serve")
+    except MissingProgramError as problem:
+        raise ServeError(str(problem)) from None
     if not _is_free(port):
         raise ServeError(
             f"port {port} is in use: stop the program that listens there, or choose another port with --port (make serve PORT=...)"

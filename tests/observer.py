@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import subprocess
 import time
 import urllib.parse
@@ -11,6 +10,7 @@ import urllib.request
 import yaml
 
 from rehearsal.ports import free_ports
+from rehearsal.programs import find_program
 
 
 class Observer:
@@ -52,8 +52,7 @@ class Observer:
 @contextlib.contextmanager
 def observing(jobs, rules, folder):
     """`jobs`: the addresses of each scrape job; `rules`: the text of a file of rules."""
-    program = shutil.which("prometheus")
-    assert program, "prometheus is not on PATH: run the tests with `make test`"
+    program = find_program("prometheus", target="test")
     [port] = free_ports(1)
     (folder / "rules.yml").write_text(rules)
     config = {

@@ -24,7 +24,7 @@ def load_stubs() -> None:
         return
     spec = importlib.util.find_spec("pulumi")
     if spec is None or spec.origin is None:
-        raise SystemExit("the Python package 'pulumi' is not installed in this environment: run `make toolchain`")
+        raise SystemExit("the Python package 'pulumi' is not installed in this environment: run `make environment`")
     root = Path(spec.origin).parent
     for name, path in {
         "pulumi": root,

@@ -27,6 +27,7 @@ import yaml
 from rehearsal import processes
 from rehearsal.layout import REPOSITORY, SHARED, Layout
 from rehearsal.ports import free_ports
+from rehearsal.programs import MissingProgramError, find_program
 
 HERE = Path(__file__).resolve().parent
 CLUSTER_MARK = "ZIG_REHEARSAL_CLUSTER"  # the part of a rehearsal's processes that lives as long as its cluster
@@ -39,10 +40,10 @@ class ControlPlaneError(Exception):
 
 def program(name: str) -> str:
     """Returns the path of a program from the toolchain. Raises ControlPlaneError."""
-    path = shutil.which(name)
-    if path is None:
-        raise ControlPlaneError(f"{name} is not on PATH: `make rehearse` installs it and puts it there")
-    return path
+    try:
+        return find_program(name, target="rehearse")
+    except MissingProgramError as problem:
+        raise ControlPlaneError(str(problem)) from None
 
 
 def share() -> Path:

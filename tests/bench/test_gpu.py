@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import shlex
-import shutil
 import urllib.request
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bench.gpu.serving import NotServing, complaints, serving
 from engines.ablations import SOURCES
 from engines.llama_cpp.command_line import GGUF_TYPES
 from planner.catalogue import model_shapes
+from rehearsal.programs import find_program
 from reports import comparison
 from serve.substitutions import pairs
 from settings import files
@@ -304,8 +304,8 @@ def test_vllm_keeps_the_guides_targets_on_one_gpu(results):
 @pytest.fixture
 def small(tmp_path):
     """The programs and models of a run, with a small real model, and an arm of a few slots for it."""
-    program = shutil.which("llama-server")
-    assert program and MODEL.exists(), "needs llama-server and SmolLM2: run the tests with `make test`"
+    program = find_program("llama-server", target="test")
+    assert MODEL.exists(), f"{MODEL} does not exist: `make test` installs it"
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "F16.gguf").symlink_to(MODEL)
     arm = llama_cpp.UNTUNED.but(

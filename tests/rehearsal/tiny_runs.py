@@ -10,15 +10,14 @@ import yaml
 
 from rehearsal import processes
 from rehearsal.layout import REPOSITORY, Layout
+from rehearsal.programs import REHEARSAL, require_programs
 
 TINY = Path(__file__).parent / "tiny"
-NEEDED = ("pulumi", "pulumi-language-python", "pulumi-resource-kubernetes", "kwokctl", "kube-apiserver", "kubectl", "lws-controller")
 
 
 def copied(folder):
     """The small program in a folder of its own."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    assert not missing, f"not on PATH: {', '.join(missing)}; run `make toolchain`, and the tests with `make test`"
+    require_programs(*REHEARSAL, target="test")
     shutil.copytree(TINY, folder)
     return folder
 

@@ -174,7 +174,8 @@ def test_a_bad_model_file_is_one_line_with_the_server_s_words(tmp_path, content,
 
 
 def test_a_program_that_is_not_there_is_one_line(tmp_path):
-    assert refused(tmp_path, PATH="/nowhere").startswith("serve: llama-server is not on PATH: `make serve`")
+    said = "serve: llama-server, envoy are not on PATH: `make serve` installs them and puts them there"
+    assert refused(tmp_path, PATH="/nowhere") == said
 
 
 def test_a_stack_that_the_planner_refuses_is_told_in_its_words(tmp_path):

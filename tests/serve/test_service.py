@@ -4,7 +4,6 @@ import collections
 import contextlib
 import http.client
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import yaml
 
 from infra.kubernetes import names
 from rehearsal import processes
+from rehearsal.programs import find_program
 from serve.rendering import render
 from serve.service import HOST, MARK
 from tests.serve.conftest import quick_dev, wait_for
@@ -205,8 +205,7 @@ def test_a_pipeline_that_hangs_is_taken_out_within_the_check_interval(client, ma
 @pytest.mark.parametrize("member", ["coordinator", "pipeline 0"])
 def test_metrics_are_prometheus(client, made, member):
     client.infer()
-    program = shutil.which("promtool")
-    assert program, "promtool is not on PATH: run the tests with `make test`"
+    program = find_program("promtool", target="test")
     command = [program, "check", "metrics"]
     # 3: it could be read, and some names are not as the style guide wants them.
     found = subprocess.run(command, input=client.metrics(member), capture_output=True, text=True, check=False)

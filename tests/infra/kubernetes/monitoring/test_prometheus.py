@@ -1,7 +1,6 @@
 """Prometheus: the guide's intervals in force, each series stored once, and a config that the real promtool accepts."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -9,6 +8,7 @@ import yaml
 
 from infra.kubernetes import names
 from infra.kubernetes.monitoring import prometheus, prometheus_config
+from rehearsal.programs import find_program
 from settings.operations import Monitoring
 from settings.quantities import Duration
 
@@ -124,8 +124,7 @@ def test_its_rights_are_to_read_and_no_more(deployed):
 
 @pytest.fixture
 def promtool():
-    program = shutil.which("promtool")
-    assert program, "promtool is not on PATH: run the tests with `make test`"
+    program = find_program("promtool", target="test")
     return lambda *arguments: subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
 
 

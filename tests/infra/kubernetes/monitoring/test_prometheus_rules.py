@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -11,6 +10,7 @@ import yaml
 from engines.workload import GUIDES_LATENCY, GUIDES_REQUESTS
 from infra.kubernetes.monitoring.gpu_metrics import COUNTERS
 from infra.kubernetes.monitoring.prometheus_rules import APPLICATION_XIDS, rules_yaml
+from rehearsal.programs import find_program
 from settings.operations import Targets
 from settings.quantities import Duration
 from tests.engines.envoy.proxy import arguments, pipelines, running
@@ -33,8 +33,7 @@ def alerts_of(text):
 @pytest.fixture
 def promtool(tmp_path):
     """Runs tests of rules in one go; each is its input series, and what queries answer when."""
-    program = shutil.which("promtool")
-    assert program, "promtool is not on PATH: run the tests with `make test`"
+    program = find_program("promtool", target="test")
 
     def run(rules, tests):
         (tmp_path / "rules.yml").write_text(rules)
