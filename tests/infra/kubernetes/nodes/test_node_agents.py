@@ -94,6 +94,8 @@ def test_gpu_metrics_are_as_fresh_as_they_are_scraped(deploy, prod):
     [container] = pod(deploy(changed(prod, "monitoring", metrics=metrics)), names.GPU_METRICS)["containers"]
     environment = {variable["name"]: variable.get("value") for variable in container["env"]}
     assert environment["DCGM_EXPORTER_INTERVAL"] == "5000"
+    # A thread on each of 96 CPUs took the exporter over its memory limit on half of the 8-GPU nodes.
+    assert environment["GOMAXPROCS"] == "2"
 
 
 def test_the_exporter_reads_its_own_list_of_fields(deployed):
