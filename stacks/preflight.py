@@ -89,7 +89,7 @@ class Arm:
             url = page.get("nextLink")
 
     def offers(self, location: str) -> dict[str, Offer]:
-        """Returns every VM size of a region by name. Raises urllib.error.HTTPError."""
+        """Returns every VM size of a region by name. Raises OSError (urllib.error.HTTPError if Azure answers)."""
         query = {"api-version": _API_VERSION, "$filter": f"location eq '{location}'"}
         return {sku["name"]: _offer(sku) for sku in self._pages("skus", query) if sku["resourceType"] == "virtualMachines"}
 
@@ -170,7 +170,7 @@ def _not_sold(need: Need, offer: Offer | None, location: str, offers: dict[str, 
 
 
 def live_problems(settings: StackSettings, plan: Plan) -> list[Problem]:
-    """Returns `problems` by the running program's credentials. Without permission it logs a warning and returns none."""
+    """Returns `problems` by the running program's credentials. Where Azure gives no answer it logs a warning and returns none."""
     import pulumi
     from pulumi_azure_native import authorization
 
@@ -178,10 +178,20 @@ def live_problems(settings: StackSettings, plan: Plan) -> list[Problem]:
     token = authorization.get_client_token().token
     try:
         return problems(settings, plan, Arm(subscription_id=client.subscription_id, token=token))
-    except urllib.error.HTTPError as error:
-        if error.code not in (401, 403):
-            raise
-        pulumi.log.warn(
-            f"VM sizes, zones and quota were not checked before the deployment, because Azure Resource Manager answered {error.code}"
-        )
+    except OSError as error:
+        pulumi.log.warn(f"VM sizes, zones and quota were not checked before the deployment, because {_why_unanswered(error)}")
         return []
+
+
+def _why_unanswered(error: OSError) -> str:
+    """Says why Azure Resource Manager gave no answer, and what helps."""
+    if not isinstance(error, urllib.error.HTTPError):
+        return f"Azure Resource Manager could not be reached: {error}"
+    said = error.read().decode(errors="replace")
+    fix = ""
+    if "MissingSubscriptionRegistration" in said:
+        # Azure refuses all of a provider's paths until it is registered; azure-native registers it when it creates a resource.
+        fix = "; `az provider register --namespace Microsoft.Compute --wait` makes it possible"
+    elif error.code in (401, 403):
+        fix = "; whoever deploys needs at least the role Reader on the subscription"
+    return f"Azure Resource Manager answered {error.code}{fix}"

@@ -1,6 +1,15 @@
 """What Azure would refuse is known before anything is registered."""
 
+import email.message
+import io
+import json
+import urllib.error
+import urllib.request
+from types import SimpleNamespace
+
+import pulumi
 import pytest
+from pulumi_azure_native import authorization
 
 from planner import plan
 from settings import StackSettings
@@ -75,3 +84,42 @@ def test_too_little_quota_is_refused_with_the_figures(ask, pipelines, vcpus):
     (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], limit=vcpus - 1, sharding=sharding)
     assert f"need {vcpus} vCPUs" in problem.consequence and f"has {vcpus - 1}" in problem.consequence
     assert ask([sku("Standard_NC24s_v3"), SYSTEM], limit=vcpus, sharding=sharding) == []
+
+
+REGISTER = "az provider register --namespace Microsoft.Compute --wait"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (409, "MissingSubscriptionRegistration", REGISTER),
+        (403, "AuthorizationFailed", "the role Reader on the subscription"),
+        (429, "TooManyRequests", "answered 429"),
+        (503, "ServiceUnavailable", "answered 503"),
+    ],
+)
+def test_without_an_answer_the_run_goes_on_and_says_why(monkeypatch, status, code, says):
+    """A fresh subscription, whose Microsoft.Compute nobody has registered, ended in a traceback."""
+    body = io.BytesIO(json.dumps({"error": {"code": code}}).encode())
+    error = urllib.error.HTTPError("https://management.azure.com", status, code, email.message.Message(), body)
+    assert says in warned(monkeypatch, error)
+
+
+def test_a_network_that_does_not_answer_is_no_traceback(monkeypatch):
+    assert "could not be reached" in warned(monkeypatch, urllib.error.URLError("no route"))
+
+
+def warned(monkeypatch, error):
+    """The warning of a preflight whose first question ends in this error."""
+
+    def refuse(*_args, **_kwargs):
+        raise error
+
+    said = []
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(pulumi.log, "warn", said.append)
+    monkeypatch.setattr(authorization, "get_client_config", lambda: SimpleNamespace(subscription_id="s"))
+    monkeypatch.setattr(authorization, "get_client_token", lambda: SimpleNamespace(token="t"))
+    made = plan(StackSettings.model_validate({"shard": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}))
+    assert preflight.live_problems(made.settings, made) == []
+    return said[0]
