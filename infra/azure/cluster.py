@@ -227,6 +227,8 @@ def _system_pool(settings: ClusterSettings, subnet_id: pulumi.Output[str], conte
         enable_node_public_ip=False,
         enable_fips=False,
         upgrade_settings=aks.AgentPoolUpgradeSettingsArgs(max_surge="33%", drain_timeout_in_minutes=30),
+        # As in the GPU pools: pods may ask the cluster's own resolvers only.
+        local_dns_profile=aks.LocalDNSProfileArgs(mode="Disabled"),
         tags=context.tags,
     )
 

@@ -53,11 +53,12 @@ class GpuPoolArgs:
     """First letters of the pool's Azure name, different for each pool of a cluster."""
 
 
-def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource) -> aks.AgentPool:
+def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource, after: pulumi.Resource | None = None) -> aks.AgentPool:
     """One GPU node pool.
 
     A replacement starts the new pool first and deletes the old one at the end of the update, so it needs quota for both; AKS
     evicts the old one's pods within their disruption budgets (MicrosoftDocs/azure-aks-docs articles/aks/delete-node-pool.md).
+    `after` is a pool of the same cluster whose changes come first.
     Not here: the device plugin and huge pages, which DaemonSets bring (infra/kubernetes).
     """
     fixed = fixed_at_creation(args)
@@ -76,10 +77,16 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource) -> aks.Ag
         max_count=args.plan.max_nodes,
         upgrade_settings=None if args.settings.spot else _upgrade_settings(args),
         scale_down_mode="Delete",
+        # From 1.37 on AKS may turn it on in pools that do not say this. Pods would then ask a resolver on the node, which the
+        # deny-by-default policies do not let them reach. Source: https://learn.microsoft.com/azure/aks/localdns-custom
+        local_dns_profile=aks.LocalDNSProfileArgs(mode="Disabled"),
         tags=args.context.tags,
         **_as_arguments(fixed),
         opts=pulumi.ResourceOptions(
             parent=parent,
+            # AKS may answer 409 OperationNotAllowed while another pool of the cluster changes, which azure-native does not try again.
+            # Source: pulumi/pulumi-azure-native provider/pkg/azure/client_azcore.go, Azure/AKS issue 2720
+            depends_on=[after] if after else [],
             # The autoscaler moves it between minimum and maximum; an update would take nodes from under running pipelines.
             ignore_changes=["count"],
             # azure-native asks for delete-before-replace whenever a resource is not randomly named. The new pool has a new name,

@@ -190,25 +190,23 @@ def _gpu_pools(
 
     The first is named as an only pool is and the others after their zone, so that a further pipeline brings a pool and replaces none.
     """
-    return tuple(
-        gpu_pool(
-            f"gpu-pool-z{pool.zones[0]}" if place else "gpu-pool",
-            GpuPoolArgs(
-                context=context,
-                cluster_name=cluster.cluster_name,
-                subnet_id=network.nodes_subnet_id,
-                kubernetes_version=settings.cluster.kubernetes_version,
-                plan=pool,
-                settings=settings.gpu_pool,
-                tuning=settings.node_tuning,
-                rollout=settings.rollout,
-                weights_on_node=plan.weights.on_node,
-                base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
-            ),
-            parent=cluster,
+    pools: list[pulumi.Resource] = []
+    for place, pool in enumerate(plan.gpu_pools):
+        args = GpuPoolArgs(
+            context=context,
+            cluster_name=cluster.cluster_name,
+            subnet_id=network.nodes_subnet_id,
+            kubernetes_version=settings.cluster.kubernetes_version,
+            plan=pool,
+            settings=settings.gpu_pool,
+            tuning=settings.node_tuning,
+            rollout=settings.rollout,
+            weights_on_node=plan.weights.on_node,
+            base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
         )
-        for place, pool in enumerate(plan.gpu_pools)
-    )
+        name = f"gpu-pool-z{pool.zones[0]}" if place else "gpu-pool"
+        pools.append(gpu_pool(name, args, parent=cluster, after=pools[-1] if pools else None))
+    return tuple(pools)
 
 
 def _identities(plan: Plan, context: AzureContext, cluster: Cluster) -> dict[str, WorkloadIdentity]:

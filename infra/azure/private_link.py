@@ -68,6 +68,10 @@ class PrivateLink(pulumi.ComponentResource):
             virtual_network_link_name=context.names.of("link"),
             virtual_network=privatedns.SubResourceArgs(id=args.network.vnet_id),
             registration_enabled=False,
+            # Somebody else's account that has a private endpoint anywhere is an alias in this zone, which knows only the stack's own:
+            # without it, its name would not resolve here at all.
+            # Source: MicrosoftDocs/azure-docs articles/dns/private-dns-fallback.md
+            resolution_policy="NxDomainRedirect",
             tags=context.tags,
             opts=child,
         )

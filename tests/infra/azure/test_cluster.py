@@ -110,6 +110,7 @@ def test_the_system_pool_scales_without_zones_or_taints(recorder, context, netwo
     assert (pool["name"], pool["mode"], pool["vmSize"]) == ("system", "System", "Standard_D8ds_v5")
     assert (pool["enableAutoScaling"], pool["count"], pool["minCount"], pool["maxCount"]) == (True, 2, 2, 5)
     assert "availabilityZones" not in pool
+    assert pool["localDNSProfile"] == {"mode": "Disabled"}
     # The coordinator and Prometheus live here.
     assert "nodeTaints" not in pool
     assert pool["vnetSubnetID"].endswith("network-nodes")

@@ -160,6 +160,8 @@ def test_weights_and_redis_get_a_private_endpoint_with_its_dns_zone(recorder, re
     assert recorder.one("azure-native:privatedns:PrivateZone").inputs["privateZoneName"] == zone
     link = recorder.one("azure-native:privatedns:VirtualNetworkLink").inputs
     assert link["virtualNetwork"]["id"].endswith("network-vnet") and link["registrationEnabled"] is False
+    # Other accounts that have a private endpoint anywhere, such as a company's store of models, are found by their public address.
+    assert link["resolutionPolicy"] == "NxDomainRedirect"
     (config,) = recorder.one(RECORDS).inputs["privateDnsZoneConfigs"]
     assert config["privateDnsZoneId"].endswith(f"{which}-link-zone")
     assert f"{which}-link-zone-link" in recorder.options_of(RECORDS).depends_on

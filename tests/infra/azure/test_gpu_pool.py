@@ -57,6 +57,11 @@ def test_only_gpu_pods_land_here(deploy):
     assert pool["nodeLabels"] == {"zig-ai.io/gpu": "true", "zig-ai.io/gpu-model": "v100"}
 
 
+def test_pods_ask_the_clusters_own_resolvers(deploy):
+    """AKS turns a resolver on the node on by itself from 1.37 on, which the network policies do not let pods reach."""
+    assert deploy()["localDNSProfile"] == {"mode": "Disabled"}
+
+
 def test_node_count_is_the_plans(deploy):
     pool = deploy()
     assert (pool["enableAutoScaling"], pool["count"], pool["minCount"], pool["maxCount"]) == (True, 8, 4, 9)
@@ -173,6 +178,7 @@ def test_every_input_is_in_the_hash_or_can_change_in_place(args, deploy):
         "agentPoolName",
         "count",
         "enableAutoScaling",
+        "localDNSProfile",
         "maxCount",
         "minCount",
         "nodeLabels",

@@ -198,6 +198,12 @@ def test_gpu_pools_belong_to_the_cluster(everything):
         assert {"cluster", "network-nodes"} <= options.depends_on
 
 
+def test_pools_change_one_after_the_other(everything):
+    """Two at once may be answered 409 OperationNotAllowed, which azure-native does not try again."""
+    before = [everything.recorder.options_of(POOL, name).depends_on for name in ("gpu-pool", "gpu-pool-z2", "gpu-pool-z3")]
+    assert [{one for one in found if one.startswith("gpu-pool")} for found in before] == [set(), {"gpu-pool"}, {"gpu-pool-z2"}]
+
+
 def test_each_planned_pool_is_one_pool(everything):
     pools = sorted((pool.inputs for pool in everything.recorder.all(POOL)), key=lambda inputs: inputs["availabilityZones"])
     assert [(pool["availabilityZones"], pool["count"]) for pool in pools] == [(["1"], 4), (["2"], 2), (["3"], 2)]
