@@ -26,7 +26,7 @@ from infra.kubernetes import (
 )
 from infra.kubernetes.monitoring import gpu_metrics, prometheus, prometheus_config, prometheus_rules
 from infra.kubernetes.nodes import device_plugin, node_tuning
-from infra.kubernetes.weights import fetch_job, node_copy, volume
+from infra.kubernetes.weights import fetch_job, node_copy
 from infra.naming import Names
 from infra.reading import read, same
 from infra.registration import Registration
@@ -104,7 +104,6 @@ def _kubernetes(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
 
 def _weights(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
     settings = plan.settings
-    yield from volume.effects()
     yield from fetch_job.switch()
     yield from _while(settings.model.source is not None, "model.source", fetch_job.effects(), "not set")
     if plan.weights.on_node:

@@ -76,11 +76,49 @@ def _caller(text: str) -> str:
     return text
 
 
+def _public(text: str) -> str:
+    if not ipaddress.IPv4Network(text).is_global:
+        raise problem_error(
+            "is not a public range: nobody comes over the internet from it, and Azure refuses it",
+            "the public addresses that your network's traffic leaves from (`curl ifconfig.me` shows yours), or cluster.private for callers "
+            "inside the network",
+        )
+    return text
+
+
 Cidr = Annotated[str, AfterValidator(_cidr)]
 """An IPv4 range without host bits: `10.64.0.0/16`."""
 
 CallerCidr = Annotated[Cidr, AfterValidator(_caller)]
 """An address range of callers, neither the whole internet nor a range for documentation."""
+
+PublicCidr = Annotated[CallerCidr, AfterValidator(_public)]
+"""An address range of callers that come over the internet."""
+
+_OLDEST_MINOR = 33
+"""The oldest minor version of Kubernetes 1 that the manifests are for.
+
+The shards' affinity has matchLabelKeys, which are stable from 1.33 on (kubernetes/enhancements KEP 3633).
+"""
+
+
+def _kubernetes_minor(text: str) -> str:
+    fix = 'a minor version in quotes, such as "1.36"; `az aks get-versions --location <region>` lists what AKS supports'
+    if re.fullmatch(r"1\.[0-9]{1,2}\.[0-9]{1,3}", text):
+        minor = text.rsplit(".", 1)[0]
+        raise problem_error(
+            "names a patch: AKS upgrades patches by itself in cluster.maintenance, and would then refuse each later update as a downgrade",
+            f'"{minor}"',
+        )
+    if not re.fullmatch(r"1\.[0-9]{1,2}", text):
+        raise problem_error("is not a Kubernetes version", fix)
+    if int(text.split(".")[1]) < _OLDEST_MINOR:
+        raise problem_error(f"is too old: the shards' affinity needs matchLabelKeys, which Kubernetes has from 1.{_OLDEST_MINOR} on", fix)
+    return text
+
+
+KubernetesMinor = Annotated[str, AfterValidator(_kubernetes_minor)]
+"""A minor version of Kubernetes that AKS may offer, such as `1.36`."""
 
 Zone = Annotated[str, Form("[123]", "Azure's availability zones are 1, 2 and 3", '"1", "2" or "3" in quotes')]
 

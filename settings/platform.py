@@ -7,8 +7,22 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings.base import Otherwise, Section
-from settings.formats import CallerCidr, Cidr, DnsName, Email, Form, Guid, ImageReference, Location, VmSize, WholeNumberOrText, Zone
-from settings.quantities import Between, Duration, KubernetesSize
+from settings.formats import (
+    CallerCidr,
+    Cidr,
+    DnsName,
+    Email,
+    Form,
+    Guid,
+    ImageReference,
+    KubernetesMinor,
+    Location,
+    PublicCidr,
+    VmSize,
+    WholeNumberOrText,
+    Zone,
+)
+from settings.quantities import Between, Duration
 from settings.sharding import MOST_PIPELINES, Pipelines
 
 Nodes = Annotated[int, Field(ge=1, le=1000), Otherwise("an AKS node pool holds from 1 to 1000 nodes")]
@@ -79,9 +93,6 @@ class Azure(Section):
     network: Network = Network()
     protect: bool = False
     """Refuses to delete the cluster, Redis and the weights until `pulumi state unprotect`."""
-    weights_size: Annotated[KubernetesSize, Between("1Gi", "64Ti", "no model's weights fit, or no Azure volume is that large")] = (
-        KubernetesSize("512Gi")
-    )
 
 
 class SystemPool(Section):
@@ -103,17 +114,18 @@ class MaintenanceWindow(Section):
 class Cluster(Section):
     """The AKS cluster around the GPU pool."""
 
-    kubernetes_version: Annotated[
-        str, Form(r"1\.[0-9]{1,2}(?:\.[0-9]{1,3})?", "is not a Kubernetes version", 'a version in quotes such as "1.36"')
-    ] = "1.36"
+    kubernetes_version: KubernetesMinor = "1.36"
+    """The minor version. AKS chooses the patch and keeps it up to date in `cluster.maintenance`."""
     tier: Literal["Free", "Standard", "Premium"] = "Standard"
     """The AKS tier. Free has no uptime commitment; Premium adds long-term support."""
     private: bool = False
     """Gives the cluster no public API server; Pulumi must then run inside the network."""
     authorized_ip_ranges: Annotated[
-        tuple[CallerCidr, ...], Field(max_length=200), Otherwise("AKS accepts at most 200 authorised ranges")
+        tuple[PublicCidr, ...],
+        Field(max_length=199),
+        Otherwise("AKS accepts at most 200 authorised ranges, and one of them is the address that the nodes themselves come from"),
     ] = ()
-    """Address ranges that may reach the public API server; without any it is open to all."""
+    """Public address ranges that may reach the public API server; without any it is open to all."""
     admin_group_object_ids: tuple[Guid, ...] = ()
     """Entra groups whose members administer the cluster."""
     system_pool: SystemPool = SystemPool()
@@ -127,7 +139,12 @@ class Cluster(Section):
     )
     """The LeaderWorkerSet controller's Helm chart: an OCI address, or a folder with a copy."""
     leader_worker_set_version: Annotated[
-        str, Form(r"v?[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?", "is not a chart version", 'a version such as "0.9.0"')
+        str,
+        Form(
+            r"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?",
+            "is not a version of the chart, and the tag of the controller's image is made of it",
+            'a version without a "v", such as "0.9.0"',
+        ),
     ] = "0.9.0"
 
 

@@ -119,7 +119,6 @@ def _weights_args(parts: _Parts) -> WeightsArgs:
         container=azure.weights_container,
         resource_group=azure.weights_resource_group,
         client_id=azure.shard_client_id,
-        size=str(parts.settings.azure.weights_size),
     )
 
 

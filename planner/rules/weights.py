@@ -68,27 +68,6 @@ def node_copy(context: RuleContext) -> Iterator[Finding]:
 
 
 @RULES.rule
-def stated_size(context: RuleContext) -> Iterator[Finding]:
-    """Says when the volume claim states less than the weights take.
-
-    A claim must state a size, to which nothing holds blob storage. Nothing is changed: a bound claim keeps its size, and a new one would
-    wait until no pod uses the old one.
-    """
-    stated, needed_gib = context.settings.azure.weights_size, weights.stored_gib(context.settings, context.shape)
-    if stated.gib < needed_gib:
-        yield Finding(
-            code="WEIGHTS-007",
-            outcome="noted",
-            severity="info",
-            path=("azure", "weightsSize"),
-            because=f"the weights take {needed_gib:.1f} GiB. Blob storage holds them anyway, but Kubernetes counts and shows the volume as "
-            f"smaller than it is. Before the first `up`, set azure: {{weightsSize: {math.ceil(needed_gib)}Gi}}, or more to keep several "
-            "models",
-            source="infra/kubernetes/weights/volume.py",
-        )
-
-
-@RULES.rule
 def load_timeout(context: RuleContext) -> Iterator[Finding]:
     """The startup probe must allow the time that the pods of a node need to read their weights."""
     settings, size = context.settings, context.size

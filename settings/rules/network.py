@@ -10,8 +10,14 @@ from settings.problems import Problem
 from settings.rules.rule import rule
 from settings.stack import StackSettings
 
-# Ranges that Azure reserves: multicast, loopback, link-local, and its DNS and health probes.
-_RESERVED = tuple(map(IPv4Network, ("224.0.0.0/4", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32")))
+# Ranges that Azure reserves: multicast, loopback, link-local, and its DNS and health probes; then AKS's own.
+# Source: MicrosoftDocs/azure-aks-docs articles/aks/concepts-network-cni-overview.md
+_RESERVED = tuple(
+    map(
+        IPv4Network,
+        ("224.0.0.0/4", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "172.30.0.0/16", "172.31.0.0/16", "192.0.2.0/24"),
+    )
+)
 _NETWORK = "azure.network"
 
 

@@ -9,7 +9,6 @@ Not here: the storage account, its role assignments (`infra/azure/`), and its co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,11 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from infra.kubernetes import names, pods
-from settings.account import Effect, Resource
 
 CLAIM = "zig-ai-weights"
+SIZE = "512Gi"
+"""A claim must name a size, to which nothing holds blob storage. It is the same for every model, since a bound claim of a volume that no
+class has provisioned cannot be resized."""
 _DRIVER = "blob.csi.azure.com"
 
 
@@ -30,8 +31,6 @@ class WeightsArgs:
     resource_group: pulumi.Input[str]
     client_id: pulumi.Input[str]
     """The identity that reads: `Storage Blob Data` rights on the container, federated with the shards' service account."""
-    size: str
-    """A Kubernetes quantity. Blob storage does not enforce it; a claim must name one."""
 
 
 class Weights(pulumi.ComponentResource):
@@ -42,7 +41,7 @@ class Weights(pulumi.ComponentResource):
         read_only_volume(
             name,
             CLAIM,
-            args.size,
+            SIZE,
             {
                 "mountOptions": [
                     "-o allow_other",
@@ -104,10 +103,3 @@ def read_only_volume(name: str, claim: str, size: str, source: dict[str, Any], *
         # The claim names the volume as text, which is no dependency that the engine could see.
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[volume]),
     )
-
-
-def effects() -> Iterator[Effect]:
-    """The size is asked for in the volume and in the claim."""
-    yield Resource("PersistentVolume", CLAIM).effect("azure.weightsSize", "spec.capacity.storage")
-    claim = Resource("PersistentVolumeClaim", f"{names.SERVICE_NAMESPACE}/{CLAIM}")
-    yield claim.effect("azure.weightsSize", "spec.resources.requests.storage")

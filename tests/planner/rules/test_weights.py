@@ -45,14 +45,6 @@ CASES = [
         {"caching": {"l2Cache": {"size": "70Gi"}}},
     ),
     (
-        "WEIGHTS-007",
-        llama_cpp(azure={"weightsSize": "64Gi"}),
-        "azure.weightsSize",
-        "64Gi -> 64Gi",
-        "the weights take 68.3 GiB. Blob storage holds them anyway",
-        {"azure": {"weightsSize": "69Gi"}},
-    ),
-    (
         "WEIGHTS-004",
         fetched(rollout={"modelLoadTimeout": "5m"}),
         "rollout.modelLoadTimeout",
