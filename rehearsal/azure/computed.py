@@ -74,9 +74,9 @@ def _identity(request: Request, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _address(request: Request) -> dict[str, Any]:
-    """Returns a public address from the block that RFC 5737 reserves for documentation."""
+    """Returns an address of a range of Azure's own, because rules ask whether an address is a public one."""
     number = int(digest(request.id, 2), 16)
-    return {"ipAddress": str(ipaddress.ip_address("203.0.113.0") + number), "resourceGuid": guid(request.id)}
+    return {"ipAddress": str(ipaddress.ip_address("20.81.0.0") + number), "resourceGuid": guid(request.id)}
 
 
 def _user_identity(request: Request) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from rehearsal.azure.protocol import Unknown
+from rehearsal.azure.replacements import replacing
 from rehearsal.azure.resources import ResourceType
 
 
@@ -26,7 +28,8 @@ def changes(kind: ResourceType, old: dict[str, Any], new: dict[str, Any]) -> lis
 
 
 def _replaces(kind: ResourceType, path: str) -> bool:
-    return any(path == name or path.startswith((name + ".", name + "[")) for name in kind.replacing)
+    plain = re.sub(r"\[\d+\]", "", path)
+    return any(plain == name or plain.startswith(name + ".") for name in (*kind.id_parts, *replacing(kind.token)))
 
 
 def _compare(old: Any, new: Any, path: str, found: list[tuple[str, str]]) -> None:

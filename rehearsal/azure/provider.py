@@ -22,6 +22,7 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from rehearsal.azure import computed, effects, invokes, schema, subscription
 from rehearsal.azure.diff import changes
 from rehearsal.azure.faults import Faults
+from rehearsal.azure.pools import put_pools
 from rehearsal.azure.protocol import UNKNOWN, from_struct, has_unknown, to_struct
 from rehearsal.azure.resources import FIXED_ID_PARTS, RESOURCE_TYPES, ResourceType, resource_id
 from rehearsal.azure.rules import Refused, Request, check_delete, check_write
@@ -95,7 +96,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             location = self._location(inputs)
             if location:
                 inputs["location"] = location
-        faults = failures(inputs, shape)
+        faults = failures(inputs, shape, closed=kind.closed)
         for failure in faults:
             self.note_refusal(request.urn, Refused("InvalidRequest", f"{failure.path}: {failure.reason}"))
         return provider_pb2.CheckResponse(
@@ -228,6 +229,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def _write(self, cloud: Cloud, kind: ResourceType, shape: dict[str, Any], identifier: str, inputs: dict[str, Any]) -> dict[str, Any]:
         request = Request(kind, identifier, inputs, cloud, self.subscription, cloud.get(identifier))
         check_write(request)
+        put_pools(cloud, identifier, inputs)
         version = control_plane.kubernetes_version() if kind.short == "ManagedCluster" else ""
         known = {*shape["outputs"]["properties"], *shape["properties"]} - {"id"}
         outputs = {key: value for key, value in computed.outputs(request, version).items() if key in known}

@@ -1,14 +1,13 @@
-"""Which Azure resources the stand-in knows: how an id is made, and what cannot be changed in place.
+"""Which Azure resources the stand-in knows, and how an id is made.
 
 The id templates are ARM's resource ids with the wire names of the azure-native inputs in braces. Everything in a template
-forces a replacement when it changes, as in the real provider; `replace` adds what it marks besides
-(pulumi/pulumi-azure-native provider/pkg/gen/replacement.go for AgentPool, API specs' x-ms-mutability for the rest).
+forces a replacement when it changes, as in the real provider; what else does is in `replacements.py`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _GROUP = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}"
 
@@ -21,7 +20,6 @@ class ResourceType:
     arm: str
     id_template: str
     name: str  # input property that holds the name
-    replace: frozenset[str] = field(default_factory=frozenset)
     fixed_name: str | None = None  # resources that have one name only, e.g. blob service "default"
 
     @property
@@ -35,12 +33,12 @@ class ResourceType:
         return [part for part in re.findall(r"{(\w+)}", self.id_template) if part != "subscriptionId"]
 
     @property
-    def replacing(self) -> frozenset[str]:
-        """The inputs whose change forces a replacement."""
-        return self.replace | set(self.id_parts) | {"location"}
+    def closed(self) -> bool:
+        """Whether the service refuses a value that the SDK's lists do not name. AKS does (InvalidParameter); others take more."""
+        return self.arm.startswith("Microsoft.ContainerService/")
 
 
-def _in_group(token: str, arm: str, *names: str, replace: tuple[str, ...] = (), fixed_name: str | None = None) -> ResourceType:
+def _in_group(token: str, arm: str, *names: str, fixed_name: str | None = None) -> ResourceType:
     """Returns a type in a resource group; `names` are the name properties from the outermost parent to the resource."""
     provider, *kinds = arm.split("/")
     path = "".join(f"/{kind}/{{{name}}}" for kind, name in zip(kinds, names, strict=True))
@@ -49,19 +47,17 @@ def _in_group(token: str, arm: str, *names: str, replace: tuple[str, ...] = (), 
         arm=arm,
         id_template=f"{_GROUP}/providers/{provider}{path}",
         name=names[-1],
-        replace=frozenset(replace),
         fixed_name=fixed_name,
     )
 
 
-def _on_scope(token: str, arm: str, scope: str, name: str, replace: tuple[str, ...] = ()) -> ResourceType:
+def _on_scope(token: str, arm: str, scope: str, name: str) -> ResourceType:
     """Returns a type that extends another resource; `scope` is the property with that resource's id."""
     return ResourceType(
         token=f"azure-native:{token}",
         arm=arm,
         id_template=f"{{{scope}}}/providers/{arm}/{{{name}}}",
         name=name,
-        replace=frozenset(replace),
     )
 
 
@@ -75,12 +71,11 @@ _TYPES = [
     # network
     _in_group("network:VirtualNetwork", "Microsoft.Network/virtualNetworks", "virtualNetworkName"),
     _in_group("network:Subnet", "Microsoft.Network/virtualNetworks/subnets", "virtualNetworkName", "subnetName"),
-    _in_group("network:NatGateway", "Microsoft.Network/natGateways", "natGatewayName", replace=("zones",)),
+    _in_group("network:NatGateway", "Microsoft.Network/natGateways", "natGatewayName"),
     _in_group(
         "network:PublicIPAddress",
         "Microsoft.Network/publicIPAddresses",
         "publicIpAddressName",
-        replace=("zones", "publicIPAddressVersion", "publicIPPrefix"),
     ),
     _in_group("network:NetworkSecurityGroup", "Microsoft.Network/networkSecurityGroups", "networkSecurityGroupName"),
     _in_group(
@@ -93,7 +88,6 @@ _TYPES = [
         "network:PrivateEndpoint",
         "Microsoft.Network/privateEndpoints",
         "privateEndpointName",
-        replace=("subnet", "customNetworkInterfaceName"),
     ),
     _in_group(
         "network:PrivateDnsZoneGroup",
@@ -107,22 +101,18 @@ _TYPES = [
         "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
         "privateZoneName",
         "virtualNetworkLinkName",
-        replace=("virtualNetwork",),
     ),
     # Kubernetes
     _in_group(
         "containerservice:ManagedCluster",
         "Microsoft.ContainerService/managedClusters",
         "resourceName",
-        replace=("dnsPrefix", "nodeResourceGroup", "fqdnSubdomain"),
     ),
     _in_group(
         "containerservice:AgentPool",
         "Microsoft.ContainerService/managedClusters/agentPools",
         "resourceName",
         "agentPoolName",
-        # Only these, and not kubeletConfig or linuxOSConfig: a program must ask for those with replace_on_changes.
-        replace=("vmSize", "gpuInstanceProfile", "networkProfile.nodePublicIPTags"),
     ),
     _in_group(
         "containerservice:MaintenanceConfiguration",
@@ -143,7 +133,6 @@ _TYPES = [
         "Microsoft.Authorization/roleAssignments",
         "scope",
         "roleAssignmentName",
-        replace=("principalId", "roleDefinitionId", "principalType"),
     ),
     _on_scope("authorization:ManagementLockByScope", "Microsoft.Authorization/locks", "scope", "lockName"),
     # data
@@ -152,7 +141,6 @@ _TYPES = [
         "storage:StorageAccount",
         "Microsoft.Storage/storageAccounts",
         "accountName",
-        replace=("isHnsEnabled", "enableNfsV3"),
     ),
     _in_group(
         "storage:BlobContainer",
@@ -175,15 +163,14 @@ _TYPES = [
         "managementPolicyName",
         fixed_name="default",
     ),
-    _in_group("keyvault:Vault", "Microsoft.KeyVault/vaults", "vaultName", replace=("properties.tenantId",)),
+    _in_group("keyvault:Vault", "Microsoft.KeyVault/vaults", "vaultName"),
     _in_group("keyvault:Secret", "Microsoft.KeyVault/vaults/secrets", "vaultName", "secretName"),
-    _in_group("redisenterprise:RedisEnterprise", "Microsoft.Cache/redisEnterprise", "clusterName", replace=("zones",)),
+    _in_group("redisenterprise:RedisEnterprise", "Microsoft.Cache/redisEnterprise", "clusterName"),
     _in_group(
         "redisenterprise:Database",
         "Microsoft.Cache/redisEnterprise/databases",
         "clusterName",
         "databaseName",
-        replace=("port", "clusteringPolicy", "modules"),
     ),
     _in_group(
         "redisenterprise:AccessPolicyAssignment",
@@ -191,7 +178,6 @@ _TYPES = [
         "clusterName",
         "databaseName",
         "accessPolicyAssignmentName",
-        replace=("user", "accessPolicyName"),
     ),
     # monitoring and cost
     _in_group("monitor:AzureMonitorWorkspace", "Microsoft.Monitor/accounts", "azureMonitorWorkspaceName"),

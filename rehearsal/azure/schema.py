@@ -4,7 +4,8 @@ Importing an SDK module takes 0.3 to 1.3 s and the engine starts a plugin for ea
 (in the folder `REHEARSAL_SCHEMA_CACHE`, by the SDK's version) and the SDK is imported only once.
 
 A type is a dict: {"kind": "string" | "integer" | "number" | "boolean" | "any"}, {"kind": "list" | "map", "of": type},
-{"kind": "enum", "name", "values"}, or {"kind": "object", "ref": name in "objects"}. Names are the wire's (camelCase).
+{"kind": "enum", "name", "values"} (other strings may be valid too: see validate.py), or {"kind": "object", "ref": name in "objects"}.
+Names are the wire's (camelCase).
 """
 
 from __future__ import annotations

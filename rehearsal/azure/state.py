@@ -1,7 +1,8 @@
 """The stand-in's cloud: one JSON file, written atomically under a lock, so that a killed run leaves a whole file.
 
 The file is meant to be read and edited by hand (`refresh` shows an edit as drift). Layout:
-{"resources": {lower-case id: {"id", "token", "inputs", "outputs"}}, "fired": [faults that have happened],
+{"resources": {lower-case id: {"id", "token", "inputs", "outputs"}},
+ "pools": {lower-case id: properties of a node pool, with the count of now}, "fired": [faults that have happened],
  "refusals": [{"resource", "code", "message"}]}
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 
 from rehearsal.azure.resources import parent_of
 
-EMPTY: dict[str, Any] = {"resources": {}, "fired": [], "refusals": []}
+EMPTY: dict[str, Any] = {"resources": {}, "pools": {}, "fired": [], "refusals": []}
 
 
 class Cloud:
@@ -31,6 +32,11 @@ class Cloud:
     def resources(self) -> dict[str, dict[str, Any]]:
         """All resources, by id in lower case."""
         return self.content["resources"]
+
+    @property
+    def pools(self) -> dict[str, dict[str, Any]]:
+        """All node pools as they are now, by id in lower case (rehearsal/azure/pools.py)."""
+        return self.content["pools"]
 
     def get(self, resource: str | None) -> dict[str, Any] | None:
         """Returns the resource with this id, or None."""
@@ -45,6 +51,8 @@ class Cloud:
         gone = [key for key in self.resources if key == resource.lower() or key.startswith(resource.lower() + "/")]
         for key in gone:
             del self.resources[key]
+        for key in [key for key in self.pools if any(key == one or key.startswith(one + "/") for one in gone)]:
+            del self.pools[key]
         return gone
 
     def of_type(self, short: str) -> list[dict[str, Any]]:

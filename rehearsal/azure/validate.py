@@ -15,13 +15,19 @@ class Failure:
 
     path: str
     reason: str
+    of_a_list: bool = False
+    """Whether the value is only missing from the list of values that the SDK names."""
 
 
-def failures(inputs: dict[str, Any], schema: dict[str, Any]) -> list[Failure]:
-    """Returns everything in `inputs` that the type does not allow. Unknown values are accepted anywhere."""
+def failures(inputs: dict[str, Any], schema: dict[str, Any], *, closed: bool) -> list[Failure]:
+    """Returns everything in `inputs` that the type does not allow. Unknown values are accepted anywhere.
+
+    The SDK's lists of values are open: a service may take more than they name (a data collection rule's streams, for example), and
+    azure-native sends whatever it is given. With `closed` a value outside of its list is a failure.
+    """
     found: list[Failure] = []
     _check_object(inputs, schema, "", "request", schema["objects"], found)
-    return found
+    return [failure for failure in found if closed or not failure.of_a_list]
 
 
 def _check_object(
@@ -66,10 +72,12 @@ def _check(value: Any, kind: dict[str, Any], path: str, objects: dict[str, Any],
         for key, item in value.items():
             _check(item, kind["of"], f"{path}.{key}", objects, found)
     elif expected == "enum":
-        if value not in kind["values"]:
+        if not isinstance(value, str):
+            found.append(_wrong_type(path, value, "a string"))
+        elif value not in kind["values"]:
             allowed = ", ".join(str(item) for item in kind["values"])
             reason = f"The value of parameter {path} is invalid. Error details: '{value}' is not one of: {allowed}."
-            found.append(Failure(path, reason))
+            found.append(Failure(path, reason, of_a_list=True))
     elif not _scalar_fits(value, expected):
         found.append(_wrong_type(path, value, {"integer": "an integer"}.get(expected, f"a {expected}")))
 

@@ -116,8 +116,8 @@ class Landscape:
         base = {"name": "system", "mode": "System", "count": 1, "vmSize": "Standard_D4ds_v5", "vnetSubnetID": self.subnet.id}
         return {**base, **more}
 
-    def make_cluster(self, *pools, **more):
-        inputs = {
+    def cluster(self, *pools, **more):
+        return {
             "resourceGroupName": "rg",
             "resourceName": "aks",
             "dnsPrefix": "aks",
@@ -125,7 +125,13 @@ class Landscape:
             "agentPoolProfiles": list(pools) or [self.system_pool()],
             **more,
         }
-        return self.azure.create("containerservice:ManagedCluster", **inputs)
+
+    def make_cluster(self, *pools, **more):
+        return self.azure.create("containerservice:ManagedCluster", **self.cluster(*pools, **more))
+
+    def live(self):
+        """The nodes that each pool has now."""
+        return {pool["name"]: pool["count"] for pool in self.azure.provider.state.read().pools.values()}
 
     def pool(self, name="gpu", **more):
         base = {"count": 1, "vmSize": "Standard_NC24s_v3", "vnetSubnetID": self.subnet.id}

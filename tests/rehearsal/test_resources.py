@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case is a line
 """Create, read, update, delete, preview and diff, as the engine does them."""
 
 import json
@@ -5,6 +6,8 @@ import json
 import pytest
 
 from rehearsal.azure.protocol import UNKNOWN
+from rehearsal.azure.replacements import named, read_provider, replacing
+from rehearsal.azure.resources import RESOURCE_TYPES
 from tests.rehearsal.azure_client import AzureError
 
 
@@ -95,6 +98,54 @@ def test_a_diff_has_the_property_path_and_replaces_as_the_real_provider(azure, c
     answer = azure.diff("containerservice:AgentPool", old, {**old, **change})
     assert {key: provider_pb2.PropertyDiff.Kind.Name(value.kind) for key, value in answer.detailedDiff.items()} == {path: kind}
     assert list(answer.replaces) == ([path] if kind.endswith("REPLACE") else [])
+
+
+CLUSTER = {"resourceGroupName": "rg", "resourceName": "aks", "networkProfile": {"podCidr": "10.244.0.0/16", "loadBalancerSku": "standard"}}
+
+
+@pytest.mark.parametrize(
+    ("token", "old", "change", "replaces"),
+    [
+        ("containerservice:ManagedCluster", CLUSTER, {"networkProfile": {"podCidr": "10.200.0.0/16", "loadBalancerSku": "standard"}}, ["networkProfile.podCidr"]),
+        ("containerservice:ManagedCluster", CLUSTER, {"networkProfile": {"podCidr": "10.244.0.0/16"}}, []),
+        ("containerservice:ManagedCluster", CLUSTER, {"windowsProfile": {"adminUsername": "azureuser"}}, ["windowsProfile"]),
+        ("network:PublicIPAddress", {"sku": {"name": "Standard"}, "zones": ["1"]}, {"zones": ["1", "2"]}, []),
+        ("network:PublicIPAddress", {"sku": {"name": "Standard"}, "zones": ["1"]}, {"sku": {"name": "StandardV2"}}, ["sku.name"]),
+        ("authorization:RoleAssignment", {"scope": "/s", "roleDefinitionId": "a"}, {"roleDefinitionId": "b"}, []),
+        ("redisenterprise:Database", {"port": 10000, "clusteringPolicy": "NoCluster"}, {"port": 10001}, ["port"]),
+        ("redisenterprise:Database", {"port": 10000, "clusteringPolicy": "NoCluster"}, {"clusteringPolicy": "OSSCluster"}, []),
+    ],
+)  # fmt: skip
+def test_a_change_replaces_what_the_providers_own_list_names(azure, token, old, change, replaces):
+    assert list(azure.diff(token, old, {**old, **change}).replaces) == replaces
+
+
+def test_the_providers_list_is_read_as_the_go_file_has_it():
+    source = """
+var forceNewMap = map[openapi.ModuleName]map[string]codegen.StringSet{
+\t"ContainerService": {
+\t\t"AgentPool": codegen.NewStringSet(
+\t\t\t"vmSize",
+\t\t\t// the "size" of its disks changes in place
+\t\t\t"gpuInstanceProfile",
+\t\t),
+\t},
+\t"Network": {
+\t\t"Subnet":         codegen.NewStringSet(), // no force-news
+\t\t"VirtualNetwork": codegen.NewStringSet("location"),
+\t},
+}
+"""
+    assert read_provider(source) == {
+        "containerservice:AgentPool": ["gpuInstanceProfile", "vmSize"],
+        "network:VirtualNetwork": ["location"],
+    }
+
+
+@pytest.mark.parametrize("token", sorted(set(named()) & {token.removeprefix("azure-native:") for token in RESOURCE_TYPES}))
+def test_every_property_of_the_providers_list_is_one_of_the_sdks(token):
+    """A name that the SDK gave up would silently force nothing."""
+    assert set(named()[token]) <= {path.rsplit(".", 1)[-1] for path in replacing(f"azure-native:{token}")}
 
 
 def test_a_replacement_deletes_first_unless_the_provider_made_the_name(azure):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rehearsal.azure.pools import node_count, pools_of, vcpus_in_use
+from rehearsal.azure.pools import CHOSEN, node_count, pool_id, pools_of, vcpus_in_use
 from rehearsal.azure.rules.base import Refused, Request, network
 from rehearsal.azure.rules.network import RESERVED_ADDRESSES, prefixes
 from rehearsal.azure.rules.node_config import node_configuration
@@ -24,17 +24,17 @@ _QUOTA_HINT = "If you want to increase the quota, please follow this instruction
 def agent_pool(request: Request) -> None:
     """A pool that is a separate resource obeys the rules of pools."""
     cluster = request.must_exist(request.id.rsplit("/agentPools/", 1)[0])
-    pool_rules(request, request.name, request.inputs, request.id)
-    if request.old is None and any(
-        profile["name"].lower() == request.name.lower() for profile in cluster["inputs"].get("agentPoolProfiles") or []
-    ):
+    old = request.cloud.pools.get(request.id.lower())
+    if request.old is None and old is not None:
         raise Refused("AgentPoolAlreadyExists", f"Agent pool {request.name} exists already in cluster {cluster['id']}.")
-    if request.old is not None:
-        _unchangeable(request.name, request.old["inputs"], request.inputs)
+    pool_rules(request, request.name, request.inputs, request.id, old)
 
 
 def inline_pools(request: Request) -> None:
-    """The pools written inside a ManagedCluster: names differ, one is a system pool, each obeys the pool's rules."""
+    """The pools written inside a ManagedCluster: names differ, one is a system pool, each obeys the pool's rules, and none is added later.
+
+    A pool that is left out of an update stays as it is. Text of the added pool: pulumi/pulumi-azure-nextgen issue 168.
+    """
     pools = request.inputs.get("agentPoolProfiles") or []
     names = [pool.get("name", "") for pool in pools]
     for name in names:
@@ -47,15 +47,26 @@ def inline_pools(request: Request) -> None:
     if not any(pool.get("mode", "User") == "System" for pool in pools):
         raise Refused("InvalidParameter", "There has to be at least one system agent pool.", "agentPoolProfiles")
     for pool in pools:
-        pool_rules(request, pool.get("name", ""), pool, f"{request.id}/agentPools/{pool.get('name', '')}")
+        name = pool.get("name", "")
+        identifier = pool_id(request.id, name)
+        old = request.cloud.pools.get(identifier)
+        if request.old is not None and old is None:
+            raise Refused(
+                "BadRequest",
+                "A new agent pool was introduced. Adding agent pools to an existing cluster is not allowed through managed cluster operations. For agent pool specific change, please use per agent pool operations: https://aka.ms/agent-pool-rest-api",
+                "agentPoolProfiles",
+            )
+        pool_rules(request, name, pool, identifier, old)
 
 
-def pool_rules(request: Request, name: str, pool: dict[str, Any], pool_id: str) -> None:
-    """Everything AKS checks of one pool, in the order it complains."""
+def pool_rules(request: Request, name: str, pool: dict[str, Any], pool_id: str, old: dict[str, Any] | None) -> None:
+    """Everything AKS checks of one pool, in the order it complains; `old` is the pool as it is, for an update."""
     _name(name, pool)
+    if old is not None:
+        _unchangeable(name, old, pool)
     size = _size(request, name, pool)
     _mode(name, pool, size)
-    _scaling(name, pool)
+    _scaling(name, pool, created=old is None)
     _spot(name, pool)
     _zones(request, name, pool)
     _disk(name, pool, size)
@@ -105,10 +116,10 @@ def _size(request: Request, name: str, pool: dict[str, Any]) -> Size:
 def _mode(name: str, pool: dict[str, Any], size: Size) -> None:
     if pool.get("mode", "User") != "System":
         return
-    if size.vcpus < 2 or size.memory_gib < 4:
+    if size.vcpus < 4 or size.memory_gib < 4:
         raise _invalid(
             "vmSize",
-            f"System node pool {name} needs a VM SKU of at least 2 vCPUs and 4 GB memory; {size.name} has {size.vcpus} and {size.memory_gib:g}.",
+            f"System node pool {name} needs a VM SKU of at least 4 vCPUs and 4 GB memory; {size.name} has {size.vcpus} and {size.memory_gib:g}.",
         )
     if size.name.lower().startswith("standard_b"):
         raise _invalid("vmSize", f"B series VMs are not supported for system node pools ({name} uses {size.name}).")
@@ -118,7 +129,11 @@ def _mode(name: str, pool: dict[str, Any], size: Size) -> None:
         raise _invalid("count", f"System node pool {name} must have at least one node.")
 
 
-def _scaling(name: str, pool: dict[str, Any]) -> None:
+def _scaling(name: str, pool: dict[str, Any], *, created: bool) -> None:
+    """An autoscaled pool starts between its bounds. They may move away from its count later: the autoscaler then follows.
+
+    Source: Azure/AKS issue 1758 (AKS gave up the check for updates).
+    """
     low, high, count = pool.get("minCount"), pool.get("maxCount"), pool.get("count")
     if not pool.get("enableAutoScaling"):
         if low is not None or high is not None:
@@ -129,7 +144,7 @@ def _scaling(name: str, pool: dict[str, Any]) -> None:
         raise _invalid("minCount", f"enableAutoScaling of agent pool {name} needs minCount and maxCount.")
     elif low > high or high > 1000:
         raise _invalid("maxCount", f"minCount ({low}) of agent pool {name} must not exceed maxCount ({high}), which is at most 1000.")
-    elif count is not None and not low <= count <= high:
+    elif created and count is not None and not low <= count <= high:
         raise _invalid("count", f"count ({count}) of agent pool {name} must lie between minCount ({low}) and maxCount ({high}).")
     if count is not None and not 0 <= count <= 1000:
         raise _invalid("count", f"count ({count}) of agent pool {name} must be between 0 and 1000.")
@@ -263,8 +278,13 @@ def _quota(request: Request, pool: dict[str, Any], pool_id: str, size: Size) -> 
 
 
 def _unchangeable(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Text: AKS's PropertyChangeNotAllowed."""
+    """A pool's machines are for life. Text: AKS's PropertyChangeNotAllowed.
+
+    Source: MicrosoftDocs/azure-aks-docs articles/aks/create-node-pools.md; hashicorp/terraform-provider-azurerm replaces a pool for the
+    same properties (kubernetes_cluster_resource.go, cycleNodePoolProperties).
+    """
     for key in (
+        "vmSize",
         "osDiskType",
         "osDiskSizeGB",
         "maxPods",
@@ -277,7 +297,7 @@ def _unchangeable(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         "gpuProfile",
         "gpuInstanceProfile",
     ):
-        if old.get(key) != new.get(key):
+        if old.get(key) != new.get(key) and not (key in CHOSEN and new.get(key) is None):
             raise Refused(
                 "PropertyChangeNotAllowed",
                 f"Changing property 'properties.{key}' is not allowed. Agent pool {name}.",

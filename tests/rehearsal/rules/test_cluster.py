@@ -38,6 +38,12 @@ def test_nat_outbound_needs_a_subnet_with_a_gateway(landscape):
     landscape.make_cluster(**outbound)
 
 
+def test_the_clusters_own_way_out_may_be_an_authorised_range(landscape):
+    """Nodes reach the API server through the NAT gateway, so the program adds its address to the ranges."""
+    ranges = ["20.30.0.0/24", f"{landscape.address.outputs['ipAddress']}/32"]
+    landscape.make_cluster(apiServerAccessProfile={"authorizedIPRanges": ranges})
+
+
 def test_static_credentials_of_a_cluster_without_local_accounts(landscape):
     landscape.make_cluster(disableLocalAccounts=True, aadProfile={"managed": True})
     refused(

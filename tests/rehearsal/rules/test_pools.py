@@ -60,6 +60,54 @@ def test_the_regional_quota_counts_all_families(subscribe):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_raised_minimum_is_taken_and_the_autoscaler_follows(landscape, inline):
+    """AKS gave up the check of the count against the bounds for updates (Azure/AKS issue 1758)."""
+    scaled = {"enableAutoScaling": True, "minCount": 1, "maxCount": 2, "count": 1}
+    raised = {**scaled, "minCount": 3, "maxCount": 4}
+    azure = landscape.azure
+    if inline:
+        cluster = landscape.make_cluster(landscape.system_pool(**scaled))
+        azure.update("containerservice:ManagedCluster", cluster, **landscape.cluster(landscape.system_pool(**raised)))
+    else:
+        landscape.make_cluster()
+        pool = landscape.make_pool(**scaled)
+        azure.update("containerservice:AgentPool", pool, **landscape.pool(**raised))
+    assert landscape.live()["system" if inline else "gpu"] == 3
+
+
+def test_a_new_autoscaled_pool_starts_between_its_bounds(landscape):
+    landscape.make_cluster()
+    refused("must lie between minCount (2) and maxCount (4)", landscape.make_pool, enableAutoScaling=True, minCount=2, maxCount=4, count=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vmSize": "Standard_D8ds_v5"},
+        {"availabilityZones": ["1"]},
+        {"maxPods": 60},
+        {"osDiskSizeGB": 256},
+        {"osDiskType": "Managed"},
+    ],
+)
+def test_a_system_pools_machines_are_for_life(landscape, change):
+    cluster = landscape.make_cluster()
+    words = f"Changing property 'properties.{next(iter(change))}' is not allowed."
+    update, wanted = landscape.azure.update, landscape.cluster(landscape.system_pool(**change))
+    refused(words, update, "containerservice:ManagedCluster", cluster, **wanted)
+
+
+def test_a_cluster_takes_no_further_pool_and_keeps_the_one_that_is_left_out(landscape):
+    system, other = landscape.system_pool(), landscape.system_pool(name="other")
+    cluster = landscape.make_cluster(system, other)
+    update = landscape.azure.update
+    third = landscape.cluster(system, other, landscape.system_pool(name="third"))
+    refused("A new agent pool was introduced.", update, "containerservice:ManagedCluster", cluster, **third)
+    update("containerservice:ManagedCluster", cluster, **landscape.cluster(system))
+    assert set(landscape.live()) == {"system", "other"}
+
+
 def test_spot_has_a_quota_of_its_own(subscribe):
     landscape = Landscape(subscribe("tight-quota"))
     landscape.make_cluster()
@@ -84,6 +132,7 @@ def test_a_zone_that_the_region_lacks(landscape):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        ({"vmSize": "Standard_D2ds_v5"}, "at least 4 vCPUs and 4 GB memory; Standard_D2ds_v5 has 2 and 8"),
         ({"vmSize": "Standard_B4ms"}, "B series VMs are not supported for system node pools"),
         ({"osType": "Windows"}, "must be Linux"),
         ({"count": 0}, "must have at least one node"),
