@@ -1,19 +1,14 @@
 """Pages that list what lies elsewhere in the repository list all of it."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import PAGES, REPOSITORY
 from toolchain.recipes import PROGRAMS
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ROOMS = {path.name for path in REPOSITORY.iterdir() if path.is_dir()}
 DECISIONS = sorted((REPOSITORY / "docs" / "adr").glob("0*.md"))
-PAGES = sorted(
-    str(page.relative_to(REPOSITORY))
-    for page in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("[a-z]*/**/README.md"))
-)
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
