@@ -15,4 +15,7 @@ source. `ZIG_AI_BUILD=1` builds everything. The programs are used in rehearsal/ 
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - an older Python would fail later, with a traceback
-    sys.exit("toolchain: Python 3.11 or newer is needed; for example: make PYTHON=python3.12 toolchain")
+    sys.exit(
+        f"toolchain: Python 3.11 or newer is needed, and {sys.executable} is {sys.version_info[0]}.{sys.version_info[1]}; "
+        "name a newer one, for example: make plan PYTHON=python3.12"
+    )

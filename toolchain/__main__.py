@@ -1,6 +1,7 @@
 """The command `python3 -m toolchain [all|get NAME...|venv|bin|lock|pin NAME|prune]`, which the package's docstring describes."""
 
 import argparse
+import errno
 import json
 import signal
 import sys
@@ -10,14 +11,27 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from toolchain.cache import Cache
-from toolchain.console import ToolchainError, megabytes, say
+from toolchain.console import OfflineError, ToolchainError, megabytes, say
+from toolchain.failures import no_space
 from toolchain.golang import find_go
 from toolchain.packages import require_compiler
 from toolchain.pin import pin
 from toolchain.programs import Progress, ensure_program, folder_of, link, prune
 from toolchain.recipes import GROUPS, PROGRAMS, AnyRecipe, PackageRecipe
-from toolchain.sources import choose
-from toolchain.venv import ensure_venv, python_packages_bytes, write_lock
+from toolchain.sources import choose, programs_of
+from toolchain.venv import ensure_venv, python_packages_bytes, venv_folder, write_lock
+
+
+def named_recipes(names: list[str]) -> list[AnyRecipe]:
+    """Returns the recipes of these groups or programs, in the order of the table. Raises ToolchainError for a name that is neither."""
+    recipes = {recipe.name: (recipe,) for recipe in PROGRAMS} | GROUPS
+    if unknown := [name for name in names if name not in recipes]:
+        raise ToolchainError(
+            f"there is no program or group {', '.join(unknown)}; the groups are {', '.join(GROUPS)}, the programs: "
+            f"{', '.join(recipe.name for recipe in PROGRAMS)}"
+        )
+    wanted = {recipe.name for name in names for recipe in recipes[name]}
+    return [recipe for recipe in PROGRAMS if recipe.name in wanted]
 
 
 def ensure_everything(cache: Cache) -> None:
@@ -28,21 +42,6 @@ def ensure_everything(cache: Cache) -> None:
     size = python_packages_bytes(venv) + sum(json.loads((folder / "made.json").read_text())["size_bytes"] for folder in folders)
     programs = len(list(cache.bin.iterdir()))
     say(f"ready: {programs} programs and the environment, {megabytes(size)} in {cache.root} ({time.monotonic() - started:.1f} s)")
-
-
-def ensure_named(cache: Cache, names: list[str]) -> None:
-    """Installs the environment and the programs of these groups or recipes, and keeps programs that are installed already.
-
-    Raises ToolchainError for a name that is neither.
-    """
-    recipes = {recipe.name: (recipe,) for recipe in PROGRAMS} | GROUPS
-    if unknown := [name for name in names if name not in recipes]:
-        raise ToolchainError(
-            f"there is no program or group {', '.join(unknown)}; the groups are {', '.join(GROUPS)}, the programs: "
-            f"{', '.join(recipe.name for recipe in PROGRAMS)}"
-        )
-    wanted = {recipe.name for name in names for recipe in recipes[name]}
-    _ensure(cache, ensure_venv(cache), [recipe for recipe in PROGRAMS if recipe.name in wanted], keep_others=True)
 
 
 def _ensure(cache: Cache, venv: Path, recipes: Sequence[AnyRecipe], *, keep_others: bool) -> list[Path]:
@@ -63,6 +62,8 @@ def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list
         _announce(cache, missing)
     progress = Progress(total=sum(len(recipe.outputs) for recipe in missing))
     go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
+    if not missing:  # so that a whole cache may be read-only
+        return [folder_of(cache, recipe) for recipe in recipes]
     with cache.building():
         return [ensure_program(cache, recipe, go, progress) for recipe in recipes]
 
@@ -79,6 +80,24 @@ def _announce(cache: Cache, missing: list[AnyRecipe]) -> None:
     say("you can stop this at any time; the next run continues from there")
 
 
+def _what_is_missing(cache: Cache, recipes: Sequence[AnyRecipe]) -> str:
+    """Returns what a run without a network lacks, and how to bring it."""
+    missing = [] if venv_folder(cache).exists() else ["the Python environment"]
+    missing += [
+        name for recipe in recipes if not folder_of(cache, recipe).exists() for name in sorted(programs_of(recipe)) or [recipe.name]
+    ]
+    return (
+        f"Missing: {', '.join(missing)}. To bring it, connect this machine, or name mirrors that it reaches (PIP_INDEX_URL and "
+        "UV_DEFAULT_INDEX for Python packages, GOPROXY for Go modules, NPM_CONFIG_REGISTRY for npm), or run the same command on a machine "
+        f"with the same system, Python and paths, and copy its {cache.root}"
+    )
+
+
+def _stopped(problem: str) -> int:
+    print(f"toolchain: {problem}", file=sys.stderr)
+    return 1
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="Install the pinned programs into the per-user cache.")
     parser.add_argument("what", nargs="?", default="all", choices=("all", "get", "venv", "bin", "lock", "pin", "prune"))
@@ -93,13 +112,15 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # so that a stopped run stops its compilers too
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+    recipes: Sequence[AnyRecipe] = PROGRAMS if options.what == "all" else ()
     try:
         if options.what == "bin":
             print(cache.bin)
         elif options.what == "venv":
             ensure_venv(cache)
         elif options.what == "get":
-            ensure_named(cache, options.names)
+            recipes = named_recipes(options.names)
+            _ensure(cache, ensure_venv(cache), recipes, keep_others=True)
         elif options.what == "prune":
             prune(cache, keep={ensure_venv(cache), *(folder_of(cache, recipe) for recipe in PROGRAMS)})
         elif options.what == "lock":
@@ -108,12 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
             pin(cache, options.names[0] if options.names else None)
         else:
             ensure_everything(cache)
+    except OfflineError as problem:
+        return _stopped(f"{problem}. {_what_is_missing(cache, recipes)}")
     except ToolchainError as problem:
-        print(f"toolchain: {problem}", file=sys.stderr)
-        return 1
-    except OSError as problem:  # such as a full disk or a cache that is not writable
-        print(f"toolchain: {problem} (the cache is {cache.root}; ZIG_AI_CACHE selects another folder)", file=sys.stderr)
-        return 1
+        return _stopped(str(problem))
+    except OSError as problem:
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _stopped(no_space(cache.root) if full else f"{problem} (the cache is {cache.root}; ZIG_AI_CACHE selects another folder)")
     except KeyboardInterrupt:
         print("toolchain: stopped; the next run continues from here", file=sys.stderr)
         return 130

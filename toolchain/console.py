@@ -7,6 +7,10 @@ class ToolchainError(Exception):
     """The installation cannot continue; the text says in one line what to install or do."""
 
 
+class OfflineError(ToolchainError):
+    """The installation cannot continue, because a registry cannot be reached."""
+
+
 def say(text: str) -> None:
     """Prints a message to the user."""
     print(f"toolchain: {text}", file=sys.stderr, flush=True)

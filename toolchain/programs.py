@@ -74,12 +74,16 @@ def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progre
         remove(partial)  # left by an interrupted run
         (partial / "bin").mkdir(parents=True)
         started = time.monotonic()
-        if isinstance(recipe, PackageRecipe):
-            build_package(cache, recipe, partial, progress.package(recipe), pins)
-        elif isinstance(recipe, NpmRecipe):
-            build_npm(cache, recipe, partial, progress.package(recipe), pins)
-        else:
-            build(recipe, partial, go(), progress, pins)
+        try:
+            if isinstance(recipe, PackageRecipe):
+                build_package(cache, recipe, partial, progress.package(recipe), pins)
+            elif isinstance(recipe, NpmRecipe):
+                build_npm(cache, recipe, partial, progress.package(recipe), pins)
+            else:
+                build(recipe, partial, go(), progress, pins)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # it may have filled the disk
+            raise
         size = size_bytes(partial)
         (partial / "made.json").write_text(json.dumps({"size_bytes": size, "seconds": round(time.monotonic() - started)}))
         partial.rename(folder)
@@ -123,20 +127,23 @@ def link(cache: Cache, folders: list[Path], installed: dict[str, Path], *, keep_
             for entry in (folder / kind).iterdir() if (folder / kind).exists() else ():
                 wanted[front / entry.name] = Path(os.path.relpath(entry, front))
     wanted |= {cache.bin / name: file for name, file in installed.items()}
+    # The language host looks for its executor beside its own resolved file. A relative link lets the cache be moved.
+    host, executor = cache.bin / "pulumi-language-python", cache.bin / "pulumi-language-python-exec"
+    if {host, executor} <= wanted.keys():
+        beside = (host.parent / wanted[host]).resolve().with_name(executor.name)
+        if beside != (executor.parent / wanted[executor]).resolve():
+            wanted[beside] = Path(os.path.relpath(executor, beside.parent))
+    there = {entry for front in (cache.bin, cache.share) if front.exists() for entry in front.iterdir()}
+    superfluous = set() if keep_others else there - wanted.keys()
+    if not superfluous and all(name.is_symlink() and os.readlink(name) == str(target) for name, target in wanted.items()):
+        return  # so that a whole cache may be read-only
     with cache.lock("links"):
         for front in (cache.bin, cache.share):
             front.mkdir(parents=True, exist_ok=True)
         for name, target in wanted.items():
             point(name, target)
-        # The language host looks for its executor beside its own resolved file.
-        host, executor = cache.bin / "pulumi-language-python", cache.bin / "pulumi-language-python-exec"
-        if {host, executor} <= wanted.keys() and not host.resolve().with_name(executor.name).exists():
-            beside = host.resolve().with_name(executor.name)
-            # A relative link lets the cache be moved.
-            point(beside, Path(os.path.relpath(executor, beside.parent)))
-        for entry in (*cache.bin.iterdir(), *cache.share.iterdir()):
-            if entry not in wanted and not keep_others:
-                entry.unlink()
+        for entry in superfluous:
+            entry.unlink(missing_ok=True)
 
 
 def prune(cache: Cache, keep: set[Path]) -> None:

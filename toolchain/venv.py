@@ -12,6 +12,7 @@ from pathlib import Path
 
 from toolchain.cache import Cache, point, size_bytes
 from toolchain.console import ToolchainError, megabytes, say
+from toolchain.failures import failure
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BOOTSTRAP = Path(__file__).resolve().parent / "bootstrap"
@@ -23,13 +24,18 @@ MIN_UV = (0, 5)
 def ensure_venv(cache: Cache, repository: Path = REPOSITORY) -> Path:
     """Returns the environment's folder, and creates it first if its lock file or the Python changed. Raises ToolchainError."""
     lock = repository / "requirements.lock"
-    folder = cache.root / f"venv-{_key(lock)}"
+    folder = venv_folder(cache, repository)
     if not _stamp(folder).exists():
         with cache.lock(folder.name):
             if not _stamp(folder).exists():
                 _make(cache, folder, lock)
     _point_from(repository / ".venv", folder)
     return folder
+
+
+def venv_folder(cache: Cache, repository: Path = REPOSITORY) -> Path:
+    """Returns the environment's folder, whether or not it exists."""
+    return cache.root / f"venv-{_key(repository / 'requirements.lock')}"
 
 
 def python_packages_bytes(folder: Path) -> int:
@@ -62,11 +68,14 @@ def _make(cache: Cache, folder: Path, lock: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     base_python = getattr(sys, "_base_executable", sys.executable)
     # --seed installs pip, with which the language host lists packages.
-    _run([uv, "venv", "--quiet", "--seed", "--python", base_python, str(folder)], "create the virtual environment")
-    _run(
-        [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock)],
-        "install requirements.lock",
-    )
+    create = [uv, "venv", "--quiet", "--seed", "--python", base_python, str(folder)]
+    install = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock)]
+    try:
+        _run(create, "creating the virtual environment", folder)
+        _run(install, "installing requirements.lock", folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # it may have filled the disk
+        raise
     size = size_bytes(folder)
     _stamp(folder).write_text(json.dumps({"size_bytes": size}))
     say(f"virtual environment: done in {time.monotonic() - started:.0f} s, {megabytes(size)}")
@@ -88,13 +97,15 @@ def find_uv(cache: Cache) -> str:
     uv = home / "bin" / "uv"
     with cache.lock("uv"):
         if not _stamp(home).exists():
-            _run(
-                [sys.executable, "-m", "venv", "--clear", str(home)],
-                "create an environment for uv; install uv, or Python's venv module (Debian: apt install python3-venv)",
-            )
+            create = [sys.executable, "-m", "venv", "--clear", str(home)]
             install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             install += ["--only-binary=:all:", "--require-hashes", "-r", str(pins)]
-            _run(install, "install uv (does pip reach a package index?)")
+            try:
+                _run(create, "creating an environment for uv (with Python's venv module; Debian: apt install python3-venv)", home)
+                _run(install, "installing uv", home)
+            except BaseException:
+                shutil.rmtree(home, ignore_errors=True)
+                raise
             _stamp(home).write_text("{}")
     return str(uv)
 
@@ -105,7 +116,7 @@ def write_lock(cache: Cache, *, upgrade: bool) -> None:
     command += ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "make lock"]
     # The paths are relative to the repository, because comments in the lock file name its source.
     command += ["requirements.txt", "--output-file", "requirements.lock", *(["--upgrade"] if upgrade else [])]
-    _run(command, "resolve requirements.txt", folder=REPOSITORY)
+    _run(command, "resolving requirements.txt", cache.root, folder=REPOSITORY)
 
 
 def _uv_version(uv: str) -> tuple[int, ...]:
@@ -114,10 +125,9 @@ def _uv_version(uv: str) -> tuple[int, ...]:
     return tuple(map(int, match.groups())) if match else (0,)
 
 
-def _run(command: list[str], purpose: str, folder: Path | None = None) -> None:
+def _run(command: list[str], purpose: str, target: Path, folder: Path | None = None) -> None:
     # VIRTUAL_ENV of the caller must not become the target.
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
-        raise ToolchainError(f"could not {purpose}; the output ends with:\n{tail}")
+        raise failure(purpose, result.stdout + result.stderr, target)

