@@ -34,6 +34,8 @@ class CoordinatorArgs:
     """The virtual network's."""
     rollout: Rollout
     client_id: pulumi.Input[str]
+    system_nodes: int
+    """How many nodes of the system pool there are at least."""
 
 
 class Coordinator(pulumi.ComponentResource):
@@ -149,7 +151,7 @@ def service_spec(args: CoordinatorArgs) -> Any:
     }
     if args.coordinator.service.type == "LoadBalancer":
         # Keeps the client's address, which affinity, network policy and logs go by, and saves a hop; each node with a coordinator
-        # gets the same share, and coordinators are spread one a node.
+        # gets the same share, and coordinators are spread evenly over nodes.
         spec["externalTrafficPolicy"] = "Local"
         spec["loadBalancerSourceRanges"] = list(client_ranges(args.exposure, args.address_space))
     return spec
@@ -157,7 +159,6 @@ def service_spec(args: CoordinatorArgs) -> Any:
 
 def pod_template(args: CoordinatorArgs) -> Any:
     config_map = config_maps.config_map_name(names.COORDINATOR, args.server)
-    matching = {"labelSelector": {"matchLabels": names.selector(names.COORDINATOR)}}
     return {
         "metadata": {
             "labels": names.labels(names.COORDINATOR, "coordinator") | {"azure.workload.identity/use": "true"},
@@ -169,16 +170,33 @@ def pod_template(args: CoordinatorArgs) -> Any:
             "enableServiceLinks": False,
             "priorityClassName": names.SERVING_PRIORITY,
             "terminationGracePeriodSeconds": math.ceil(args.rollout.termination_grace.seconds),
-            # Preferences: a small cluster may have one system node, and a coordinator beside another is better than none.
-            "topologySpreadConstraints": [
-                {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway"} | matching
-                for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-            ],
+            "topologySpreadConstraints": spread_constraints(args.coordinator.replicas, args.system_nodes),
             "securityContext": pods.restricted_pod_security(args.server.run_as_user),
             "containers": [pods.container("coordinator", args.server, config_map)],
             "volumes": pods.volumes(args.server, config_map),
         },
     }
+
+
+def spread_constraints(replicas: int, system_nodes: int) -> list[pods.Manifest]:
+    """Over zones if that can be had, and over nodes for certain where there are always two of them: nothing moves a pod back later.
+
+    With one system node, a coordinator beside another is better than none.
+    """
+    constraint: pods.Manifest = {"maxSkew": 1, "labelSelector": {"matchLabels": names.selector(names.COORDINATOR)}}
+    over_zones = constraint | {"topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    over_nodes = constraint | {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    if min(replicas, system_nodes) > 1:
+        over_nodes |= {
+            "whenUnsatisfiable": "DoNotSchedule",
+            # While one node is drained, the other one would count as all there are.
+            "minDomains": 2,
+            # GPU nodes, which these pods do not tolerate, would count as empty ones.
+            "nodeTaintsPolicy": "Honor",
+            # Pods of the version that is being replaced do not count.
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+    return [over_zones, over_nodes]
 
 
 _ANNOTATIONS = "coordinator.service.annotations"
@@ -189,6 +207,8 @@ def effects(annotations: Iterable[str]) -> Iterator[Effect]:
     deployment = Resource("Deployment", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR}")
     yield deployment.effect("coordinator.replicas", "spec.replicas")
     yield deployment.effect("coordinator.replicas", "spec.strategy.rollingUpdate")
+    for key in ("coordinator.replicas", "cluster.systemPool.minNodes"):
+        yield deployment.effect(key, "spec.template.spec.topologySpreadConstraints")
     yield deployment.effect("rollout.terminationGrace", "spec.template.spec.terminationGracePeriodSeconds")
     yield deployment.effect("exposure.tls.secretName", "spec.template.spec.containers[0].ports")
     service = Resource("Service", f"{names.SERVICE_NAMESPACE}/{names.COORDINATOR_SERVICE}")

@@ -203,6 +203,7 @@ def _coordinator_args(parts: _Parts) -> CoordinatorArgs:
         address_space=settings.azure.network.address_space,
         rollout=settings.rollout,
         client_id=parts.azure.coordinator_client_id,
+        system_nodes=settings.cluster.system_pool.min_nodes,
     )
 
 

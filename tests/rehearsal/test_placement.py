@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from infra.kubernetes import names, pods, zones
+from infra.kubernetes import coordinator, leader_worker_set, names, pods, zones
 from planner import plan
 from planner.catalogue import node_agents
 from rehearsal.azure.nodes import node_manifests
@@ -198,6 +198,43 @@ def test_the_cases_differ():
     assert len(because) == 5, because
     assert counted(p.node for p in made["all the CPU there is"]) == [2, 2]
     assert counted(p.node for p in made["a millicore more than there is"]) == [1, 1]
+
+
+KEPT_APART = {
+    "coordinators": (names.selector(names.COORDINATOR), {"topologySpreadConstraints": coordinator.spread_constraints(2, 2)}),
+    "controllers": (leader_worker_set.PODS, {"affinity": leader_worker_set.affinity(2)}),
+}
+
+
+@pytest.mark.parametrize("who", KEPT_APART)
+def test_the_second_of_two_waits_for_the_second_node(empty, who):
+    """One of two system nodes is drained and comes back. Had both been placed on the other one, they would stay there and die with it."""
+    labels, spec = KEPT_APART[who]
+
+    def replica(name, revision):
+        made = pod(name, spec | {"containers": container({}, {})}, labels=labels | {"pod-template-hash": revision})
+        empty.call("POST", PODS, made)
+        return until(lambda: decision(empty.call("GET", f"{PODS}/{name}")))["status"]
+
+    def places(*pods):
+        return [empty.call("GET", f"{PODS}/{name}")["spec"].get("nodeName") for name in pods]
+
+    version = control_plane.kubernetes_version()
+    pools = {"system": {"count": 2}, "gpu": {"count": 1, "nodeTaints": [f"{names.GPU_TAINT}=true:NoSchedule"]}}
+    for name, pool in pools.items():
+        inputs = {"vmSize": "Standard_D8ds_v5", "availabilityZones": ["1", "2"]} | pool
+        for node in node_manifests(name, inputs, cluster_id="id", region="eastus", node_group="nodes", version=version):
+            empty.call("POST", NODES, node)
+    until(lambda: all(is_ready(node) and not untolerated(node) for node in empty.call("GET", NODES)["items"]))
+    drained = next(node["metadata"]["name"] for node in empty.call("GET", NODES)["items"] if "-system-" in node["metadata"]["name"])
+    empty.call("PATCH", f"{NODES}/{drained}", {"spec": {"unschedulable": True}})
+    assert [replica("old-0", "old"), replica("old-1", "old")] == ["True", "False"]
+    empty.call("PATCH", f"{NODES}/{drained}", {"spec": {"unschedulable": False}})
+    until(lambda: None not in places("old-0", "old-1"))
+    assert len(set(places("old-0", "old-1"))) == 2
+    # An update needs no third node.
+    assert [replica("new-0", "new"), replica("new-1", "new")] == ["True", "True"]
+    assert set(places("new-0", "new-1")) == set(places("old-0", "old-1"))
 
 
 def leaders_first(placed):

@@ -139,6 +139,16 @@ def test_coordinators_run_on_two_nodes_behind_an_internal_address(prod):
     assert service["status"]["loadBalancer"]["ingress"]
 
 
+def test_the_controllers_of_the_shards_run_on_two_nodes_and_are_pushed_off_none(prod):
+    """The chart has no value for the priority: the real engine and provider add it to what the chart renders."""
+    controllers = [pod for pod in prod.get("pods", "lws-system") if pod["metadata"]["labels"].get("control-plane") == "controller-manager"]
+    assert len({pod["spec"]["nodeName"] for pod in controllers}) == len(controllers) == 2
+    [serving] = {pod["spec"]["priority"] for pod in running(prod.get("pods", "zig-ai"), "zig-ai-coordinator")}
+    assert all(pod["spec"]["priority"] > serving for pod in controllers)
+    [budget] = prod.get("poddisruptionbudgets", "lws-system")
+    assert budget["status"]["expectedPods"] == 2
+
+
 def test_nothing_is_pending(prod):
     assert look(prod.layout).not_running == []
 

@@ -131,6 +131,16 @@ def test_secrets_are_files_for_the_server_alone(locked):
     assert not [variable for variable in container["env"] if "valueFrom" in variable]
 
 
+@pytest.mark.parametrize(("replicas", "system_nodes", "how"), [(2, 2, "DoNotSchedule"), (2, 1, "ScheduleAnyway"), (1, 2, "ScheduleAnyway")])
+def test_coordinators_are_on_several_nodes_for_certain_where_there_always_are_two(deploy, prod, replicas, system_nodes, how):
+    """How the real scheduler takes it: tests/rehearsal/test_placement.py."""
+    pool = prod.cluster.system_pool.model_copy(update={"min_nodes": system_nodes})
+    settings = changed(changed(prod, "coordinator", replicas=replicas), "cluster", system_pool=pool)
+    over_zones, over_nodes = pod(deploy(settings))["spec"]["topologySpreadConstraints"]
+    assert over_zones["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert over_nodes["whenUnsatisfiable"] == how
+
+
 def test_coordinators_spread_over_zones_and_nodes(deployed):
     keys = {constraint["topologyKey"] for constraint in pod(deployed)["spec"]["topologySpreadConstraints"]}
     assert keys == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}

@@ -26,6 +26,20 @@ def test_a_folder_is_taken_as_it_is(deploy, prod, chart, version):
     assert (found["chart"], found.get("version")) == (chart, version)
 
 
+@pytest.mark.parametrize(("nodes", "how"), [(2, "required"), (1, "preferred")])
+def test_its_two_pods_are_on_two_nodes_where_there_always_are_two(deploy, prod, nodes, how):
+    """A node is emptied and comes back: the scheduler moves nothing to it, and the next node that dies may have both."""
+    pool = prod.cluster.system_pool.model_copy(update={"min_nodes": nodes})
+    chart = deploy(changed(prod, "cluster", system_pool=pool)).recorder.one(CHART).inputs
+    assert list(chart["values"]["affinity"]["podAntiAffinity"]) == [f"{how}DuringSchedulingIgnoredDuringExecution"]
+
+
+def test_a_drain_takes_one_of_them_at_a_time(deployed):
+    budget = deployed.inputs("kubernetes:policy/v1:PodDisruptionBudget", "lws")
+    assert budget["metadata"]["namespace"] == deployed.recorder.one(CHART).inputs["namespace"]
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
 def test_its_pods_conform_to_the_restricted_level(deployed):
     """The chart itself leaves the seccomp profile out, and the namespace would refuse its pods."""
     assert deployed.recorder.one(CHART).inputs["values"]["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
