@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi_kubernetes
@@ -26,10 +27,13 @@ class Deployment:
     workload: Workload
 
 
-def deploy(plan: Plan, stack: str, *, today: datetime.date | None = None) -> Deployment:
-    """Registers the whole stack as it is planned; `today` only decides the month in which a new budget starts."""
+def deploy(plan: Plan, stack: str, *, today: datetime.date | None = None, node_counts: Mapping[str, int] | None = None) -> Deployment:
+    """Registers the whole stack as it is planned; `today` only decides the month in which a new budget starts.
+
+    `node_counts` has the nodes of each pool that runs, by the pool's name: they stay as many.
+    """
     settings = plan.settings
-    azure = azure_platform.deploy(settings, plan, stack, today=today)
+    azure = azure_platform.deploy(settings, plan, stack, today=today, node_counts=node_counts)
     provider = pulumi_kubernetes.Provider(
         "aks",
         kubeconfig=azure.kubeconfig,

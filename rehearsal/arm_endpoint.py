@@ -1,7 +1,8 @@
-"""A small read-only part of Azure Resource Manager over HTTP: the VM sizes that a region offers, and the quota in use.
+"""A small read-only part of Azure Resource Manager over HTTP: what a region offers, the quota in use, and what exists.
 
-The program asks before it creates anything; in a rehearsal `ARM_ENDPOINT` points here. Paths and JSON shapes:
-Microsoft.Compute `skus` 2021-07-01 and `locations/{location}/usages` 2024-07-01 (Azure REST API reference).
+The program asks before it creates anything; in a rehearsal `ARM_ENDPOINT` points here. Paths and JSON shapes (Azure REST API reference):
+Microsoft.Compute `skus` 2021-07-01 and `locations/{location}/usages` 2024-07-01, Microsoft.ContainerService
+`locations/{location}/kubernetesVersions` 2025-09-01, `resourceGroups/{group}/resources` 2021-04-01, and GET of a resource.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from rehearsal.azure.diff import normal_location
-from rehearsal.azure.pools import vcpus_in_use
+from rehearsal.azure.pools import pools_of, vcpus_in_use
 from rehearsal.azure.state import Cloud, StateFile
 from rehearsal.azure.subscription import Size, Subscription, sizes
 
@@ -68,6 +69,41 @@ def usages(subscription: Subscription, cloud: Cloud, location: str) -> dict[str,
     }
 
 
+def kubernetes_versions(subscription: Subscription) -> dict[str, Any]:
+    """Returns the versions of AKS in a region; all of them have both support plans here."""
+    plans = {"supportPlan": ["KubernetesOfficial", "AKSLongTermSupport"]}
+    return {"values": [{"version": version, "capabilities": plans, "isPreview": None} for version in subscription.kubernetes_versions]}
+
+
+def resource(cloud: Cloud, identifier: str) -> dict[str, Any] | None:
+    """Returns a resource as ARM does, with what is particular to its type under `properties`; None if there is none."""
+    found = cloud.get(identifier)
+    if found is None:
+        return None
+    flat = dict(found["outputs"])
+    if found["token"].endswith(":ManagedCluster"):
+        flat["agentPoolProfiles"] = [{**pool, "name": key.rsplit("/", 1)[1]} for key, pool in pools_of(cloud, found["id"])]
+    if found["token"].endswith(":VirtualNetwork"):
+        flat["subnets"] = [
+            {"id": part["id"], "name": part["outputs"]["name"], "properties": part["outputs"]} for part in cloud.parts_of(found["id"])
+        ]
+    return {
+        **{key: flat.pop(key) for key in ("id", "name", "type", "location", "tags", "sku", "identity", "kind", "zones") if key in flat},
+        "properties": flat,
+    }
+
+
+def resources(cloud: Cloud, group: str, kind: str | None) -> dict[str, Any] | None:
+    """Returns the resources of a group, all of them or those of one type; None if there is no such group."""
+    if cloud.get(group) is None:
+        return None
+    found = [
+        item["outputs"] for key, item in cloud.resources.items() if re.fullmatch(rf"{re.escape(group)}/providers/[^/]+/[^/]+/[^/]+", key)
+    ]
+    rows = [{key: one.get(key) for key in ("id", "name", "type", "location")} for one in found]
+    return {"value": [row for row in rows if kind is None or row["type"].lower() == kind.lower()]}
+
+
 class ArmEndpoint:
     """An HTTP server that runs until `stop`; `url` is its address."""
 
@@ -84,7 +120,8 @@ class ArmEndpoint:
 
 
 def _handler(subscription: Subscription, state: StateFile) -> type[BaseHTTPRequestHandler]:
-    base = f"/subscriptions/{subscription.subscription_id}/providers/microsoft.compute"
+    here = f"/subscriptions/{subscription.subscription_id}"
+    base = f"{here}/providers/microsoft.compute"
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -102,7 +139,20 @@ def _handler(subscription: Subscription, state: StateFile) -> type[BaseHTTPReque
             usages_path = re.fullmatch(rf"{re.escape(base)}/locations/([^/]+)/usages", path)
             if usages_path:
                 return self._answer(200, usages(subscription, state.read(), normal_location(usages_path.group(1))))
+            if re.fullmatch(rf"{here}/providers/microsoft\.containerservice/locations/[^/]+/kubernetesversions", path):
+                return self._answer(200, kubernetes_versions(subscription))
+            if path.startswith(f"{here}/resourcegroups/"):
+                return self._existing(path, query)
             return self._answer(404, _error("InvalidResourceType", f"The rehearsal's Azure answers no GET {parsed.path}."))
+
+        def _existing(self, path: str, query: dict[str, str]) -> None:
+            cloud = state.read()
+            if path.endswith("/resources"):
+                kind = re.search(r"resourceType\s+eq\s+'([^']+)'", query.get("$filter", ""))
+                found = resources(cloud, path.removesuffix("/resources"), kind.group(1) if kind else None)
+            else:
+                found = resource(cloud, path)
+            return self._answer(200, found) if found else self._answer(404, _error("ResourceNotFound", f"{path} was not found."))
 
         def _answer(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()

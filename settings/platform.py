@@ -54,7 +54,7 @@ class Sizing(Section):
 
 
 class Network(Section):
-    """Address ranges of the network."""
+    """Address ranges of the network. They are fixed when the stack is created."""
 
     address_space: Cidr = "10.64.0.0/16"
     nodes_cidr: Cidr = "10.64.0.0/22"
@@ -99,6 +99,7 @@ class SystemPool(Section):
     """The nodes that run everything except the shards."""
 
     vm_size: VmSize = "Standard_D8ds_v5"
+    """At least 4 vCPUs. It is fixed when the stack is created, unless the pool is exchanged by hand (docs/operations.md)."""
     min_nodes: Nodes = 1
     max_nodes: Nodes = 3
 
@@ -119,7 +120,7 @@ class Cluster(Section):
     tier: Literal["Free", "Standard", "Premium"] = "Standard"
     """The AKS tier. Free has no uptime commitment; Premium adds long-term support."""
     private: bool = False
-    """Gives the cluster no public API server; Pulumi must then run inside the network."""
+    """Gives the cluster no public API server; Pulumi must then run inside the network. It is fixed when the stack is created."""
     authorized_ip_ranges: Annotated[
         tuple[PublicCidr, ...],
         Field(max_length=199),
@@ -130,6 +131,7 @@ class Cluster(Section):
     """Entra groups whose members administer the cluster."""
     system_pool: SystemPool = SystemPool()
     zones: tuple[Zone, ...] = ("1", "2", "3")
+    """Zones of the system pool, of the outbound address and of the storage. They are fixed when the stack is created."""
     maintenance: MaintenanceWindow = MaintenanceWindow()
     control_plane_logs: bool = True
     """Keeps the API server's audit log of changes, its sign-ins, and what the autoscaler and the controllers decided in Log
@@ -167,7 +169,9 @@ class GpuPool(Section):
     max_surge: Annotated[
         str,
         Form(
-            r"[1-9][0-9]{0,3}|(?:100|[1-9]?[0-9])%", "is not a number or share of nodes", 'nodes or a share in quotes, such as "1" or "33%"'
+            r"[1-9][0-9]{0,3}|(?:100|[1-9][0-9]?)%",
+            "is not a number or share of nodes above zero, so AKS would refuse it",
+            'nodes or a share in quotes, such as "1" or "33%"',
         ),
     ] = "1"
     """Extra nodes during an upgrade: a number or a share."""
@@ -193,6 +197,7 @@ class Redis(Section):
     ) = None
     """The SKU. By default the smallest one whose usable memory holds `caching.l3Cache.size`."""
     high_availability: bool = True
+    """Keeps a second node. It is fixed when the Redis is created."""
 
 
 class Autoscaling(Section):

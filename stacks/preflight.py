@@ -1,27 +1,36 @@
-"""Asks Azure before anything is registered whether it would refuse VM sizes, zones or quota.
+"""Asks Azure before anything is registered whether it would refuse what the stack asks for.
 
-It makes two read-only calls to Azure Resource Manager with Pulumi's own credentials:
-Resource SKUs (`Microsoft.Compute/skus`) and compute usages (`Microsoft.Compute/locations/{location}/usages`).
+All calls only read, and use Pulumi's own credentials: Resource SKUs (`Microsoft.Compute/skus`), compute usages
+(`Microsoft.Compute/locations/{location}/usages`), the Kubernetes versions of AKS in the region, and what runs already (`running.py`).
 It checks neither prices nor capacity, which Azure does not promise before a machine starts.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import urllib.error
-import urllib.parse
-import urllib.request
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pulumi
+from pulumi_azure_native import authorization
+
+from infra import naming
+from infra.azure.cluster import SYSTEM_SURGE
 from planner.fit.plan import Plan
 from planner.rules.service import CURRENT_SIZE
-from settings import Problem, StackSettings
+from settings import Problem, SettingsError, StackSettings
+from settings.rules.nodes import SYSTEM_POOL_VCPUS, too_small_for_a_system_pool
+from stacks import running
+from stacks.arm import Arm, Missing, Unanswered
+from stacks.running import Running
 
-_PUBLIC_CLOUD = "https://management.azure.com"
-_API_VERSION = "2021-07-01"
+_COMPUTE = {"api-version": "2021-07-01"}
+_AKS = {"api-version": "2025-09-01"}
+_SYSTEM_SIZE = "cluster.systemPool.vmSize"
+_ALL, _SPOT = "cores", "lowprioritycores"
+"""The quotas of a whole region, in the spelling of `_family`: of all regular nodes, and of all spot nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +43,12 @@ class Need:
     """The setting of the zones in the stack file."""
     size: str
     nodes: int
+    most_nodes: int
+    """As many as the autoscaler may bring them to."""
+    surge_nodes: int
+    """As many as an upgrade adds for a while."""
     zones: tuple[str, ...]
+    spot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,55 +66,61 @@ class Offer:
 
 def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
     """Returns what the stack needs for its GPU pools and its system pool."""
+    gpu, system = settings.gpu_pool, settings.cluster.system_pool
+    pools = plan.gpu_pools
     return (
         Need(
             key="gpuPool.vmSize",
             zones_key="gpuPool.zones",
             size=plan.size.name,
-            nodes=sum(max(pool.nodes, pool.min_nodes) for pool in plan.gpu_pools),
-            zones=tuple(zone for pool in plan.gpu_pools for zone in pool.zones),
+            nodes=sum(max(pool.nodes, pool.min_nodes) for pool in pools),
+            most_nodes=sum(max(pool.nodes, pool.max_nodes) for pool in pools),
+            # Pools are upgraded one after the other. Spot nodes have no surge.
+            surge_nodes=0 if gpu.spot else max((_surge(gpu.max_surge, pool.nodes) for pool in pools), default=0),
+            zones=tuple(zone for pool in pools for zone in pool.zones),
+            spot=gpu.spot,
         ),
         Need(
-            key="cluster.systemPool.vmSize",
+            key=_SYSTEM_SIZE,
             zones_key="cluster.zones",
-            size=settings.cluster.system_pool.vm_size,
-            nodes=settings.cluster.system_pool.min_nodes,
+            size=system.vm_size,
+            nodes=system.min_nodes,
+            most_nodes=system.max_nodes,
+            surge_nodes=_surge(SYSTEM_SURGE, system.min_nodes),
             zones=settings.cluster.zones,
         ),
     )
 
 
-class Arm:
-    """A subscription's view of one region, read from Azure Resource Manager."""
+def _surge(asked: str, nodes: int) -> int:
+    """Returns the nodes of a surge, of which AKS rounds a share up."""
+    return math.ceil(int(asked[:-1]) / 100 * nodes) if asked.endswith("%") else int(asked)
 
-    def __init__(self, *, subscription_id: str, token: str, endpoint: str | None = None) -> None:
-        self._base = (
-            f"{endpoint or os.environ.get('ARM_ENDPOINT') or _PUBLIC_CLOUD}/subscriptions/{subscription_id}/providers/Microsoft.Compute"
-        )
-        self._token = token
 
-    def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        url: str | None = f"{self._base}/{path}?{urllib.parse.urlencode(query)}"
-        while url:
-            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._token}"})
-            with urllib.request.urlopen(request, timeout=60) as response:
-                page = json.load(response)
-            yield from page["value"]
-            url = page.get("nextLink")
+def offers(arm: Arm, location: str) -> dict[str, Offer]:
+    """Returns every VM size of a region by name. Raises Unanswered."""
+    found = arm.pages("providers/Microsoft.Compute/skus", _COMPUTE | {"$filter": f"location eq '{location}'"})
+    return {sku["name"]: _offer(sku) for sku in found if sku["resourceType"] == "virtualMachines"}
 
-    def offers(self, location: str) -> dict[str, Offer]:
-        """Returns every VM size of a region by name. Raises OSError (urllib.error.HTTPError if Azure answers)."""
-        query = {"api-version": _API_VERSION, "$filter": f"location eq '{location}'"}
-        return {sku["name"]: _offer(sku) for sku in self._pages("skus", query) if sku["resourceType"] == "virtualMachines"}
 
-    def vcpu_limits(self, location: str) -> dict[str, int]:
-        """Returns the limit of vCPUs of each quota family. Raises urllib.error.HTTPError.
+def vcpu_limits(arm: Arm, location: str) -> dict[str, int]:
+    """Returns the limit of vCPUs of each quota, by family and for the whole region. Raises Unanswered.
 
-        The families are in lower case without spaces, because Azure spells them in several ways. The limit does not say how many are free:
-        at a second update, the stack's own nodes are among those in use.
-        """
-        usages = self._pages(f"locations/{location}/usages", {"api-version": _API_VERSION})
-        return {_family(usage["name"]["value"]): usage["limit"] for usage in usages}
+    The families are in lower case without spaces, because Azure spells them in several ways. The limit does not say how many are free:
+    at a second update, the stack's own nodes are among those in use.
+    """
+    usages = arm.pages(f"providers/Microsoft.Compute/locations/{location}/usages", _COMPUTE)
+    return {_family(usage["name"]["value"]): usage["limit"] for usage in usages}
+
+
+def kubernetes_versions(arm: Arm, location: str, *, long_term: bool) -> list[str]:
+    """Returns the minor versions that AKS offers in a region for the support plan, oldest first. Raises Unanswered."""
+    path = f"providers/Microsoft.ContainerService/locations/{location}/kubernetesVersions"
+    wanted = "AKSLongTermSupport" if long_term else "KubernetesOfficial"
+    found = [
+        row["version"] for row in arm.get(path, _AKS)["values"] if wanted in (row.get("capabilities") or {}).get("supportPlan", [wanted])
+    ]
+    return sorted(found, key=lambda version: [int(part) for part in version.split(".")])
 
 
 def _family(name: str) -> str:
@@ -122,15 +142,15 @@ def _offer(sku: dict[str, Any]) -> Offer:
 
 
 def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
-    """Returns what Azure would refuse of this plan; empty if it can proceed. Raises urllib.error.HTTPError."""
+    """Returns what Azure would refuse of this plan; empty if it can proceed. Raises Unanswered."""
     location = settings.azure.location
-    offers = arm.offers(location)
-    limits = arm.vcpu_limits(location)
-    found: list[Problem] = []
+    found: list[Problem] = list(_version_problem(settings, arm))
+    sold, limits = offers(arm, location), vcpu_limits(arm, location)
+    cores = 0
     for need in needs(settings, plan):
-        offer = offers.get(need.size)
+        offer = sold.get(need.size)
         if offer is None or not offer.available:
-            found.append(_not_sold(need, offer, location, offers))
+            found.append(_not_sold(need, offer, location, sold))
             continue
         missing = [zone for zone in need.zones if zone not in offer.zones]
         if missing:
@@ -142,18 +162,62 @@ def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
                     fix=f"zones: {json.dumps(sorted(offer.zones))}",
                 )
             )
-        limit = limits.get(_family(offer.family), 0)
+        if need.key == _SYSTEM_SIZE and offer.vcpus < SYSTEM_POOL_VCPUS:
+            found.append(too_small_for_a_system_pool(need.size, offer.vcpus))
+        cores += 0 if need.spot else need.nodes * offer.vcpus
+        quota, name = (_SPOT, "Total Regional Low-priority vCPUs") if need.spot else (_family(offer.family), offer.family)
+        limit = limits.get(quota, 0)
         if need.nodes * offer.vcpus > limit:
             found.append(
                 Problem(
                     key=need.key,
                     value=need.size,
-                    consequence=f"{need.nodes} nodes need {need.nodes * offer.vcpus} vCPUs of quota {offer.family} in {location}; "
+                    consequence=f"{need.nodes} nodes need {need.nodes * offer.vcpus} vCPUs of quota {name} in {location}; "
                     f"the subscription has {limit}",
                     fix="request more quota, or plan fewer nodes",
                 )
             )
+        elif later := _later(need, offer.vcpus, limit):
+            pulumi.log.warn(f"{need.key}: {need.size}\n    the quota {name} in {location} has {limit} vCPUs: {later}")
+    if cores > limits.get(_ALL, cores):
+        found.append(
+            Problem(
+                key="azure.location",
+                value=location,
+                consequence=f"the nodes of all pools need {cores} vCPUs of quota Total Regional vCPUs; the subscription has {limits[_ALL]}",
+                fix="request more quota, or plan fewer nodes",
+            )
+        )
     return found
+
+
+def _later(need: Need, vcpus: int, limit: int) -> str:
+    """Says what the quota has no room for once the nodes are there; empty if there is room for all of it."""
+    short = [
+        f"{what} ({nodes * vcpus} vCPUs)"
+        for what, nodes in (
+            ("an upgrade of the node image, each week, which starts new nodes before it stops old ones", need.nodes + need.surge_nodes),
+            ("as many nodes as the autoscaler may start", need.most_nodes),
+            ("a change of VM size, disk or kernel settings, which starts a second pool", 2 * need.nodes if need.key != _SYSTEM_SIZE else 0),
+        )
+        if nodes * vcpus > limit
+    ]
+    return f"enough for the {need.nodes} nodes of the plan, but not for " + ", nor for ".join(short) if short else ""
+
+
+def _version_problem(settings: StackSettings, arm: Arm) -> Iterator[Problem]:
+    asked, location = settings.cluster.kubernetes_version, settings.azure.location
+    try:
+        versions = kubernetes_versions(arm, location, long_term=settings.cluster.tier == "Premium")
+    except Missing:
+        return
+    if versions and asked not in versions:
+        yield Problem(
+            key="cluster.kubernetesVersion",
+            value=asked,
+            consequence=f"AKS does not offer it in {location} with cluster.tier: {settings.cluster.tier}, so the cluster would be refused",
+            fix=f"one of {', '.join(versions)}",
+        )
 
 
 def _not_sold(need: Need, offer: Offer | None, location: str, offers: dict[str, Offer]) -> Problem:
@@ -169,29 +233,32 @@ def _not_sold(need: Need, offer: Offer | None, location: str, offers: dict[str, 
     )
 
 
-def live_problems(settings: StackSettings, plan: Plan) -> list[Problem]:
-    """Returns `problems` by the running program's credentials. Where Azure gives no answer it logs a warning and returns none."""
-    import pulumi
-    from pulumi_azure_native import authorization
+def ask(settings: StackSettings, plan: Plan, stack: str) -> Running:
+    """Returns what of the stack runs already. Raises SettingsError with everything that Azure would refuse.
 
+    Where Azure does not say what it sells, a warning is logged instead.
+    """
     client = authorization.get_client_config()
-    token = authorization.get_client_token().token
+    arm = Arm(subscription_id=client.subscription_id, token=authorization.get_client_token().token)
     try:
-        return problems(settings, plan, Arm(subscription_id=client.subscription_id, token=token))
-    except OSError as error:
-        pulumi.log.warn(f"VM sizes, zones and quota were not checked before the deployment, because {_why_unanswered(error)}")
-        return []
+        there = running.look(settings, stack, arm)
+    except Unanswered as why:
+        raise SettingsError([_unknown_cluster(settings, stack, why)]) from why
+    found = list(running.problems(settings, stack, there))
+    try:
+        found += problems(settings, plan, arm)
+    except Unanswered as why:
+        pulumi.log.warn(f"VM sizes, zones and quota were not checked before the deployment, because {why}")
+    if found:
+        raise SettingsError(found)
+    return there
 
 
-def _why_unanswered(error: OSError) -> str:
-    """Says why Azure Resource Manager gave no answer, and what helps."""
-    if not isinstance(error, urllib.error.HTTPError):
-        return f"Azure Resource Manager could not be reached: {error}"
-    said = error.read().decode(errors="replace")
-    fix = ""
-    if "MissingSubscriptionRegistration" in said:
-        # Azure refuses all of a provider's paths until it is registered; azure-native registers it when it creates a resource.
-        fix = "; `az provider register --namespace Microsoft.Compute --wait` makes it possible"
-    elif error.code in (401, 403):
-        fix = "; whoever deploys needs at least the role Reader on the subscription"
-    return f"Azure Resource Manager answered {error.code}{fix}"
+def _unknown_cluster(settings: StackSettings, stack: str, why: Unanswered) -> Problem:
+    return Problem(
+        key="azure",
+        value=naming.names_of(settings.azure, stack).resource_group,
+        consequence=f"{why}, so it is not known what of this stack runs and how many nodes its pools have now: an update could take nodes "
+        "from running pipelines",
+        fix="run it again when Azure answers",
+    )

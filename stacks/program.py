@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 
 import pulumi
 
@@ -24,16 +25,17 @@ def main() -> None:
     try:
         asked = config.from_program()
         plan = make_plan(asked)
-        if problems := preflight.live_problems(plan.settings, plan):
-            raise SettingsError(problems)
+        running = preflight.ask(plan.settings, plan, pulumi.get_stack())
     except SettingsError as error:
         config.stop(error)
-    deploy(asked, plan, pulumi.get_stack())
+    deploy(asked, plan, pulumi.get_stack(), node_counts=running.node_counts)
 
 
-def deploy(asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> None:
-    """Registers the planned stack. `today` only decides the month in which a new budget starts."""
-    deployed = deployment.deploy(plan, stack, today=today)
+def deploy(
+    asked: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None, node_counts: Mapping[str, int] | None = None
+) -> None:
+    """Registers the planned stack. `today` and `node_counts` are those of `deployment.deploy`."""
+    deployed = deployment.deploy(plan, stack, today=today, node_counts=node_counts)
     _export(plan, deployed.azure, deployed.kubernetes)
     _account_for_targets(assess(asked, planned=plan), stack)
     _account_for_settings(outcomes(asked, registration(plan, stack, today=today)), stack)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import pulumi
 from pulumi_azure_native import containerservice as aks
@@ -18,6 +18,9 @@ from settings.account import Effect, Resource
 from settings.platform import Cluster as ClusterSettings
 from settings.platform import Network as NetworkSettings
 
+SYSTEM_POOL = "system"
+SYSTEM_SURGE = "33%"
+"""Nodes that an upgrade of the system pool adds for a while."""
 SYSTEM_MAX_PODS = 110
 """Every pod a node may hold costs it 20 MB of reserved memory, a quarter of a small node at the overlay's default of 250."""
 
@@ -32,6 +35,8 @@ class ClusterArgs:
     """How long the autoscaler lets the pods of a node finish before it removes the node."""
     managed_prometheus: bool
     protect: bool
+    node_counts: Mapping[str, int] = field(default_factory=dict)
+    """How many nodes each pool that runs has now, by name."""
     after: tuple[pulumi.Resource, ...] = ()
     """What the cluster must find done: grants that take minutes to be known everywhere."""
 
@@ -108,7 +113,7 @@ class Cluster(pulumi.ComponentResource):
             ),
             api_server_access_profile=_api_server_access(settings, args.network.outbound_ip),
             network_profile=_network_profile(args.addresses),
-            agent_pool_profiles=[_system_pool(settings, args.network.nodes_subnet_id, context)],
+            agent_pool_profiles=[_system_pool(args)],
             auto_scaler_profile=_autoscaler(args.termination_grace_seconds),
             auto_upgrade_profile=aks.ManagedClusterAutoUpgradeProfileArgs(upgrade_channel="patch", node_os_upgrade_channel="NodeImage"),
             oidc_issuer_profile=aks.ManagedClusterOIDCIssuerProfileArgs(enabled=True),
@@ -136,8 +141,6 @@ class Cluster(pulumi.ComponentResource):
                 protect=args.protect,
                 # Creation fails half-way when the identity may not join nodes to the subnet yet.
                 depends_on=[may_use_subnet, *args.after],
-                # The autoscaler moves it; an update would scale the system pool back to its minimum.
-                ignore_changes=["agentPoolProfiles[0].count"],
             ),
         )
 
@@ -202,19 +205,21 @@ def _network_profile(addresses: NetworkSettings) -> aks.ContainerServiceNetworkP
     )
 
 
-def _system_pool(settings: ClusterSettings, subnet_id: pulumi.Output[str], context: AzureContext) -> aks.ManagedClusterAgentPoolProfileArgs:
+def _system_pool(args: ClusterArgs) -> aks.ManagedClusterAgentPoolProfileArgs:
     """The only nodes without GPUs: AKS's own pods, the coordinator, Prometheus and the controllers share them.
 
     So no CriticalAddonsOnly taint: it would take a third pool, that is at least one more machine, to keep a few small pods
     apart. Nor an OS disk size: left out, AKS takes the machine's local disk when that has 128 GiB and a managed one
     otherwise, so any size works.
     """
+    settings = args.settings
     return aks.ManagedClusterAgentPoolProfileArgs(
-        name="system",
+        name=SYSTEM_POOL,
         mode="System",
         type="VirtualMachineScaleSets",
         vm_size=settings.system_pool.vm_size,
-        count=settings.system_pool.min_nodes,
+        # An update must name the nodes of now: AKS refuses another number for a pool that scales itself, or scales to it (docs/adr/0018).
+        count=args.node_counts.get(SYSTEM_POOL, settings.system_pool.min_nodes),
         enable_auto_scaling=True,
         min_count=settings.system_pool.min_nodes,
         max_count=settings.system_pool.max_nodes,
@@ -222,14 +227,14 @@ def _system_pool(settings: ClusterSettings, subnet_id: pulumi.Output[str], conte
         os_type="Linux",
         os_sku="Ubuntu",
         max_pods=SYSTEM_MAX_PODS,
-        vnet_subnet_id=subnet_id,
+        vnet_subnet_id=args.network.nodes_subnet_id,
         orchestrator_version=settings.kubernetes_version,
         enable_node_public_ip=False,
         enable_fips=False,
-        upgrade_settings=aks.AgentPoolUpgradeSettingsArgs(max_surge="33%", drain_timeout_in_minutes=30),
+        upgrade_settings=aks.AgentPoolUpgradeSettingsArgs(max_surge=SYSTEM_SURGE, drain_timeout_in_minutes=30),
         # As in the GPU pools: pods may ask the cluster's own resolvers only.
         local_dns_profile=aks.LocalDNSProfileArgs(mode="Disabled"),
-        tags=context.tags,
+        tags=args.context.tags,
     )
 
 
@@ -288,8 +293,8 @@ def effects(names: Names) -> Iterator[Effect]:
     # A private cluster has no ranges: nothing outside reaches it.
     yield cluster.effect("cluster.private", "apiServerAccessProfile.authorizedIPRanges")
     for window in ("aksManagedAutoUpgradeSchedule", "aksManagedNodeOSUpgradeSchedule"):
-        for name, field in _WINDOW.items():
-            yield Resource("MaintenanceConfiguration", window).effect(f"cluster.maintenance.{name}", f"maintenanceWindow.{field}")
+        for name, path in _WINDOW.items():
+            yield Resource("MaintenanceConfiguration", window).effect(f"cluster.maintenance.{name}", f"maintenanceWindow.{path}")
     # Whoever deploys needs a role of their own where no group is named.
     yield Resource("Pulumi resource", "cluster-admin-deployer").effect("cluster.adminGroupObjectIds")
     yield Resource("Pulumi resource", "cluster").effect("azure.protect", "protect")

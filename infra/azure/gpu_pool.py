@@ -8,8 +8,8 @@ exist beside the old one. Labels, taints, node counts and upgrade settings chang
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -49,6 +49,8 @@ class GpuPoolArgs:
     rollout: Rollout
     weights_on_node: bool
     """Whether a local disk is for weights."""
+    node_counts: Mapping[str, int] = field(default_factory=dict)
+    """How many nodes each pool that runs has now, by name."""
     base_name: str = "gpu"
     """First letters of the pool's Azure name, different for each pool of a cluster."""
 
@@ -62,16 +64,19 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource, after: pu
     Not here: the device plugin and huge pages, which DaemonSets bring (infra/kubernetes).
     """
     fixed = fixed_at_creation(args)
+    pool_name = naming.pool_name(args.base_name, fixed)
     return aks.AgentPool(
         name,
         resource_group_name=args.context.resource_group_name,
         resource_name_=args.cluster_name,
-        agent_pool_name=naming.pool_name(args.base_name, fixed),
+        agent_pool_name=pool_name,
         vnet_subnet_id=args.subnet_id,
         orchestrator_version=args.kubernetes_version,
         node_labels=_labels(args),
         node_taints=[GPU_TAINT, *([SPOT_TAINT] if args.settings.spot else [])],
-        count=args.plan.nodes,
+        # An update must name the nodes of now: AKS refuses another number for a pool that scales itself, or takes nodes from under running
+        # pipelines to reach it (docs/adr/0018). A pool that is made gets what the plan needs.
+        count=args.node_counts.get(pool_name, args.plan.nodes),
         enable_auto_scaling=True,
         min_count=args.plan.min_nodes,
         max_count=args.plan.max_nodes,
@@ -87,8 +92,6 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource, after: pu
             # AKS may answer 409 OperationNotAllowed while another pool of the cluster changes, which azure-native does not try again.
             # Source: pulumi/pulumi-azure-native provider/pkg/azure/client_azcore.go, Azure/AKS issue 2720
             depends_on=[after] if after else [],
-            # The autoscaler moves it between minimum and maximum; an update would take nodes from under running pipelines.
-            ignore_changes=["count"],
             # azure-native asks for delete-before-replace whenever a resource is not randomly named. The new pool has a new name,
             # so both can exist, and the service keeps its GPUs until the new ones are there.
             # Source: pulumi/pulumi-azure-native provider/pkg/provider/provider.go, Diff

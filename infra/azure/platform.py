@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -53,8 +54,11 @@ class AzurePlatform:
     for_kubernetes: AzureInputs
 
 
-def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None) -> AzurePlatform:
-    """Everything in Azure. How many of what comes from the plan; `today` only starts a new budget.
+def deploy(
+    settings: StackSettings, plan: Plan, stack: str, *, today: datetime.date | None = None, node_counts: Mapping[str, int] | None = None
+) -> AzurePlatform:
+    """Everything in Azure. How many of what comes from the plan, and from `node_counts` for pools that run already (nodes by the pool's
+    name); `today` only starts a new budget.
 
     Nothing has the resource group as its Pulumi parent: children inherit `protect`, and a protected pool or grant could never
     be replaced.
@@ -63,8 +67,9 @@ def deploy(settings: StackSettings, plan: Plan, stack: str, *, today: datetime.d
     administrators = _administrators(settings)
 
     network = _network(settings, context)
-    cluster = _cluster(settings, context, network, administrators, group)
-    pools = _gpu_pools(settings, plan, context, network, cluster)
+    nodes = node_counts or {}
+    cluster = _cluster(settings, context, network, administrators, group, nodes)
+    pools = _gpu_pools(settings, plan, context, network, cluster, nodes)
     identities = _identities(plan, context, cluster)
     registry = Registry(
         "registry",
@@ -167,6 +172,7 @@ def _cluster(
     network: Network,
     administrators: tuple[roles.Administrator, ...],
     group: resources.ResourceGroup,
+    node_counts: Mapping[str, int],
 ) -> Cluster:
     return Cluster(
         "cluster",
@@ -178,13 +184,14 @@ def _cluster(
             termination_grace_seconds=round(settings.rollout.termination_grace.seconds),
             managed_prometheus=settings.monitoring.managed_prometheus,
             protect=settings.azure.protect,
+            node_counts=node_counts,
             after=_may_use_cluster(context, administrators, group),
         ),
     )
 
 
 def _gpu_pools(
-    settings: StackSettings, plan: Plan, context: AzureContext, network: Network, cluster: Cluster
+    settings: StackSettings, plan: Plan, context: AzureContext, network: Network, cluster: Cluster, node_counts: Mapping[str, int]
 ) -> tuple[pulumi.Resource, ...]:
     """One pool for each of the plan's.
 
@@ -202,6 +209,7 @@ def _gpu_pools(
             tuning=settings.node_tuning,
             rollout=settings.rollout,
             weights_on_node=plan.weights.on_node,
+            node_counts=node_counts,
             base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
         )
         name = f"gpu-pool-z{pool.zones[0]}" if place else "gpu-pool"

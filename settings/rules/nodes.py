@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from settings import sysctls
@@ -33,6 +34,32 @@ def _above(key: str, low: int, high: int) -> Problem:
         value=str(low),
         consequence=f"is above {key}.maxNodes ({high}), so Azure would refuse the pool",
         fix=f"at most {high}, or a higher maxNodes",
+    )
+
+
+SYSTEM_POOL_VCPUS = 4
+"""AKS refuses a system pool of smaller nodes. Source: MicrosoftDocs/azure-aks-docs articles/aks/use-system-pools.md"""
+
+
+@rule("cluster")
+def system_pool_is_large_enough(settings: StackSettings) -> Iterator[Problem]:
+    """The system pool's nodes have at least four vCPUs, as far as the size's name says how many it has."""
+    size = settings.cluster.system_pool.vm_size
+    # From v3 on the number is that of the vCPUs, and a number behind a hyphen is that of those left. Older names only count sizes.
+    # Source: https://learn.microsoft.com/azure/virtual-machines/vm-naming-conventions
+    named = re.fullmatch(r"Standard_[A-Z]+([0-9]+)(?:-([0-9]+))?[a-z]*(?:_[A-Za-z0-9]+)*_v(?:[3-9]|[1-9][0-9])", size)
+    vcpus = int(named[2] or named[1]) if named else SYSTEM_POOL_VCPUS
+    if vcpus < SYSTEM_POOL_VCPUS:
+        yield too_small_for_a_system_pool(size, vcpus)
+
+
+def too_small_for_a_system_pool(size: str, vcpus: int) -> Problem:
+    """The problem of a VM size with so few vCPUs."""
+    return Problem(
+        key="cluster.systemPool.vmSize",
+        value=size,
+        consequence=f"has {vcpus} vCPUs, and AKS refuses a system pool of nodes with fewer than {SYSTEM_POOL_VCPUS}",
+        fix='a larger size, such as "Standard_D4ds_v5"',
     )
 
 
@@ -74,4 +101,4 @@ def _sysctl(name: str, value: int | str) -> tuple[str, str] | None:
     return None if low <= value <= high else ("is outside the range that AKS accepts", f"from {low} to {high}")
 
 
-RULES = (gpu_pool_bounds, system_pool_bounds, zones_are_unique, sysctls_are_allowed)
+RULES = (gpu_pool_bounds, system_pool_bounds, system_pool_is_large_enough, zones_are_unique, sysctls_are_allowed)

@@ -12,8 +12,10 @@ import pytest
 from pulumi_azure_native import authorization
 
 from planner import plan
-from settings import StackSettings
+from settings import SettingsError, StackSettings
 from stacks import preflight
+from stacks.arm import Arm
+from stacks.running import Running
 
 
 def sku(name, *, zones=("1", "2", "3"), vcpus=24, family="standardNCSv3Family", restrictions=()):
@@ -33,21 +35,33 @@ CURRENT = sku("Standard_NC24ads_A100_v4", family="StandardNCADSA100v4Family")
 SYSTEM = sku("Standard_D8ds_v5", vcpus=8, family="standardDDSv5Family")
 
 
+ONE_GPU = {"shard": {"resources": {"limits": {"nvidia.com/gpu": 1}}}, "sharding": TWO_PIPELINES}
+GPU_QUOTA, SYSTEM_QUOTA = "Standard NCSv3 Family", "standardDDSv5Family"
+AMPLE = {GPU_QUOTA: 400, SYSTEM_QUOTA: 100, "cores": 1000, "lowPriorityCores": 0}
+
+
 @pytest.fixture
-def ask(monkeypatch):
-    """`ask(skus, limit)` gives the preflight's problems for a subscription that offers these, with two pipelines of eight shards."""
+def warnings(monkeypatch):
+    said = []
+    monkeypatch.setattr(pulumi.log, "warn", said.append)
+    return said
 
-    def ask(skus, limit=400, sharding=TWO_PIPELINES):
-        def pages(self, path, query):
-            if path == "skus":
-                return iter(skus)
-            usage = {"name": {"value": "Standard NCSv3 Family"}, "currentValue": 0, "limit": limit}
-            general = {"name": {"value": "standardDDSv5Family"}, "currentValue": 0, "limit": 100}
-            return iter([usage, general])
 
-        monkeypatch.setattr(preflight.Arm, "_pages", pages)
-        made = plan(StackSettings.model_validate({"shard": {"resources": {"limits": {"nvidia.com/gpu": 1}}}, "sharding": sharding}))
-        return preflight.problems(made.settings, made, preflight.Arm(subscription_id="s", token="t"))
+@pytest.fixture
+def ask(monkeypatch, warnings):
+    """`ask(skus, limits)` gives the preflight's problems for a subscription that offers these, with two pipelines of eight shards."""
+
+    def ask(skus, limits=AMPLE, versions=("1.35", "1.36"), **sections):
+        rows = [{"name": {"value": name}, "currentValue": 0, "limit": limit} for name, limit in limits.items()]
+
+        def get(self, path, query):
+            if path.endswith("/kubernetesVersions"):
+                return {"values": [{"version": one, "capabilities": {"supportPlan": ["KubernetesOfficial"]}} for one in versions]}
+            return {"value": skus if path.endswith("/skus") else rows}
+
+        monkeypatch.setattr(Arm, "get", get)
+        made = plan(StackSettings.model_validate(ONE_GPU | sections))
+        return preflight.problems(made.settings, made, Arm(subscription_id="s", token="t"))
 
     return ask
 
@@ -81,45 +95,87 @@ def test_a_closed_zone_that_no_pool_is_in_does_not_matter(ask):
 def test_too_little_quota_is_refused_with_the_figures(ask, pipelines, vcpus):
     """One quota for the pools of all zones. Quota families are spelt in several ways: with spaces, and in other case."""
     sharding = TWO_PIPELINES | {"pipelines": pipelines}
-    (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], limit=vcpus - 1, sharding=sharding)
+    (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: vcpus - 1}, sharding=sharding)
     assert f"need {vcpus} vCPUs" in problem.consequence and f"has {vcpus - 1}" in problem.consequence
-    assert ask([sku("Standard_NC24s_v3"), SYSTEM], limit=vcpus, sharding=sharding) == []
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: vcpus}, sharding=sharding) == []
 
 
-REGISTER = "az provider register --namespace Microsoft.Compute --wait"
+def test_spot_nodes_need_the_quota_of_spot(ask):
+    """Azure counts them there and not in their family."""
+    spot = {"gpuPool": {"spot": True}}
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: 0, "lowPriorityCores": 96}, **spot) == []
+    (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {"lowPriorityCores": 95}, **spot)
+    assert "need 96 vCPUs of quota Total Regional Low-priority vCPUs" in problem.consequence
+
+
+def test_the_quota_of_the_region_holds_all_pools(ask):
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {"cores": 104}) == []
+    (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {"cores": 103})
+    assert problem.key == "azure.location" and "need 104 vCPUs of quota Total Regional vCPUs" in problem.consequence
+
+
+def test_quota_for_the_nodes_alone_is_said_to_stop_every_later_upgrade(ask, warnings):
+    """The weekly upgrade of node images failed each week, and a change of the pool in `up`."""
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: 96}) == []
+    (warning,) = warnings
+    assert "not for an upgrade of the node image" in warning and "(120 vCPUs)" in warning and "a second pool (192 vCPUs)" in warning
+    warnings.clear()
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: 192}) == [] and warnings == []
+
+
+def test_a_version_that_aks_no_longer_offers_is_refused_with_those_it_does(ask):
+    (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], versions=("1.37", "1.38"))
+    assert (problem.key, problem.fix) == ("cluster.kubernetesVersion", "one of 1.37, 1.38")
+
+
+def test_a_size_whose_name_hides_its_vcpus_is_still_too_small_for_a_system_pool(ask):
+    (problem,) = ask([sku("Standard_NC24s_v3"), sku("Standard_D8ds_v5", vcpus=2, family="standardDDSv5Family")])
+    assert problem.key == "cluster.systemPool.vmSize" and "has 2 vCPUs" in problem.consequence
 
 
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (409, "MissingSubscriptionRegistration", REGISTER),
+        (409, "MissingSubscriptionRegistration", "az provider register --namespace Microsoft.Compute --wait"),
         (403, "AuthorizationFailed", "the role Reader on the subscription"),
         (429, "TooManyRequests", "answered 429"),
         (503, "ServiceUnavailable", "answered 503"),
     ],
 )
-def test_without_an_answer_the_run_goes_on_and_says_why(monkeypatch, status, code, says):
+def test_without_prices_and_sizes_the_run_goes_on_and_says_why(monkeypatch, warnings, status, code, says):
     """A fresh subscription, whose Microsoft.Compute nobody has registered, ended in a traceback."""
-    body = io.BytesIO(json.dumps({"error": {"code": code}}).encode())
-    error = urllib.error.HTTPError("https://management.azure.com", status, code, email.message.Message(), body)
-    assert says in warned(monkeypatch, error)
+    answers(monkeypatch, lambda url: refused(url, status, code) if "Microsoft.Compute" in url else refused(url, 404, "NotFound"))
+    assert asked() == Running()
+    assert says in warnings[0]
+
+
+def test_without_a_word_about_the_cluster_nothing_is_registered(monkeypatch):
+    """The pools' present sizes are not known, so an update could take nodes from running pipelines."""
+    answers(monkeypatch, lambda url: refused(url, 503, "ServiceUnavailable"))
+    with pytest.raises(SettingsError, match=r"answered 503, so it is not known what of this stack runs"):
+        asked()
 
 
 def test_a_network_that_does_not_answer_is_no_traceback(monkeypatch):
-    assert "could not be reached" in warned(monkeypatch, urllib.error.URLError("no route"))
+    answers(monkeypatch, lambda url: urllib.error.URLError("no route"))
+    with pytest.raises(SettingsError, match="could not be reached"):
+        asked()
 
 
-def warned(monkeypatch, error):
-    """The warning of a preflight whose first question ends in this error."""
+def refused(url, status, code):
+    said = {"error": {"code": code, "message": "The subscription is not registered to use namespace 'Microsoft.Compute'."}}
+    return urllib.error.HTTPError(url, status, code, email.message.Message(), io.BytesIO(json.dumps(said).encode()))
 
-    def refuse(*_args, **_kwargs):
-        raise error
 
-    said = []
+def answers(monkeypatch, error):
+    def refuse(request, **_):
+        raise error(request.full_url)
+
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(pulumi.log, "warn", said.append)
     monkeypatch.setattr(authorization, "get_client_config", lambda: SimpleNamespace(subscription_id="s"))
     monkeypatch.setattr(authorization, "get_client_token", lambda: SimpleNamespace(token="t"))
-    made = plan(StackSettings.model_validate({"shard": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}))
-    assert preflight.live_problems(made.settings, made) == []
-    return said[0]
+
+
+def asked():
+    made = plan(StackSettings.model_validate(ONE_GPU))
+    return preflight.ask(made.settings, made, "prod")

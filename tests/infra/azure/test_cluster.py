@@ -116,6 +116,13 @@ def test_the_system_pool_scales_without_zones_or_taints(recorder, context, netwo
     assert pool["vnetSubnetID"].endswith("network-nodes")
 
 
+def test_a_running_system_pool_keeps_the_nodes_it_has(recorder, context, network):
+    """By name: Azure lists all pools of a cluster, and the first of them is another one."""
+    deploy(context, network, Settings(system_pool=SystemPool(min_nodes=2, max_nodes=5)), node_counts={"gpu0ld": 8, "system": 4})
+    (pool,) = recorder.one(CLUSTER).inputs["agentPoolProfiles"]
+    assert (pool["count"], pool["minCount"]) == (4, 2)
+
+
 def test_upgrades_stay_in_the_window(recorder, context, network):
     deploy(context, network, Settings(maintenance=MaintenanceWindow(day="Tuesday", start="03:30", hours=6)))
     assert recorder.one(CLUSTER).inputs["autoUpgradeProfile"] == {"upgradeChannel": "patch", "nodeOSUpgradeChannel": "NodeImage"}
@@ -145,12 +152,12 @@ def test_managed_prometheus_is_on_only_when_asked_for(recorder, context, network
 
 
 @pytest.mark.parametrize("protect", [True, False])
-def test_the_cluster_is_protected_as_asked_and_leaves_its_node_count_to_the_autoscaler(recorder, context, network, protect):
+def test_the_cluster_is_protected_as_asked(recorder, context, network, protect):
     deploy(context, network, protect=protect)
     options = recorder.options_of(CLUSTER)
     assert options.parent == "cluster"
     assert options.protect is protect
-    assert options.ignore_changes == ["agentPoolProfiles[0].count"]
+    assert options.ignore_changes == []
     assert {"cluster-identity", "cluster-subnet"} <= options.depends_on
 
 

@@ -1,0 +1,63 @@
+"""What a running stack cannot become is said before anything is registered, and its pools keep the nodes that they have."""
+
+import json
+
+import pytest
+
+from infra import naming
+from settings import StackSettings, load
+from stacks import running
+from stacks.running import Running
+
+ACCOUNT = naming.names_of(StackSettings().azure, "prod").storage_account
+CLUSTER = {
+    "currentKubernetesVersion": "1.36.3",
+    "apiServerAccessProfile": {"enablePrivateCluster": False},
+    "networkProfile": {"podCidr": "10.244.0.0/16", "serviceCidr": "10.65.0.0/16"},
+    "agentPoolProfiles": [
+        {"name": "gpuacb0207b", "vmSize": "Standard_NC24s_v3", "availabilityZones": ["1"], "count": 7},
+        {"name": "system", "vmSize": "standard_d8ds_v5", "availabilityZones": ["3", "1", "2"], "count": 3},
+    ],
+}
+NETWORK = {
+    "addressSpace": {"addressPrefixes": ["10.64.0.0/16"]},
+    "subnets": [
+        {"name": "nodes", "properties": {"addressPrefix": "10.64.0.0/22"}},
+        {"name": "private-endpoints", "properties": {"addressPrefix": "10.64.8.0/24"}},
+    ],
+}
+SAME = Running(cluster=CLUSTER, network=NETWORK, redis={"highAvailability": "Enabled"}, storage_accounts={ACCOUNT: "eastus"})
+
+
+def found(sections, there=SAME):
+    settings = load({name: json.dumps(section) for name, section in sections.items()})
+    return {problem.key: problem for problem in running.problems(settings, "prod", there)}
+
+
+def test_nothing_to_say_before_the_first_up_and_while_nothing_for_life_changes():
+    assert found({"cluster": {"private": True, "zones": ["1"]}}, Running()) == {}
+    assert found({"cluster": {"tier": "Free", "kubernetesVersion": "1.37"}, "azure": {"tags": {"a": "b"}}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "fix"),
+    [
+        ({"cluster": {"systemPool": {"vmSize": "Standard_D16ds_v5"}}}, "cluster.systemPool.vmSize", "docs/operations.md"),
+        ({"cluster": {"zones": []}}, "cluster.zones", "1, 2, 3, or another stack"),
+        ({"cluster": {"private": True}}, "cluster.private", "private: false, or another stack"),
+        ({"azure": {"network": {"podCidr": "10.200.0.0/16"}}}, "azure.network.podCidr", "10.244.0.0/16"),
+        ({"azure": {"network": {"serviceCidr": "10.66.0.0/16"}}}, "azure.network.serviceCidr", "10.65.0.0/16"),
+        ({"azure": {"network": {"nodesCidr": "10.64.0.0/21"}}}, "azure.network.nodesCidr", "10.64.0.0/22"),
+        ({"azure": {"network": {"privateEndpointsCidr": "10.64.9.0/24"}}}, "azure.network.privateEndpointsCidr", "10.64.8.0/24"),
+        ({"azure": {"network": {"addressSpace": "10.64.0.0/17"}}}, "azure.network.addressSpace", "10.64.0.0/16"),
+        ({"redis": {"highAvailability": False}}, "redis.highAvailability", "enabled"),
+        ({"azure": {"nameSuffix": "abc123"}}, "azure.nameSuffix", "the value with which"),
+        ({"azure": {"location": "westeurope"}}, "azure.location", "eastus, as it was"),
+        ({"cluster": {"kubernetesVersion": "1.35"}}, "cluster.kubernetesVersion", '"1.36"'),
+        ({"cluster": {"kubernetesVersion": "1.38"}}, "cluster.kubernetesVersion", '"1.37" first'),
+    ],
+)
+def test_what_is_for_life_is_refused_with_the_way_out(sections, key, fix):
+    """The preview said `update`, and `up` failed half-way; a new range for pods deleted the whole cluster."""
+    problems = found(sections)
+    assert list(problems) == [key] and fix in problems[key].fix
