@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 
 import planner.__main__ as planner
 import stacks.__main__ as stacks
@@ -71,3 +72,29 @@ def reads(measured: float, cell: str) -> bool:
 
 def test_rows_of_figures_are_found():
     assert len(ROWS) == 17
+
+
+ENGINES = [
+    (engine.strip("`"), size.split()[0], cell)
+    for table in re.findall(r"(?m)^\| engine \| (Standard_.*) \|\n\|[-|]+\|\n((?:\|.*\n)+)", text("docs/engines.md"))
+    for engine, *cells in (line.strip("| ").split(" | ") for line in table[1].splitlines())
+    for size, cell in zip(table[0].split(" | "), cells, strict=True)
+]
+
+
+@pytest.mark.parametrize(("engine", "size", "cell"), ENGINES, ids=[f"{engine} {size}" for engine, size, _ in ENGINES])
+def test_the_page_on_engines_shows_prod_s_plan_with_each(engine, size, cell, tmp_path, capsys):
+    content = yaml.safe_load((REPOSITORY / "Pulumi.prod.yaml").read_text())
+    content["config"]["zig-ai-aks:engine"] = engine
+    content["config"].setdefault("zig-ai-aks:gpuPool", {})["vmSize"] = size
+    content["config"].get("zig-ai-aks:shard", {}).pop("nodeSelector", None)
+    file = tmp_path / "Pulumi.prod.yaml"
+    file.write_text(yaml.safe_dump(content))
+    planner.main(["plan", "--file", str(file)])
+    printed = "".join(capsys.readouterr())
+    figures = re.findall(r"\d+\.\d+ s \([\d.]+ to [\d.]+\)|\d+\.\d+(?: s| GiB too few)?", cell)
+    assert [figure for figure in figures if figure not in printed] == []
+
+
+def test_the_engines_are_found():
+    assert len(ENGINES) == 6
