@@ -44,6 +44,14 @@ def test_outputs_are_found():
     assert {command[1] if command[0] == "make" else command[3] for _, command, _ in SHOWN} == {"plan", "explain", "recommend", "estimate"}
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/rehearsal.md"])
+def test_a_page_shows_as_many_resources_as_prod_has(page):
+    """The golden graph leaves out the stack itself, which a preview counts. What a chart brings is counted from the first `up` on."""
+    graph = (REPOSITORY / "tests/stacks/golden/prod.txt").read_text()
+    assert re.findall(r"preview .* ok  (\d+) to create", text(page)) == [str(len(re.findall(r"(?m)^\S", graph)) + 1)]
+    assert len(set(re.findall(r"ok  (\d+) (?:created|unchanged|deleted)", text(page)))) == 1
+
+
 RESULTS = [
     row for file in REPOSITORY.glob("bench/results/gpu_*.json") for row in json.loads(file.read_text())["rows"] if "requests_s" in row
 ]
