@@ -192,6 +192,13 @@ ACTIONLINT = Recipe(
     ldflags="-X github.com/rhysd/actionlint.version=1.7.12",
 )
 
+KUBE_SCORE = Recipe(
+    name="kube-score",
+    module="github.com/zegl/kube-score",
+    version="v1.20.0",
+    outputs=(Output(name="kube-score", package="github.com/zegl/kube-score/cmd/kube-score", cpu_seconds=70),),
+)
+
 # Small and common programs come first, so that a mistake shows early.
 RECIPES: tuple[Recipe, ...] = (
     PULUMI_LANGUAGE_PYTHON,
@@ -203,6 +210,7 @@ RECIPES: tuple[Recipe, ...] = (
     LWS,
     KEDA,
     ACTIONLINT,
+    KUBE_SCORE,
     PROMETHEUS,
 )
 
@@ -264,7 +272,7 @@ GROUPS: dict[str, tuple[AnyRecipe, ...]] = {
     "engine": (PULUMI_LANGUAGE_PYTHON, PULUMI, KUBERNETES_PROVIDER),
     "cluster": (ETCD, KUBERNETES, KWOK, LWS, KEDA),
     "serving": PACKAGES,
-    "checks": (ACTIONLINT, PROMETHEUS, *NPM_PACKAGES),
+    "checks": (ACTIONLINT, KUBE_SCORE, PROMETHEUS, *NPM_PACKAGES),
 }
 
 # The programs that come with an official Pulumi CLI.

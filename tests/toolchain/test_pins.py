@@ -26,6 +26,7 @@ EXPOSED = {
     "prometheus",
     "promtool",
     "actionlint",
+    "kube-score",
     "llama-server",
     *(output.name for recipe in NPM_PACKAGES for output in recipe.outputs),
 }
