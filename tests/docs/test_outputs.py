@@ -42,6 +42,7 @@ def test_a_page_shows_what_the_command_prints(page, command, lines, capsys):
 
 def test_outputs_are_found():
     assert {command[1] if command[0] == "make" else command[3] for _, command, _ in SHOWN} == {"plan", "explain", "recommend", "estimate"}
+    assert {page for page, _, _ in SHOWN} == {"README.md", "docs/plan.md", "docs/weights.md"}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/rehearsal.md"])
