@@ -42,6 +42,10 @@ def test_the_paths_that_a_page_names_exist(page):
     assert [link for link in links(text) if not leads_somewhere(page, link)] == []
 
 
+def test_the_readme_is_read_in_five_minutes():
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
+
+
 def test_every_page_is_in_the_index():
     index = (REPOSITORY / "docs" / "README.md").read_text()
     pages = [page.name for page in (REPOSITORY / "docs").glob("*.md") if page.name != "README.md"]
