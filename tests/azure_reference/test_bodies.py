@@ -12,30 +12,15 @@ from importlib import import_module
 
 import pytest
 
-from infra.registration import registration
-from planner import plan
 from rehearsal.azure.resources import RESOURCE_TYPES
 from tests.azure_reference.judge import problems, published, sources
 from tests.azure_reference.sources import SOURCES, requirements
-from tests.infra import variations
-from tests.infra.kubernetes.conftest import settings_of
-from tests.infra.variations import VARIATIONS
-
-STACKS = [*VARIATIONS, "dev", "watched by Azure"]
+from tests.infra.registered import STACKS, registered
 
 
-@functools.cache
 def resources(stack):
     """Type, Pulumi's name and body of each Azure resource of a stack."""
-    if stack == "dev":
-        asked = settings_of("dev")
-    elif stack == "watched by Azure":
-        change = {"monitoring": {"managedPrometheus": True}, "cluster": {"authorizedIpRanges": ["20.42.7.0/24"], "tier": "Premium"}}
-        asked = variations.checked(variations.merged(variations.document(settings_of("prod")), change))
-    else:
-        asked = variations.variation(stack)
-    found = registration(plan(asked), "test").resources
-    return [(one.type, one.name, body(one.type, one.inputs)) for one in found if one.type.startswith("azure-native:")]
+    return [(one.type, one.name, body(one.type, one.inputs)) for one in registered(stack) if one.type.startswith("azure-native:")]
 
 
 def body(type_, inputs):
