@@ -115,7 +115,7 @@ def _weights(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
 
 def _azure(plan: Plan, names: Names) -> Iterator[Effect]:
     settings, sku = plan.settings, plan.redis_sku
-    yield from network.effects(names)
+    yield from network.effects(names, settings.azure.network)
     yield from cluster.effects(names)
     yield from gpu_pool.effects(plan)
     yield from registry.effects(names)

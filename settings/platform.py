@@ -59,6 +59,9 @@ class Network(Section):
     address_space: Cidr = "10.64.0.0/16"
     nodes_cidr: Cidr = "10.64.0.0/22"
     private_endpoints_cidr: Cidr = "10.64.8.0/24"
+    builders_cidr: Cidr | None = None
+    """Where the machines are that deploy a private cluster, push its images and upload its weights. A range of the address space becomes a
+    subnet for them; another one is that of a network which you have peered with this one."""
     pod_cidr: Cidr = "10.244.0.0/16"
     """Overlay addresses of pods; each node takes a /24."""
     service_cidr: Cidr = "10.65.0.0/16"

@@ -168,7 +168,8 @@ def _ranges(settings: StackSettings, running: Running) -> Iterator[Problem]:
     for key, wanted, now in (
         ("nodesCidr", asked.nodes_cidr, subnets.get("nodes")),
         ("privateEndpointsCidr", asked.private_endpoints_cidr, subnets.get("private-endpoints")),
+        ("buildersCidr", asked.builders_cidr, subnets.get("builders") if asked.builders_cidr else None),
         ("addressSpace", asked.address_space, space),
     ):
         if now not in (None, wanted):
-            yield _fixed(f"azure.network.{key}", wanted, now, "network")
+            yield _fixed(f"azure.network.{key}", wanted or "", now, "network")

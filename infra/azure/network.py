@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from infra.azure.context import AzureContext, answered
 from infra.naming import Names
 from planner.catalogue import redis_skus
 from settings.account import Effect, Resource
+from settings.platform import Network as Addresses
 
 _ALL_ZONES = ["1", "2", "3"]
 
@@ -22,12 +24,14 @@ class NetworkArgs:
     address_space: str
     nodes_cidr: str
     private_endpoints_cidr: str
+    builders_cidr: str | None
+    """From where, beside the nodes, the endpoints are reached; in the address space it becomes a subnet."""
     zones: tuple[str, ...]
     """Zones the cluster uses; empty in a region without."""
 
 
 class Network(pulumi.ComponentResource):
-    """VNet, a subnet for nodes, a subnet for private endpoints, NAT gateway with a public address.
+    """VNet, a subnet for nodes, one for private endpoints and perhaps one for builders, NAT gateway with a public address.
 
     Not here: pods and Services, whose overlay addresses never appear in the VNet; the network security group of the
     nodes, which AKS keeps in its own resource group and opens for each load balancer Service (a second one on the
@@ -47,6 +51,7 @@ class Network(pulumi.ComponentResource):
         vnet = self._vnet()
         nodes = self._nodes_subnet(vnet, nat)
         endpoints = self._private_endpoints_subnet(vnet, nodes)
+        self._builders_subnet(vnet, nat, endpoints)
 
         self.vnet_id = vnet.id
         self.nodes_subnet_id = nodes.id
@@ -120,7 +125,7 @@ class Network(pulumi.ComponentResource):
             resource_group_name=context.resource_group_name,
             location=context.location,
             network_security_group_name=names.of("nsg-pe"),
-            security_rules=_only_nodes(args.nodes_cidr),
+            security_rules=_who_may_enter(args.nodes_cidr, args.builders_cidr),
             tags=context.tags,
             opts=self._child,
         )
@@ -138,38 +143,55 @@ class Network(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[nodes]),
         )
 
-
-def _only_nodes(nodes_cidr: str) -> list[network.SecurityRuleArgs]:
-    """Private endpoints answer the nodes only: pods reach them with their node's address, as the overlay translates it."""
-    return [
-        network.SecurityRuleArgs(
-            name="nodes",
-            priority=100,
-            direction="Inbound",
-            access="Allow",
-            protocol="Tcp",
-            source_address_prefix=nodes_cidr,
-            source_port_range="*",
-            destination_address_prefix="*",
-            destination_port_ranges=["443", str(redis_skus.PORT)],
-            description="HTTPS and Redis",
-        ),
-        network.SecurityRuleArgs(
-            name="nothing-else",
-            priority=4096,
-            direction="Inbound",
-            access="Deny",
-            protocol="*",
-            source_address_prefix="*",
-            source_port_range="*",
-            destination_address_prefix="*",
-            destination_port_range="*",
-            description="Default rules would let in all of the VNet",
-        ),
-    ]
+    def _builders_subnet(self, vnet: network.VirtualNetwork, nat: network.NatGateway, endpoints: network.Subnet) -> None:
+        """Only where the builders are in this network."""
+        args = self._args
+        if args.builders_cidr is None or not within(args.builders_cidr, args.address_space):
+            return
+        network.Subnet(
+            f"{self._name}-builders",
+            resource_group_name=args.context.resource_group_name,
+            virtual_network_name=vnet.name,
+            subnet_name="builders",
+            address_prefix=args.builders_cidr,
+            nat_gateway=network.SubResourceArgs(id=nat.id),
+            default_outbound_access=False,
+            # One change of a VNet at a time.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[endpoints]),
+        )
 
 
-def effects(names: Names) -> Iterator[Effect]:
+def _who_may_enter(nodes_cidr: str, builders_cidr: str | None) -> list[network.SecurityRuleArgs]:
+    """Private endpoints answer the nodes and the builders only: pods reach them with their node's address, as the overlay translates it."""
+    rules = [_rule("nodes", 100, "Allow", nodes_cidr, ["443", str(redis_skus.PORT)], "HTTPS and Redis")]
+    if builders_cidr:
+        rules.append(_rule("builders", 110, "Allow", builders_cidr, ["443"], "Registry and weights"))
+    return [*rules, _rule("nothing-else", 4096, "Deny", "*", None, "Default rules would let in all of the VNet")]
+
+
+def _rule(name: str, priority: int, access: str, source: str, ports: list[str] | None, description: str) -> network.SecurityRuleArgs:
+    """One inbound rule; without ports it is about all of them, and about every protocol."""
+    return network.SecurityRuleArgs(
+        name=name,
+        priority=priority,
+        direction="Inbound",
+        access=access,
+        protocol="Tcp" if ports else "*",
+        source_address_prefix=source,
+        source_port_range="*",
+        destination_address_prefix="*",
+        destination_port_ranges=ports,
+        destination_port_range=None if ports else "*",
+        description=description,
+    )
+
+
+def within(cidr: str, space: str) -> bool:
+    """Whether a range is a part of an address space."""
+    return ipaddress.IPv4Network(cidr).subnet_of(ipaddress.IPv4Network(space))
+
+
+def effects(names: Names, addresses: Addresses) -> Iterator[Effect]:
     """The settings that the network answers."""
     vnet, nodes = Resource("VirtualNetwork", names.of("vnet")), Resource("Subnet", "nodes")
     yield vnet.effect("azure.network.addressSpace", "addressSpace.addressPrefixes[0]")
@@ -177,4 +199,8 @@ def effects(names: Names) -> Iterator[Effect]:
     guard = Resource("NetworkSecurityGroup", names.of("nsg-pe"))
     yield guard.effect("azure.network.nodesCidr", "securityRules[nodes].sourceAddressPrefix")
     yield Resource("Subnet", "private-endpoints").effect("azure.network.privateEndpointsCidr", "addressPrefix")
+    if addresses.builders_cidr is not None:
+        yield guard.effect("azure.network.buildersCidr", "securityRules[builders].sourceAddressPrefix")
+        if within(addresses.builders_cidr, addresses.address_space):
+            yield Resource("Subnet", "builders").effect("azure.network.buildersCidr", "addressPrefix")
     yield Resource("PublicIPAddress", names.of("pip-nat")).effect("cluster.zones", "zones")

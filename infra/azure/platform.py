@@ -161,6 +161,7 @@ def _network(settings: StackSettings, context: AzureContext) -> Network:
             address_space=plan.address_space,
             nodes_cidr=plan.nodes_cidr,
             private_endpoints_cidr=plan.private_endpoints_cidr,
+            builders_cidr=plan.builders_cidr,
             zones=settings.cluster.zones,
         ),
     )

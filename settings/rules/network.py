@@ -35,6 +35,8 @@ def network_ranges(settings: StackSettings) -> Iterator[Problem]:
             ("serviceCidr", network.service_cidr),
         )
     )
+    # Builders may be in a network of their own, which must not overlap either.
+    builders = [(f"{_NETWORK}.buildersCidr", IPv4Network(network.builders_cidr))] if network.builders_cidr else []
     for key, subnet in (nodes, endpoints):
         if not subnet.subnet_of(space[1]):
             yield Problem(
@@ -44,7 +46,7 @@ def network_ranges(settings: StackSettings) -> Iterator[Problem]:
                 fix=f"a range inside {space[1]}, or a wider address space",
             )
     blamed = set()
-    for (first, a), (second, b) in [*combinations((nodes, endpoints, pods, services), 2), (space, pods), (space, services)]:
+    for (first, a), (second, b) in [*combinations((nodes, endpoints, pods, services, *builders), 2), (space, pods), (space, services)]:
         # Each wrong range is reported once, because it may overlap many others.
         if a.overlaps(b) and not {first, second} & blamed:
             blamed.add(second)
@@ -163,6 +165,20 @@ def private_cluster_has_no_public_ranges(settings: StackSettings) -> Iterator[Pr
         )
 
 
+@rule("azure", "cluster")
+def private_cluster_has_builders(settings: StackSettings) -> Iterator[Problem]:
+    """A private cluster says from where it is deployed."""
+    if settings.cluster.private and settings.azure.network.builders_cidr is None:
+        yield Problem(
+            key="azure.network.buildersCidr",
+            value="",
+            consequence="cluster.private is true, so nobody outside the network reaches the API server, the registry or the weights, and "
+            "only the nodes may enter: no machine could finish `up`, push an image or upload weights",
+            fix='a range for those machines in azure.network.addressSpace, such as "10.64.9.0/27", or that of a peered network; '
+            "docs/going-live.md has the two steps of a private cluster",
+        )
+
+
 @rule("budget")
 def budget_reaches_somebody(settings: StackSettings) -> Iterator[Problem]:
     """A budget alerts at least one address or role."""
@@ -221,6 +237,7 @@ RULES = (
     keys_are_not_sent_in_the_open,
     keys_have_a_secret_of_their_own,
     private_cluster_has_no_public_ranges,
+    private_cluster_has_builders,
     budget_reaches_somebody,
     tags_fit_azure,
 )

@@ -39,7 +39,7 @@ LIMITS = {"limits": {"requestsPerMinutePerClient": 77, "requestTokens": 2048}}
 STACKS = {
     "zig_ai": {
         "images": {"coordinator": "ours/coordinator:2.0", "shard": "ours/shard:2.0"},
-        "azure": {"nameSuffix": "abc123"},
+        "azure": {"nameSuffix": "abc123", "network": {"buildersCidr": "10.64.9.0/27"}},
         "cluster": {"authorizedIpRanges": ["20.42.9.0/24"]},
         "gpuPool": {"minNodes": 2, "maxNodes": 6, "sysctls": {"net.core.somaxconn": 8192}, "usdPerHour": 3.5},
         "exposure": {"allowedIpRanges": ["20.42.9.0/24"]},
@@ -75,6 +75,9 @@ OTHER = {
     "gpuPool.osDiskGib": 1500,
     "cluster.authorizedIpRanges": [],
     "cluster.zones": [],
+    "azure.network.buildersCidr": "10.64.10.0/27",
+    # As narrow as what is in it allows: what lies in the space stays in it.
+    "azure.network.addressSpace": "10.64.0.0/17",
     "nodeTuning.hugePages2Mi": 8192,
 }
 REMOVED = {

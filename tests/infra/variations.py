@@ -109,7 +109,8 @@ VARIATIONS = {
     },
     "mig": {"gpuPool": {"vmSize": "Standard_NC24ads_A100_v4", "mig": "MIG2g"}},
     "private, administrators": {
-        "cluster": {"private": True, "adminGroupObjectIds": ["11111111-2222-3333-4444-555555555555"], "controlPlaneLogs": False}
+        "cluster": {"private": True, "adminGroupObjectIds": ["11111111-2222-3333-4444-555555555555"], "controlPlaneLogs": False},
+        "azure": {"network": {"buildersCidr": "10.64.9.0/27"}},
     },
     "inside only, unwatched": {
         "coordinator": {"service": {"type": "ClusterIP", "annotations": {}}},
@@ -198,6 +199,7 @@ OTHER = {
     "azure.network.addressSpace": "10.80.0.0/16",
     "azure.network.nodesCidr": "10.80.0.0/22",
     "azure.network.privateEndpointsCidr": "10.80.8.0/24",
+    "azure.network.buildersCidr": "10.80.10.0/27",
     "azure.network.podCidr": "10.128.0.0/16",
     "azure.network.serviceCidr": "10.81.0.0/16",
     "cluster.kubernetesVersion": "1.35",

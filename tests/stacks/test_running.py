@@ -19,6 +19,7 @@ CLUSTER = {
         {"name": "system", "vmSize": "standard_d8ds_v5", "availabilityZones": ["3", "1", "2"], "count": 3},
     ],
 }
+BUILDERS = {"azure": {"network": {"buildersCidr": "10.64.9.0/27"}}}
 NETWORK = {
     "addressSpace": {"addressPrefixes": ["10.64.0.0/16"]},
     "subnets": [
@@ -35,7 +36,7 @@ def found(sections, there=SAME):
 
 
 def test_nothing_to_say_before_the_first_up_and_while_nothing_for_life_changes():
-    assert found({"cluster": {"private": True, "zones": ["1"]}}, Running()) == {}
+    assert found({"cluster": {"private": True, "zones": ["1"]}} | BUILDERS, Running()) == {}
     assert found({"cluster": {"tier": "Free", "kubernetesVersion": "1.37"}, "azure": {"tags": {"a": "b"}}}) == {}
 
 
@@ -44,7 +45,7 @@ def test_nothing_to_say_before_the_first_up_and_while_nothing_for_life_changes()
     [
         ({"cluster": {"systemPool": {"vmSize": "Standard_D16ds_v5"}}}, "cluster.systemPool.vmSize", "docs/operations.md"),
         ({"cluster": {"zones": []}}, "cluster.zones", "1, 2, 3, or another stack"),
-        ({"cluster": {"private": True}}, "cluster.private", "private: false, or another stack"),
+        ({"cluster": {"private": True}} | BUILDERS, "cluster.private", "private: false, or another stack"),
         ({"azure": {"network": {"podCidr": "10.200.0.0/16"}}}, "azure.network.podCidr", "10.244.0.0/16"),
         ({"azure": {"network": {"serviceCidr": "10.66.0.0/16"}}}, "azure.network.serviceCidr", "10.65.0.0/16"),
         ({"azure": {"network": {"nodesCidr": "10.64.0.0/21"}}}, "azure.network.nodesCidr", "10.64.0.0/22"),

@@ -36,6 +36,7 @@ def network(recorder, context):
             address_space="10.64.0.0/16",
             nodes_cidr="10.64.0.0/22",
             private_endpoints_cidr="10.64.8.0/24",
+            builders_cidr=None,
             zones=("1", "2", "3"),
         ),
     )

@@ -8,7 +8,7 @@ from tests.mocks import run
 SUBNET = "azure-native:network:Subnet"
 
 
-def deploy(context, zones=("1", "2", "3")):
+def deploy(context, zones=("1", "2", "3"), builders=None):
     return run(
         lambda: (
             Network(
@@ -18,6 +18,7 @@ def deploy(context, zones=("1", "2", "3")):
                     address_space="10.64.0.0/16",
                     nodes_cidr="10.64.0.0/22",
                     private_endpoints_cidr="10.64.8.0/24",
+                    builders_cidr=builders,
                     zones=zones,
                 ),
             ).outbound_ip
@@ -65,6 +66,24 @@ def test_endpoints_answer_nodes_only(recorder, context):
     assert (allow["access"], allow["sourceAddressPrefix"], allow["destinationPortRanges"]) == ("Allow", "10.64.0.0/22", ["443", "10000"])
     assert (deny["access"], deny["sourceAddressPrefix"], deny["direction"]) == ("Deny", "*", "Inbound")
     assert allow["priority"] < deny["priority"] <= 4096
+
+
+def test_builders_have_a_subnet_and_reach_registry_and_weights(recorder, context):
+    """A private cluster could not be installed: no machine but the nodes reached the registry or the weights."""
+    deploy(context, builders="10.64.9.0/27")
+    subnet = recorder.one(SUBNET, "network-builders").inputs
+    assert (subnet["addressPrefix"], subnet["defaultOutboundAccess"]) == ("10.64.9.0/27", False)
+    assert subnet["natGateway"]["id"].endswith("network-nat")
+    assert "network-private-endpoints" in recorder.options_of(SUBNET, "network-builders").depends_on
+    _, builders, deny = recorder.one("azure-native:network:NetworkSecurityGroup").inputs["securityRules"]
+    assert (builders["access"], builders["sourceAddressPrefix"], builders["destinationPortRanges"]) == ("Allow", "10.64.9.0/27", ["443"])
+    assert builders["priority"] < deny["priority"]
+
+
+def test_builders_of_a_peered_network_bring_their_own_subnet(recorder, context):
+    deploy(context, builders="10.99.0.0/24")
+    assert {subnet.name for subnet in recorder.all(SUBNET)} == {"network-nodes", "network-private-endpoints"}
+    assert len(recorder.one("azure-native:network:NetworkSecurityGroup").inputs["securityRules"]) == 3
 
 
 def test_outbound_address_is_an_output(recorder, context):
