@@ -88,6 +88,10 @@ class Engine:
         """Returns the resources in Pulumi's state."""
         return (self._stack.export_stack().deployment or {}).get("resources") or []
 
+    def next_step(self) -> str:
+        """Returns what the program says is still to be done by another `up`, in its output `nextStep`; empty if it is finished."""
+        return next((item.get("outputs", {}).get("nextStep", "") for item in self.resources() if item["type"] == "pulumi:pulumi:Stack"), "")
+
     def unprotect(self) -> None:
         """Removes the protection, as a person must do before destroying a protected stack. Raises RuntimeError."""
         command = ["pulumi", "state", "unprotect", "--all", "--yes", "--stack", self._stack_name]

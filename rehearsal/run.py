@@ -96,6 +96,8 @@ class Rehearsal:
                 self.console.print(f"    {escape(report.shorten(line))}", highlight=False)
             outcome = self.engine.up("up retried")  # what a person would do; each fault happens once
         self._done(outcome)
+        if self.engine.next_step():
+            self._done(self.engine.up("up inside"))
 
     def _faults_happened(self) -> None:
         fired = StateFile(self.layout.azure).read().content["fired"]

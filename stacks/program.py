@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pulumi
 
 from infra import deployment
+from infra.azure import platform as azure_platform
 from infra.azure.platform import AzurePlatform
 from infra.kubernetes.platform import KubernetesPlatform
 from infra.registration import registration
@@ -19,6 +20,11 @@ from reports.outcomes import Row, outcomes
 from settings import SettingsError, StackSettings
 from stacks import config, preflight
 
+_NEXT_STEP = (
+    "cluster.private, step 1 of 2: only the network is made, since a private cluster is reached from inside it alone. Start a machine in "
+    "the range azure.network.buildersCidr and run `pulumi up` there for the rest; docs/going-live.md has the commands."
+)
+
 
 def main() -> None:
     """Checks everything and then registers the stack. A problem ends the run with one listing before anything is registered."""
@@ -28,7 +34,17 @@ def main() -> None:
         running = preflight.ask(plan.settings, plan, pulumi.get_stack())
     except SettingsError as error:
         config.stop(error)
-    deploy(asked, plan, pulumi.get_stack(), node_counts=running.node_counts)
+    if plan.settings.cluster.private and not running.cluster and "private-endpoints" not in running.subnets:
+        _first_step_of_a_private_cluster(plan.settings, pulumi.get_stack())
+    else:
+        deploy(asked, plan, pulumi.get_stack(), node_counts=running.node_counts)
+
+
+def _first_step_of_a_private_cluster(settings: StackSettings, stack: str) -> None:
+    """Registers the network alone: whoever runs the program is not in it yet, and nobody else reaches a private cluster."""
+    pulumi.export("resourceGroup", azure_platform.deploy_network(settings, stack))
+    pulumi.export("nextStep", _NEXT_STEP)
+    pulumi.log.warn(_NEXT_STEP)
 
 
 def deploy(

@@ -46,6 +46,11 @@ class Running:
         return {pool["name"]: pool for pool in self.cluster.get("agentPoolProfiles") or []}
 
     @property
+    def subnets(self) -> dict[str, str | None]:
+        """The range of each subnet, by name."""
+        return {subnet["name"]: (subnet.get("properties") or {}).get("addressPrefix") for subnet in self.network.get("subnets") or []}
+
+    @property
     def node_counts(self) -> dict[str, int]:
         """How many nodes each pool has now, by name, wherever the autoscaler has brought it."""
         return {name: pool["count"] for name, pool in self.pools.items() if pool.get("count") is not None}
@@ -163,7 +168,7 @@ def _version(settings: StackSettings, running: Running) -> Iterator[Problem]:
 def _ranges(settings: StackSettings, running: Running) -> Iterator[Problem]:
     """A subnet with nodes or endpoints in it keeps its range, and a network keeps the space that its subnets are in."""
     asked = settings.azure.network
-    subnets = {subnet["name"]: subnet.get("properties", {}).get("addressPrefix") for subnet in running.network.get("subnets") or []}
+    subnets = running.subnets
     space = ((running.network.get("addressSpace") or {}).get("addressPrefixes") or [None])[0]
     for key, wanted, now in (
         ("nodesCidr", asked.nodes_cidr, subnets.get("nodes")),

@@ -100,6 +100,13 @@ def deploy(
     )
 
 
+def deploy_network(settings: StackSettings, stack: str) -> str:
+    """The resource group and the network alone, from which a machine can deploy the rest of a private cluster. Returns the group's name."""
+    context, _ = _context(settings, stack)
+    _network(settings, context)
+    return context.names.resource_group
+
+
 def _context(settings: StackSettings, stack: str) -> tuple[AzureContext, resources.ResourceGroup]:
     azure_names = naming.names_of(settings.azure, stack)
     tags = naming.tags(project=PROJECT, stack=stack, extra=settings.azure.tags)
