@@ -29,6 +29,9 @@ def weights_retention(job_spec: Any, opts: pulumi.ResourceOptions) -> k8s.batch.
         spec=pods.manifest(
             {
                 "schedule": "17 3 * * *",
+                # Without one, a cluster that was stopped for 100 days would never run it again.
+                # https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#job-creation
+                "startingDeadlineSeconds": 3600,
                 "concurrencyPolicy": "Forbid",
                 "successfulJobsHistoryLimit": 1,
                 "failedJobsHistoryLimit": 1,
