@@ -33,11 +33,11 @@ toolchain: ## Install the Python environment and all programs into the per-user 
 	@$(PYTHON) -m toolchain
 
 .PHONY: rehearse
-rehearse: environment ## Run the whole program on the real Pulumi engine and a real Kubernetes (STACK=prod, KEEP=1, SUBSCRIPTION=today)
+rehearse: environment ## Run the whole program on the real Pulumi engine and a real Kubernetes (STACK=prod, CHANGES=all, KEEP=1, SUBSCRIPTION=today)
 	@python -m planner plan --stack $(STACK) --summary
 	@echo
 	@$(PYTHON) -m toolchain get engine cluster
-	@python -m rehearsal run --stack $(STACK) $(if $(SUBSCRIPTION),--subscription $(SUBSCRIPTION)) $(if $(KEEP),--keep)
+	@python -m rehearsal run --stack $(STACK) $(if $(SUBSCRIPTION),--subscription $(SUBSCRIPTION)) $(if $(KEEP),--keep) $(if $(CHANGES),--changes $(CHANGES))
 
 .PHONY: clean-rehearsal
 clean-rehearsal: ## Remove kept rehearsals (all stacks, or STACK=prod)

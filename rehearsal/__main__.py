@@ -38,12 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
         description="Run a whole stack on the real Pulumi engine and a real Kubernetes control plane; only Azure is simulated.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    run_parser = commands.add_parser("run", help="rehearse a stack: preview, up, up again, refresh, destroy")
+    run_parser = commands.add_parser("run", help="rehearse a stack: preview, up, up again, refresh, changes, destroy")
     run_parser.add_argument("--stack", required=True, type=_stack)
     run_parser.add_argument(
         "--subscription", default="default", help="the subscription to rehearse: default, today, tight-quota, granted or no-zones"
     )
     run_parser.add_argument("--keep", action="store_true", help="stop after the first up and leave everything running")
+    run_parser.add_argument(
+        "--changes",
+        default="",
+        metavar="NAMES",
+        help="make these changes after the refresh, separated by commas, or `all` (rehearsal/changes.yaml)",
+    )
     run_parser.add_argument(
         "--fault",
         action="append",
@@ -64,9 +70,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "clean":
         return runner.clean(options.repository.resolve(), options.stack)
     try:
+        from rehearsal import changes
         from rehearsal.azure.faults import parse
 
         parse(",".join(options.fault))
+        known = changes.names()
+        unknown = [name for name in filter(None, options.changes.split(",")) if name not in (*known, "all")]
+        if unknown:
+            raise ValueError(f"no change '{unknown[0]}': write all, or some of {', '.join(known)}")
     except ValueError as error:
         parser.error(str(error))
     for number in _ENDING:
@@ -78,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
             subscription=options.subscription,
             keep=options.keep,
             faults=",".join(options.fault),
+            changes=tuple(filter(None, options.changes.split(","))),
             repository=options.repository.resolve(),
         )
     )

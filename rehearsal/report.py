@@ -40,6 +40,13 @@ def stage(console: Console, outcome: Outcome, remark: str = "") -> None:
             console.print(f"    [yellow]{escape(shorten(line, 160))}[/]", highlight=False, soft_wrap=True)
 
 
+def change(console: Console, outcome: Outcome, becomes: str, wrong: str | None) -> None:
+    """Prints one line for a change: what came of it, and the words of a refusal."""
+    mark = "[red]wrong[/]" if wrong else f"[green]{becomes}[/]"
+    said = "" if wrong or not outcome.failed else shorten(" ".join(outcome.errors), 200)
+    console.print(f"  {outcome.name:<18} {outcome.seconds:6.1f} s  {mark}  {escape(said) or counts(outcome)}", highlight=False)
+
+
 def tables(
     console: Console, outcomes: list[Outcome], view: ClusterView | None, refusals: list[dict[str, Any]], problem: str | None
 ) -> None:

@@ -1,4 +1,4 @@
-"""One rehearsal: preview, up, up again, refresh, destroy, and a check that nothing is left."""
+"""One rehearsal: preview, up, up again, refresh, changes, destroy, and a check that nothing is left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +23,7 @@ from rehearsal.arm_endpoint import ArmEndpoint
 from rehearsal.azure import subscription as subscriptions
 from rehearsal.azure.state import StateFile
 from rehearsal.azure.subscription import Subscription
+from rehearsal.changes import Running, changes, refresh_and_settle
 from rehearsal.cluster import control_plane
 from rehearsal.engine import Engine, Outcome
 from rehearsal.layout import REPOSITORY, Layout
@@ -45,6 +46,7 @@ class Options:
     subscription: str = "default"
     keep: bool = False
     faults: str = ""
+    changes: tuple[str, ...] = ()
     repository: Path = REPOSITORY
 
 
@@ -73,7 +75,8 @@ class Rehearsal:
         if self.options.keep:
             return
         self._unchanged(self.engine.up("up again"))
-        self._unchanged(self.engine.refresh())
+        self._refreshed()
+        self._changes()
         protected = self.engine.protected()
         if protected:
             self.engine.unprotect()
@@ -114,7 +117,26 @@ class Rehearsal:
     def _unchanged(self, outcome: Outcome) -> None:
         self._done(outcome)
         if outcome.changed:
-            raise Unmet(f"{outcome.name} must change nothing, but it changed:\n  " + "\n  ".join(outcome.details or [str(outcome.changed)]))
+            self._must_not_change(outcome)
+
+    @staticmethod
+    def _must_not_change(outcome: Outcome) -> NoReturn:
+        raise Unmet(f"{outcome.name} must change nothing, but it changed:\n  " + "\n  ".join(outcome.details or [str(outcome.changed)]))
+
+    def _refreshed(self) -> None:
+        wrong = refresh_and_settle(self.engine, self._done)
+        if wrong:
+            self._must_not_change(wrong)
+
+    def _changes(self) -> None:
+        for change in changes(self.options.stack, self.options.changes):
+            outcome, wrong = Running(self.engine, self.layout, self.options.stack).make(change)
+            self.outcomes.append(outcome)
+            report.change(self.console, outcome, change.becomes, wrong)
+            if wrong:
+                raise Unmet(f"{change.name}: {wrong}")
+            if change.becomes != "refused":
+                self._refreshed()
 
     def _nothing_left(self) -> None:
         left = [item["urn"].rsplit("::", 1)[-1] for item in self.engine.resources()]

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rehearsal.azure.diff import normal_location
-from rehearsal.azure.pools import node_count
+from rehearsal.azure.pools import pools_of
 from rehearsal.azure.rules import Request
+from rehearsal.azure.state import Cloud
 
 _NAMESPACE = uuid.UUID("5ab5c219-4e74-4e0a-9a5e-7f0f4b7a2d11")
 
@@ -50,7 +51,9 @@ def outputs(request: Request, kubernetes_version: str = "") -> dict[str, Any]:
     if add:
         merged.update(add(request))
     if request.kind.short == "ManagedCluster":
-        merged["currentKubernetesVersion"] = kubernetes_version or request.inputs.get("kubernetesVersion", "")
+        asked = str(request.inputs.get("kubernetesVersion") or "")
+        # A patch that was asked for is what runs; a minor version gets its latest patch (the model of ManagedCluster).
+        merged["currentKubernetesVersion"] = asked if asked.count(".") == 2 else kubernetes_version or asked
     return merged
 
 
@@ -114,7 +117,6 @@ def _cluster(request: Request) -> dict[str, Any]:
         "oidcIssuerProfile": issuer,
         "addonProfiles": addons,
         "identityProfile": {"kubeletidentity": _managed(kubelet)},
-        "agentPoolProfiles": [{**pool, **_pool_state(pool, request)} for pool in request.inputs.get("agentPoolProfiles") or []],
     }
 
 
@@ -122,18 +124,30 @@ def _managed(resource: str) -> dict[str, str]:
     return {"resourceId": resource, "clientId": guid(resource, "client"), "objectId": guid(resource, "principal")}
 
 
-def _pool_state(pool: dict[str, Any], request: Request) -> dict[str, Any]:
+def current(record: dict[str, Any], cloud: Cloud) -> dict[str, Any]:
+    """Returns the outputs of a resource with what changes by itself: a cluster lists all of its pools, by name, each with its nodes of now.
+
+    Source of the order: pulumi/pulumi-azure-native issue 1298, where the pool that came first by name is the first of the list.
+    """
+    if record["token"].endswith(":ManagedCluster"):
+        pools = [_pool(pool, record["outputs"]) for _, pool in pools_of(cloud, record["id"])]
+        return {**record["outputs"], "agentPoolProfiles": pools}
+    if record["token"].endswith(":AgentPool"):
+        cluster = cloud.get(record["id"].rsplit("/agentPools/", 1)[0])
+        return {**record["outputs"], **_pool(cloud.pools[record["id"].lower()], cluster["outputs"] if cluster else {})}
+    return record["outputs"]
+
+
+def _pool(pool: dict[str, Any], cluster: dict[str, Any]) -> dict[str, Any]:
+    version = cluster.get("currentKubernetesVersion", "")
     return {
-        "count": node_count(pool),
+        "orchestratorVersion": version,
+        **pool,
         "provisioningState": "Succeeded",
         "powerState": {"code": "Running"},
         "nodeImageVersion": "AKSUbuntu-2404gen2containerd-202611.10.0",
-        "currentOrchestratorVersion": pool.get("orchestratorVersion") or request.inputs.get("kubernetesVersion", ""),
+        "currentOrchestratorVersion": version,
     }
-
-
-def _pool(request: Request) -> dict[str, Any]:
-    return {**_pool_state(request.inputs, request), "type": request.inputs.get("type", "VirtualMachineScaleSets")}
 
 
 def _storage(request: Request) -> dict[str, Any]:
@@ -224,7 +238,6 @@ _ADDED: dict[str, Callable[[Request], dict[str, Any]]] = {
     "NatGateway": lambda request: {"resourceGuid": guid(request.id)},
     "PrivateEndpoint": _private_endpoint,
     "ManagedCluster": _cluster,
-    "AgentPool": _pool,
     "UserAssignedIdentity": _user_identity,
     "RoleAssignment": _dates,
     "Registry": _registry,

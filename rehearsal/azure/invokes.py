@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rehearsal.azure import effects, schema
+from rehearsal.azure import computed, effects, schema
 from rehearsal.azure.protocol import UNKNOWN, Secret, has_unknown
 from rehearsal.azure.resources import RESOURCE_TYPES, resource_id
 from rehearsal.azure.rules import Refused
@@ -59,7 +59,7 @@ def _get(token: str, name: str, args: dict[str, Any], cloud: Cloud, subscription
     if kind is None:
         raise schema.UnknownType(f"the stand-in for Azure does not know the function {token} yet: add it to rehearsal/azure/resources.py")
     record = _must(cloud, resource_id(kind, args, subscription.subscription_id))
-    return {**record["outputs"], "id": record["id"]}
+    return {**computed.current(record, cloud), "id": record["id"]}
 
 
 def _must(cloud: Cloud, identifier: str) -> dict[str, Any]:

@@ -71,6 +71,36 @@ def _kept(old: dict[str, Any]) -> dict[str, Any]:
     return {key: old[key] for key in CHOSEN if key in old}
 
 
+def begin(cloud: Cloud, identifier: str, doing: str) -> None:
+    """Notes that a pool is created, updated or deleted. Raises InProgress while another one of its cluster is."""
+    cluster, _, name = identifier.lower().partition("/agentpools/")
+    busy = cloud.content["operations"]
+    if cluster in busy:
+        raise InProgress(
+            f"Operation is not allowed: Another agentpool operation ({busy[cluster]}) is in progress, please wait for it to finish before "
+            "starting a new operation. See https://aka.ms/aks-pending-operation for more details"
+        )
+    busy[cluster] = f"{name} - {doing}"
+
+
+def end(cloud: Cloud, identifier: str) -> None:
+    """Notes that the operation on a pool is over."""
+    cloud.content["operations"].pop(identifier.lower().partition("/agentpools/")[0], None)
+
+
+class InProgress(Exception):
+    """AKS changes the pools of a cluster one after the other.
+
+    It may answer 409 OperationNotAllowed to the second, which azure-native does not try again (client_azcore.go knows another code). Text:
+    cilium/cilium issue 25944; Azure/terraform-azurerm-avm-ptn-aks-production pull request 25.
+    """
+
+    code = "OperationNotAllowed"
+
+    def __str__(self) -> str:
+        return f'Code="{self.code}" Message="{self.args[0]}"'
+
+
 def autoscale(cloud: Cloud, identifier: str, count: int) -> None:
     """Does what the cluster autoscaler does with a pool: it changes the count, within the pool's bounds.
 

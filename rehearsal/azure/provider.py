@@ -22,8 +22,9 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from rehearsal.azure import computed, effects, invokes, schema, subscription
 from rehearsal.azure.diff import changes
 from rehearsal.azure.faults import Faults
-from rehearsal.azure.pools import put_pools
+from rehearsal.azure.pools import InProgress, begin, end, put_pools
 from rehearsal.azure.protocol import UNKNOWN, from_struct, has_unknown, to_struct
+from rehearsal.azure.refresh import refreshed
 from rehearsal.azure.resources import FIXED_ID_PARTS, RESOURCE_TYPES, ResourceType, resource_id
 from rehearsal.azure.rules import Refused, Request, check_delete, check_write
 from rehearsal.azure.state import Cloud, StateFile
@@ -43,7 +44,7 @@ def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(self: Provider, request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return method(self, request, context)
-        except (Refused, AlreadyExists, control_plane.ControlPlaneError, schema.UnknownType) as error:
+        except (Refused, InProgress, AlreadyExists, control_plane.ControlPlaneError, schema.UnknownType) as error:
             self.note_refusal(getattr(request, "urn", "") or getattr(request, "tok", ""), error)
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
         except Exception as error:
@@ -141,7 +142,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if note:
             print(f"{kind.short}: {note}", flush=True)
         try:
-            effects.written(kind.short, record, self.layout, self.state)
+            self._applied(kind, record)
         except control_plane.ControlPlaneError:
             with self.state.change() as cloud:
                 cloud.remove(identifier)
@@ -155,7 +156,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         inputs = from_struct(request.news)
         if request.preview or has_unknown(inputs):
             old = from_struct(request.olds)
-            kept = {key: value for key, value in old.items() if key not in shape["properties"]}
+            # Of what Azure adds, the real provider keeps these two (provider/pkg/provider/provider.go, Update).
+            kept = {key: old[key] for key in ("name", "location") if key in old and key not in inputs}
             return provider_pb2.UpdateResponse(properties=to_struct({**_previewed(inputs, shape["outputs"]), **kept}))
         self.faults.before(kind.short)
         with self.state.change() as cloud:
@@ -165,15 +167,22 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                     f"The Resource '{request.id}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
                 )
             record = self._write(cloud, kind, shape, request.id, inputs)
-        effects.written(kind.short, record, self.layout, self.state)
+        self._applied(kind, record)
         return provider_pb2.UpdateResponse(properties=to_struct(record["outputs"]))
 
     @_answers
     def Read(self, request: Any, context: Any) -> Any:
-        record = self.state.read().get(request.id)
+        cloud = self.state.read()
+        record = cloud.get(request.id)
         if record is None:
             return provider_pb2.ReadResponse()
-        return provider_pb2.ReadResponse(id=record["id"], properties=to_struct(record["outputs"]), inputs=to_struct(record["inputs"]))
+        outputs, inputs = computed.current(record, cloud), from_struct(request.inputs)
+        if inputs:
+            _, shape = self._kind(request.urn)
+            inputs = refreshed(inputs, from_struct(request.properties), outputs, shape)
+        else:
+            inputs = record["inputs"]  # an import, for which there is nothing to compare with
+        return provider_pb2.ReadResponse(id=record["id"], properties=to_struct(outputs), inputs=to_struct(inputs))
 
     @_answers
     def Delete(self, request: Any, context: Any) -> Any:
@@ -183,8 +192,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             if record is None:
                 return empty_pb2.Empty()  # gone already, e.g. with its group
             check_delete(Request(kind, record["id"], record["inputs"], cloud, self.subscription))
+            if kind.short == "AgentPool":
+                begin(cloud, request.id, "Deleting")
             gone = cloud.remove(request.id)
-        effects.deleted(kind.short, request.id, gone, self.layout, self.state)
+        try:
+            effects.deleted(kind.short, request.id, gone, self.layout, self.state)
+        finally:
+            self._over(kind, request.id)
         return empty_pb2.Empty()
 
     @_answers
@@ -229,13 +243,26 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def _write(self, cloud: Cloud, kind: ResourceType, shape: dict[str, Any], identifier: str, inputs: dict[str, Any]) -> dict[str, Any]:
         request = Request(kind, identifier, inputs, cloud, self.subscription, cloud.get(identifier))
         check_write(request)
+        if kind.short == "AgentPool":
+            begin(cloud, identifier, "Updating" if request.old else "Creating")
         put_pools(cloud, identifier, inputs)
         version = control_plane.kubernetes_version() if kind.short == "ManagedCluster" else ""
         known = {*shape["outputs"]["properties"], *shape["properties"]} - {"id"}
         outputs = {key: value for key, value in computed.outputs(request, version).items() if key in known}
         record = {"id": identifier, "token": kind.token, "inputs": inputs, "outputs": outputs}
         cloud.put(record)
-        return json.loads(json.dumps(record))
+        return json.loads(json.dumps({**record, "outputs": computed.current(record, cloud)}))
+
+    def _applied(self, kind: ResourceType, record: dict[str, Any]) -> None:
+        try:
+            effects.written(kind.short, record, self.layout, self.state)
+        finally:
+            self._over(kind, record["id"])
+
+    def _over(self, kind: ResourceType, identifier: str) -> None:
+        if kind.short == "AgentPool":
+            with self.state.change() as cloud:
+                end(cloud, identifier)
 
     def note_refusal(self, urn: str, error: Exception) -> None:
         """Records a refusal for the report."""

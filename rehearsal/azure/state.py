@@ -3,6 +3,7 @@
 The file is meant to be read and edited by hand (`refresh` shows an edit as drift). Layout:
 {"resources": {lower-case id: {"id", "token", "inputs", "outputs"}},
  "pools": {lower-case id: properties of a node pool, with the count of now}, "fired": [faults that have happened],
+"operations": {cluster: what is done to one of its pools now},
  "refusals": [{"resource", "code", "message"}]}
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 
 from rehearsal.azure.resources import parent_of
 
-EMPTY: dict[str, Any] = {"resources": {}, "pools": {}, "fired": [], "refusals": []}
+EMPTY: dict[str, Any] = {"resources": {}, "pools": {}, "operations": {}, "fired": [], "refusals": []}
 
 
 class Cloud:

@@ -1,7 +1,7 @@
 """The stand-in for Azure as the engine sees it: over gRPC, in this process."""
 
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import pytest
@@ -19,6 +19,7 @@ class AzureError(Exception):
 class Created:
     id: str
     outputs: dict
+    inputs: dict = field(default_factory=dict)
 
 
 class AzureClient:
@@ -55,8 +56,9 @@ class AzureClient:
         answer = self._call("Create", provider_pb2.CreateRequest(urn=urn(token), properties=to_struct(filled), preview=preview))
         return Created(answer.id, from_struct(answer.properties))
 
-    def update(self, token, created, **inputs):
-        request = provider_pb2.UpdateRequest(urn=urn(token), id=created.id, news=to_struct(inputs), olds=to_struct(created.outputs))
+    def update(self, token, created, preview=False, **inputs):
+        olds = to_struct(created.outputs)
+        request = provider_pb2.UpdateRequest(urn=urn(token), id=created.id, news=to_struct(inputs), olds=olds, preview=preview)
         return from_struct(self._call("Update", request).properties)
 
     def diff(self, token, old, new):
@@ -66,6 +68,12 @@ class AzureClient:
     def read(self, token, identifier):
         answer = self._call("Read", provider_pb2.ReadRequest(urn=urn(token), id=identifier))
         return answer.id, from_struct(answer.properties), from_struct(answer.inputs)
+
+    def refresh(self, token, resource, inputs):
+        """What the engine has after a refresh of a resource that it has seen before with these inputs."""
+        seen = to_struct(resource.outputs)
+        answer = self._call("Read", provider_pb2.ReadRequest(urn=urn(token), id=resource.id, properties=seen, inputs=to_struct(inputs)))
+        return Created(answer.id, from_struct(answer.properties), from_struct(answer.inputs))
 
     def delete(self, token, identifier):
         self._call("Delete", provider_pb2.DeleteRequest(urn=urn(token), id=identifier))

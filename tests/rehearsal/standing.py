@@ -27,8 +27,9 @@ class Standing:
         if place.kind == "Pulumi resource" and place.name == "lws":
             # The engine keeps no inputs of a chart. Which chart it was is not to be seen any more; which controller is.
             [controller] = [item for item in self._objects("Deployment") if _name(item["metadata"]) == "lws-system/lws-controller-manager"]
-            image = controller["spec"]["template"]["spec"]["containers"][0]["image"]
-            return [{"values": {"image": {"manager": {"tag": image.rpartition(":")[2]}}}}]
+            pod = controller["spec"]["template"]["spec"]
+            tag = pod["containers"][0]["image"].rpartition(":")[2]
+            return [{"values": {"image": {"manager": {"tag": tag}}, "affinity": pod.get("affinity")}}]
         if place.kind == "Pulumi resource":
             named = [item for item in self._state if fnmatchcase(item["urn"].rsplit("::", 1)[-1], place.name)]
             # A component has no fields of its own.

@@ -148,6 +148,39 @@ def test_every_property_of_the_providers_list_is_one_of_the_sdks(token):
     assert set(named()[token]) <= {path.rsplit(".", 1)[-1] for path in replacing(f"azure-native:{token}")}
 
 
+def test_a_cluster_lists_all_of_its_pools_by_name_with_their_nodes_of_now(landscape):
+    cluster = landscape.make_cluster()
+    landscape.make_pool("gpu", count=2)
+    _, outputs, _ = landscape.azure.read("containerservice:ManagedCluster", cluster.id)
+    pools = outputs["agentPoolProfiles"]
+    assert [(pool["name"], pool["count"]) for pool in pools] == [("gpu", 2), ("system", 1)]
+    assert pools[1]["osDiskType"] == "Ephemeral"
+    assert pools[1]["currentOrchestratorVersion"] == "1.36.3"
+    answer = landscape.azure.invoke("containerservice:getManagedCluster", resourceGroupName="rg", resourceName="aks")
+    assert answer["agentPoolProfiles"] == pools
+
+
+def test_a_refresh_applies_to_the_inputs_what_azure_says_by_place(landscape):
+    """So a list that Azure orders by itself moves under what the program wrote (pulumi/pulumi-azure-native issue 1298)."""
+    cluster = landscape.make_cluster()
+    inputs = landscape.cluster()
+    landscape.make_pool("gpu", count=2)
+    after = landscape.azure.refresh("containerservice:ManagedCluster", cluster, inputs)
+    assert [pool["name"] for pool in after.inputs["agentPoolProfiles"]] == ["gpu", "system"]
+    assert landscape.azure.refresh("containerservice:ManagedCluster", after, after.inputs).inputs == after.inputs
+    assert {key: value for key, value in after.inputs.items() if key != "agentPoolProfiles"} == {
+        key: value for key, value in inputs.items() if key != "agentPoolProfiles"
+    }
+
+
+def test_an_update_leaves_open_in_preview_what_azure_may_change(landscape):
+    """The real provider keeps name and location; so whatever is made from another output shows as changed."""
+    cluster = landscape.make_cluster()
+    previewed = landscape.azure.update("containerservice:ManagedCluster", cluster, preview=True, **landscape.cluster(tags={"a": "b"}))
+    assert previewed["fqdn"] is UNKNOWN
+    assert (previewed["name"], previewed["location"]) == ("aks", "eastus")
+
+
 def test_a_replacement_deletes_first_unless_the_provider_made_the_name(azure):
     """Like the real provider, the stand-in deletes first unless a program sets delete_before_replace=False."""
     old = {"resourceGroupName": "rg", "resourceName": "aks", "agentPoolName": "gpu", "vmSize": "a"}

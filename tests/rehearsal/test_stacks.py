@@ -14,6 +14,7 @@ from infra.registration import registration
 from planner import plan
 from rehearsal import processes
 from rehearsal.azure import subscription
+from rehearsal.changes import Running, changes, refresh_and_settle
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.look import look
 from rehearsal.run import rehearsed, take_away
@@ -294,14 +295,29 @@ def test_other_weights_replace_the_old_ones_objects_and_roll_the_shards(stacks):
     assert [len(names) for names in after[1:]] == [1, 1]
 
 
+@pytest.mark.parametrize("name", ["tag", "pod-range", "gpu-disk"])
+def test_a_change_of_a_running_stack_becomes_what_it_must(stacks, name):
+    """`make rehearse CHANGES=all` makes the others too."""
+    dev = stacks["dev"]
+    [change] = changes("dev", [name])
+    outcome, wrong = Running(dev.engine, dev.layout, "dev").make(change)
+    assert wrong is None, (wrong, outcome.errors, outcome.details)
+
+
 def test_a_second_up_and_a_refresh_change_nothing_and_destroy_leaves_nothing(stacks):
     with ThreadPoolExecutor() as side_by_side:
         list(side_by_side.map(to_the_end, stacks.values()))
 
 
 def assert_unchanged_by_a_second_up(stack):
-    for outcome in (stack.engine.up("up again"), stack.engine.refresh()):
-        assert not outcome.failed and not outcome.changed, (stack.layout.root.name, outcome.errors, outcome.details)
+    outcome = stack.engine.up("up again")
+    assert not outcome.failed and not outcome.changed, (stack.layout.root.name, outcome.errors, outcome.details)
+    assert_settled_by_a_refresh(stack)
+
+
+def assert_settled_by_a_refresh(stack):
+    wrong = refresh_and_settle(stack.engine, lambda outcome: outcome.failed and pytest.fail(f"{stack.layout.root.name}: {outcome.errors}"))
+    assert wrong is None, (stack.layout.root.name, wrong.name, wrong.details)
 
 
 def to_the_end(stack):

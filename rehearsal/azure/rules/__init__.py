@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rehearsal.azure.rules import access, cluster, data, names, network, pools
+from rehearsal.azure.rules import access, changes, cluster, data, names, network, pools
 from rehearsal.azure.rules.base import Refused, Request, group_exists, parent_exists, region_exists
 
 __all__ = ["Refused", "Request", "check_delete", "check_write"]
@@ -41,6 +41,19 @@ _WRITE: dict[str, list[Rule]] = {
     "MetricAlert": [access.references],
     "PrometheusRuleGroup": [access.prometheus_rules],
 }
+_UPDATE: dict[str, Rule] = {
+    "ManagedCluster": changes.managed_cluster,
+    "VirtualNetwork": changes.virtual_network,
+    "Subnet": changes.subnet,
+    "PublicIPAddress": changes.zones,
+    "NatGateway": changes.zones,
+    "PrivateEndpoint": changes.private_endpoint,
+    "VirtualNetworkLink": changes.zone_link,
+    "RoleAssignment": changes.role_assignment,
+    "StorageAccount": changes.storage_account,
+    "RedisEnterprise": changes.redis,
+    "Database": changes.redis_database,
+}
 _DELETE: list[Rule] = [network.deletable]
 
 
@@ -48,6 +61,8 @@ def check_write(request: Request) -> None:
     """Raises Refused if Azure would not create or update this."""
     for rule in [*_ALL, *_WRITE.get(request.kind.short, [])]:
         rule(request)
+    if request.old is not None and request.kind.short in _UPDATE:
+        _UPDATE[request.kind.short](request)
 
 
 def check_delete(request: Request) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 from rehearsal.azure.rules.base import Network, Refused, Request, network, overlap
 from rehearsal.azure.rules.pools import inline_pools
 
+# MicrosoftDocs/azure-aks-docs articles/aks/concepts-network-cni-overview.md: neither services, pods nor networks may use them.
+_AKS_OWN = [ipaddress.ip_network(text) for text in ("169.254.0.0/16", "172.30.0.0/16", "172.31.0.0/16", "192.0.2.0/24")]
+
 
 def _invalid(parameter: str, details: str, code: str = "InvalidParameter") -> Refused:
     return Refused(
@@ -48,11 +51,11 @@ def _version(request: Request) -> None:
             f"Managed cluster {request.name} is on version {version} which is not supported in this region. Please use [az aks get-versions] command to get the supported version list in this region ({offered}). For more information, please check https://aka.ms/supported-version-list",
         )
     if request.old is not None and version:
-        old = request.old["inputs"].get("kubernetesVersion", version)
-        steps = [int(new) - int(was) for new, was in zip(version.split(".")[:2], old.split(".")[:2], strict=True)]
-        if steps[1] < 0 or steps[0] < 0:
+        old = request.old["outputs"].get("currentKubernetesVersion") or version  # an upgrade channel moves it
+        asked, current = ([int(part) for part in text.split(".")] for text in (version, old))
+        if asked < current[: len(asked)]:
             raise Refused("NotAllowedToDowngrade", f"Downgrading the cluster from {old} to {version} is not allowed.")
-        if steps[1] > 1:
+        if asked[1] - current[1] > 1:
             raise Refused(
                 "OperationNotAllowed", f"Upgrading Kubernetes version {old} to {version} is not allowed: one minor version at a time."
             )
@@ -169,6 +172,10 @@ def _ranges(request: Request, profile: dict[str, Any]) -> None:
             f"The specified service CIDR {service} is conflicted with the pod CIDR {pods}. Please see https://aka.ms/aks/servicecidroverlap for more details.",
             "networkProfile.serviceCIDR",
         )
+    for reserved in _AKS_OWN:
+        for where, block in (("serviceCidr", service), ("podCidr", pods), *((name, space) for space, name in _vnet_spaces(request))):
+            if overlap(block, reserved):
+                raise _invalid("networkProfile", f"{block} of {where} overlaps {reserved}, which AKS uses itself.")
     for space, name in _vnet_spaces(request):
         if overlap(service, space):
             raise Refused(

@@ -35,7 +35,7 @@ def virtual_network(request: Request) -> None:
                 )
     taken: list[tuple[str, Any]] = []
     for subnet in request.inputs.get("subnets") or []:
-        taken += _fits(subnet.get("name", "?"), prefixes(subnet), blocks, taken, request.name, request.id)
+        taken += fits(subnet.get("name", "?"), prefixes(subnet), blocks, taken, request.name, request.id)
 
 
 def subnet(request: Request) -> None:
@@ -48,14 +48,15 @@ def subnet(request: Request) -> None:
         if other["id"].lower().rsplit("/", 1)[0] == request.id.lower().rsplit("/", 1)[0] and other["id"].lower() != request.id.lower()
         for text in prefixes(other["inputs"])
     ]
-    _fits(request.name, prefixes(request.inputs), blocks, taken, parent["id"].rsplit("/", 1)[1], request.id)
+    fits(request.name, prefixes(request.inputs), blocks, taken, parent["id"].rsplit("/", 1)[1], request.id)
     for key in ("natGateway", "networkSecurityGroup", "routeTable"):
         reference = (request.inputs.get(key) or {}).get("id")
         if reference:
             request.must_exist(reference)
 
 
-def _fits(name: str, texts: list[str], blocks: list[Any], taken: list[tuple[str, Any]], parent: str, where: str) -> list[tuple[str, Any]]:
+def fits(name: str, texts: list[str], blocks: list[Any], taken: list[tuple[str, Any]], parent: str, where: str) -> list[tuple[str, Any]]:
+    """Refuses a subnet outside its network's `blocks` or over one that is `taken`; returns the subnet's own blocks."""
     if not texts:
         raise Refused("InvalidRequestFormat", f"Subnet '{name}' of virtual network '{parent}' has no address prefix.")
     mine = [network(text, where) for text in texts]

@@ -67,6 +67,7 @@ def pool_rules(request: Request, name: str, pool: dict[str, Any], pool_id: str, 
     size = _size(request, name, pool)
     _mode(name, pool, size)
     _scaling(name, pool, created=old is None)
+    _scaled_by_hand(name, pool, old or {})
     _spot(name, pool)
     _zones(request, name, pool)
     _disk(name, pool, size)
@@ -75,6 +76,7 @@ def pool_rules(request: Request, name: str, pool: dict[str, Any], pool_id: str, 
     if not 10 <= max_pods <= 250:
         raise _invalid("maxPods", f"Invalid value '{max_pods}' for maxPods of agent pool {name}: it must be between 10 and 250.")
     _labels(name, pool)
+    _upgrades(name, pool)
     node_configuration(pool, size.local_disk_gib)
     _subnet(request, name, pool, pool_id)
     _quota(request, pool, pool_id, size)
@@ -148,6 +150,22 @@ def _scaling(name: str, pool: dict[str, Any], *, created: bool) -> None:
         raise _invalid("count", f"count ({count}) of agent pool {name} must lie between minCount ({low}) and maxCount ({high}).")
     if count is not None and not 0 <= count <= 1000:
         raise _invalid("count", f"count ({count}) of agent pool {name} must be between 0 and 1000.")
+
+
+def _scaled_by_hand(name: str, pool: dict[str, Any], old: dict[str, Any]) -> None:
+    """A pool that scales itself is not scaled by a request: its count is left out, or that of now.
+
+    Whether AKS refuses another count today or scales to it is not published (Azure/AKS issues 1248 and 1627 have refusals). Either stops a
+    change of something else, or takes nodes from under running pods; terraform-provider-azurerm (pull request 4543) and
+    cluster-api-provider-azure (2444) send the count of now. The stand-in refuses, so that a program that sends another one is seen.
+    """
+    count = pool.get("count")
+    if old.get("enableAutoScaling") and pool.get("enableAutoScaling") and count not in (None, old["count"]):
+        raise Refused(
+            "OperationNotAllowed",
+            f"Agent pool {name} has {old['count']} nodes and the cluster autoscaler is enabled: it cannot be scaled manually to {count}.",
+            "agentPoolProfile.count",
+        )
 
 
 def _spot(name: str, pool: dict[str, Any]) -> None:
@@ -226,6 +244,14 @@ def _labels(name: str, pool: dict[str, Any]) -> None:
         for taint in pool.get("nodeTaints") or []
     ):
         raise _invalid("nodeTaints", f"hard taints of system node pool {name} are not allowed, except CriticalAddonsOnly.")
+
+
+def _upgrades(name: str, pool: dict[str, Any]) -> None:
+    """An upgrade needs a node more or a node less. Source: MicrosoftDocs/azure-aks-docs articles/aks/upgrade-aks-node-pools-rolling.md."""
+    settings = pool.get("upgradeSettings") or {}
+    surge, unavailable = (str(settings.get(key) or "0").rstrip("%") for key in ("maxSurge", "maxUnavailable"))
+    if "maxSurge" in settings and int(surge) == int(unavailable) == 0:
+        raise _invalid("upgradeSettings.maxSurge", f"Agent pool {name} requires maxSurge to be greater than 0 when maxUnavailable is 0.")
 
 
 def _subnet(request: Request, name: str, pool: dict[str, Any], pool_id: str) -> None:

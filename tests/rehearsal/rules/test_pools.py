@@ -3,6 +3,8 @@
 
 import pytest
 
+from rehearsal.azure import effects
+from rehearsal.azure.pools import autoscale
 from tests.rehearsal.azure_client import refused
 from tests.rehearsal.conftest import Landscape
 
@@ -74,6 +76,53 @@ def test_a_raised_minimum_is_taken_and_the_autoscaler_follows(landscape, inline)
         pool = landscape.make_pool(**scaled)
         azure.update("containerservice:AgentPool", pool, **landscape.pool(**raised))
     assert landscape.live()["system" if inline else "gpu"] == 3
+
+
+@pytest.fixture
+def scaled(landscape):
+    """A pool of 1 to 4 nodes, started with 1 and brought to 3 by the autoscaler, and the request that made it."""
+    landscape.make_cluster()
+    wanted = landscape.pool(enableAutoScaling=True, minCount=1, maxCount=4, count=1)
+    made = landscape.azure.create("containerservice:AgentPool", **wanted)
+    with landscape.azure.provider.state.change() as cloud:
+        autoscale(cloud, made.id, 3)
+    return made, wanted
+
+
+def test_a_request_with_the_count_of_long_ago_is_refused(landscape, scaled):
+    made, wanted = scaled
+    words = "Agent pool gpu has 3 nodes and the cluster autoscaler is enabled: it cannot be scaled manually to 1."
+    refused(words, landscape.azure.update, "containerservice:AgentPool", made, **wanted, tags={"a": "b"})
+    assert landscape.live()["gpu"] == 3
+
+
+@pytest.mark.parametrize("count", [3, None])
+def test_a_request_with_the_count_of_now_or_none_takes_no_node(landscape, scaled, count):
+    made, wanted = scaled
+    landscape.azure.update("containerservice:AgentPool", made, **{**wanted, "count": count, "tags": {"a": "b"}})
+    assert landscape.live()["gpu"] == 3
+
+
+def test_a_pool_without_the_autoscaler_is_scaled_by_a_request(landscape):
+    landscape.make_cluster()
+    made = landscape.make_pool(count=1)
+    landscape.azure.update("containerservice:AgentPool", made, **landscape.pool(count=2))
+    assert landscape.live()["gpu"] == 2
+
+
+def test_the_autoscaler_stays_within_the_bounds(landscape, scaled):
+    with landscape.azure.provider.state.change() as cloud, pytest.raises(ValueError, match="does not bring gpu to 5 nodes"):
+        autoscale(cloud, scaled[0].id, 5)
+
+
+def test_the_pools_of_a_cluster_change_one_after_the_other(landscape, monkeypatch):
+    """azure-native does not try again what AKS answers to the second."""
+    landscape.make_cluster()
+    words = "Another agentpool operation (one - Creating) is in progress, please wait for it to finish"
+    monkeypatch.setattr(effects, "written", lambda *_: refused(words, landscape.make_pool, "two"))
+    landscape.make_pool("one")
+    monkeypatch.setattr(effects, "written", lambda *_: None)
+    landscape.make_pool("two")
 
 
 def test_a_new_autoscaled_pool_starts_between_its_bounds(landscape):
@@ -151,6 +200,8 @@ def test_refused_system_pools(landscape, more, words):
     [
         ({"osDiskType": "Ephemeral", "vmSize": "Standard_D4s_v5"}, "does not support ephemeral OS disk"),
         ({"osDiskType": "Ephemeral", "osDiskSizeGB": 256, "vmSize": "Standard_NC4as_T4_v3"}, "has a max cache size/temp disk size of 176 GB, but the OS disk requires 256 GB"),
+        ({"osDiskType": "Ephemeral", "vmSize": "Standard_NC24ads_A100_v4"}, "has a max cache size/temp disk size of 64 GB, but the OS disk requires 128 GB"),
+        ({"upgradeSettings": {"maxSurge": "0%"}}, "requires maxSurge to be greater than 0 when maxUnavailable is 0"),
         ({"maxPods": 9}, "must be between 10 and 250"),
         ({"minCount": 1}, "can only be set when enableAutoScaling is true"),
         ({"enableAutoScaling": True, "minCount": 3, "maxCount": 2}, "must not exceed maxCount"),
