@@ -80,6 +80,11 @@ class Layout:
         return self.root.parent / "azure-types"
 
     @property
+    def inside(self) -> Path:
+        """A file that is there while the program runs inside the network, which alone reaches a private cluster."""
+        return self.root / "inside"
+
+    @property
     def observed(self) -> Path:
         """The pools whose nodes exist; the cluster's supervisor writes it and the stand-in reads it."""
         return self.cluster / "observed.json"

@@ -100,6 +100,7 @@ class Rehearsal:
             outcome = self.engine.up("up retried")  # what a person would do; each fault happens once
         self._done(outcome)
         if self.engine.next_step():
+            self.layout.inside.touch()
             self._done(self.engine.up("up inside"))
 
     def _faults_happened(self) -> None:

@@ -95,6 +95,7 @@ def _cluster(request: Request) -> dict[str, Any]:
     node_group = request.inputs.get("nodeResourceGroup") or f"MC_{request.group_name}_{request.name}_{region}"[:80]
     base = f"/subscriptions/{request.subscription.subscription_id}/resourceGroups/{node_group}"
     fqdn = f"{prefix}-{digest(request.id)}.hcp.{region}.azmk8s.io"
+    private = (request.inputs.get("apiServerAccessProfile") or {}).get("enablePrivateCluster")
     issuer = dict(request.inputs.get("oidcIssuerProfile") or {})
     if issuer.get("enabled"):
         issuer["issuerURL"] = f"https://{region}.oic.prod-aks.azure.com/{request.subscription.tenant_id}/{guid(request.id, 'issuer')}/"
@@ -110,6 +111,7 @@ def _cluster(request: Request) -> dict[str, Any]:
     return {
         "nodeResourceGroup": node_group,
         "fqdn": fqdn,
+        "privateFQDN": fqdn.replace(".hcp.", ".privatelink.") if private else None,
         "azurePortalFQDN": fqdn.replace(".hcp.", ".portal.hcp."),
         "maxAgentPools": 100,
         "powerState": {"code": "Running"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from typing import Any
 
@@ -44,6 +46,8 @@ def _credentials(name: str, args: dict[str, Any], cloud: Cloud, subscription: Su
     if cluster["inputs"].get("disableLocalAccounts") and "Admin" in name:
         # text: MicrosoftDocs/azure-aks-docs manage-local-accounts-managed-azure-ad.md
         raise Refused("BadRequest", "Getting static credential is not allowed because this cluster is set to disable local accounts.")
+    if (cluster["inputs"].get("apiServerAccessProfile") or {}).get("enablePrivateCluster") and not layout.inside.exists():
+        return {"kubeconfigs": [{"name": "clusterUser", "value": Secret(_from_outside(cluster["outputs"]["privateFQDN"]))}]}
     if not control_plane.alive(layout):
         control_plane.start(
             layout,
@@ -52,6 +56,19 @@ def _credentials(name: str, args: dict[str, Any], cloud: Cloud, subscription: Su
             addons=effects.addons(cluster["inputs"]),
         )
     return {"kubeconfigs": [{"name": item["name"], "value": Secret(item["value"])} for item in control_plane.credentials(layout)]}
+
+
+def _from_outside(host: str) -> str:
+    """Returns the kubeconfig of a private cluster, whose name nothing outside of its network resolves, in base64."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "aks", "cluster": {"server": f"https://{host}:443"}}],
+        "users": [{"name": "user", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "aks", "context": {"cluster": "aks", "user": "user"}}],
+        "current-context": "aks",
+    }
+    return base64.b64encode(json.dumps(config).encode()).decode()
 
 
 def _get(token: str, name: str, args: dict[str, Any], cloud: Cloud, subscription: Subscription) -> dict[str, Any]:

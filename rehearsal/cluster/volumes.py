@@ -1,9 +1,11 @@
-"""Does what the provisioners of AKS's CSI drivers do: creates a volume for a claim, in the zone of the node that the scheduler chose."""
+"""Does what AKS's CSI drivers do: creates a volume for a claim, in the zone of the node that the scheduler chose, and makes it larger."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
+
+from kubernetes.utils.quantity import parse_quantity
 
 from rehearsal.cluster.api import Api, Cache, Object
 
@@ -13,7 +15,7 @@ _ZONE = "topology.disk.csi.azure.com/zone"
 
 
 class Provisioner:
-    """Creates volumes for waiting claims, and removes those whose claim is gone."""
+    """Creates volumes for waiting claims, grows those whose claim asks for more, and removes those whose claim is gone."""
 
     def __init__(self, api: Api, claims: Cache, volumes: Cache, nodes: Cache) -> None:
         self._api, self._claims, self._volumes, self._nodes = api, claims, volumes, nodes
@@ -24,6 +26,8 @@ class Provisioner:
         for claim in self._claims.all():
             if claim["status"].get("phase") == "Pending" and not claim["spec"].get("volumeName"):
                 self._provide(claim)
+            elif claim["status"].get("phase") == "Bound":
+                self._grow(claim)
         for volume in self._volumes.all():
             ours = volume["metadata"].get("annotations", {}).get(_BY) in DRIVERS
             released = volume["status"].get("phase") == "Released" and volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
@@ -44,6 +48,18 @@ class Provisioner:
         name = f"pvc-{claim['metadata']['uid']}"
         if self._volumes.get(name) is None:
             self._api.quietly("POST", "/api/v1/persistentvolumes", self._volume(name, claim, storage_class, node_name))
+
+    def _grow(self, claim: Object) -> None:
+        """The resizer's part, and the kubelet's: first the volume is larger, and then the claim says so."""
+        asked, volume = claim["spec"]["resources"]["requests"]["storage"], self._volumes.get(claim["spec"].get("volumeName", ""))
+        if volume is None or volume["metadata"].get("annotations", {}).get(_BY) not in DRIVERS:
+            return
+        capacity = {"capacity": {"storage": asked}}
+        if parse_quantity(volume["spec"]["capacity"]["storage"]) < parse_quantity(asked):
+            self._api.quietly("PATCH", f"/api/v1/persistentvolumes/{volume['metadata']['name']}", {"spec": capacity})
+        elif parse_quantity(claim["status"].get("capacity", {}).get("storage", asked)) < parse_quantity(asked):
+            where = f"/api/v1/namespaces/{claim['metadata']['namespace']}/persistentvolumeclaims/{claim['metadata']['name']}/status"
+            self._api.quietly("PATCH", where, {"status": {**capacity, "conditions": None}})
 
     def _class(self, name: str) -> Object | None:
         if name not in self._classes:

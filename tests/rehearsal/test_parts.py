@@ -22,6 +22,7 @@ from rehearsal.layout import Layout
 from rehearsal.ports import free_ports
 from rehearsal.project import ProjectError, prepare, rehearsed
 from rehearsal.run import Options, Rehearsal, clean, run
+from settings.platform import Cluster
 from tests.rehearsal.azure_client import AzureError
 
 
@@ -63,6 +64,13 @@ def test_the_engine_writes_into_copies_only(tmp_path, monkeypatch):
     assert not (layout.project / ".rehearsal").exists()
     with pytest.raises(ProjectError, match=r"there is no stack 'prod' \(Pulumi\.prod\.yaml\); the stacks are: dev"):
         prepare(layout, repository, "prod")
+
+
+def test_the_version_that_a_stack_gets_can_be_had_and_upgraded():
+    """AKS supports three minor versions at a time (supported-kubernetes-versions.md)."""
+    for name in names():
+        offered = load(name).kubernetes_versions
+        assert Cluster().kubernetes_version in offered[:-1], name
 
 
 @pytest.mark.process
@@ -227,6 +235,9 @@ class EngineOfNothing:
 
     def protected(self):
         return self._protected
+
+    def next_step(self):
+        return None
 
     def resources(self):
         return []

@@ -1,8 +1,11 @@
 # ruff: noqa: E501 - a case is a line
 """Refused clusters and maintenance windows, in the words that a user sees."""
 
+import base64
+
 import pytest
 
+from rehearsal.cluster import control_plane
 from tests.rehearsal.azure_client import refused
 
 
@@ -45,6 +48,22 @@ def test_the_clusters_own_way_out_may_be_an_authorised_range(landscape):
     """Nodes reach the API server through the NAT gateway, so the program adds its address to the ranges."""
     ranges = ["20.30.0.0/24", f"{landscape.address.outputs['ipAddress']}/32"]
     landscape.make_cluster(apiServerAccessProfile={"authorizedIPRanges": ranges})
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_api_server_of_a_private_cluster_is_reached_from_inside_alone(landscape, monkeypatch, inside):
+    """Outside of the network nothing resolves its name, which ends in azmk8s.io."""
+    layout = landscape.azure.provider.layout
+    layout.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+    layout.kubeconfig.write_text("server: https://127.0.0.1:6443\n")
+    monkeypatch.setattr(control_plane, "alive", lambda _: True)
+    landscape.make_cluster(apiServerAccessProfile={"enablePrivateCluster": True})
+    if inside:
+        layout.inside.touch()
+    answer = landscape.azure.invoke("containerservice:listManagedClusterUserCredentials", resourceGroupName="rg", resourceName="aks")
+    value = base64.b64decode(answer["kubeconfigs"][0]["value"]).decode()
+    assert ("privatelink.eastus.azmk8s.io" in value) == (not inside)
+    assert ("127.0.0.1" in value) == inside
 
 
 def test_static_credentials_of_a_cluster_without_local_accounts(landscape):
