@@ -31,3 +31,14 @@ def room_for_weights_gib(size: GpuSize, os_disk_gib: int) -> float | None:
         return None
     system_gib = os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=True) == "Ephemeral" else 0
     return size.temp_disk_gib - system_gib
+
+
+def cache_gib(size: GpuSize, os_disk_gib: int) -> float:
+    """Returns the GiB of the disk at /mnt, where drivers keep what they fetch: the temporary disk, or what the system leaves of it.
+
+    Without either, /mnt is a folder of the system's own disk.
+    """
+    if size.temp_disk_gib is None:
+        return os_disk_gib
+    system_gib = os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=False) == "Ephemeral" else 0
+    return size.temp_disk_gib - system_gib or os_disk_gib

@@ -47,6 +47,8 @@ def layout(settings: StackSettings, size: GpuSize) -> PodLayout | list[Problem]:
     pools, pool_problems = _pools(settings, size, per_node)
     if share_mib and any(pool.min_nodes == 0 for pool in pools):
         pool_problems.append(_no_first_node())
+    if not problems and not pool_problems:
+        pool_problems += _no_room_to_update(settings, pools, per_node)
     if problems or pool_problems:
         return problems + pool_problems
     room = placement.node_room(settings, size)
@@ -171,6 +173,33 @@ def _too_few(settings: StackSettings, size: GpuSize, nodes: int, gpus: int) -> P
         "the others would stay Pending",
         fix=f"at least {nodes}",
     )
+
+
+def _no_room_to_update(settings: StackSettings, pools: tuple[GpuPoolPlan, ...], per_node: int) -> list[Problem]:
+    """Where no pipeline may stop before another is ready, that other one needs nodes (kubernetes-sigs/lws issue 688)."""
+    if settings.rollout.max_unavailable_pipelines:
+        return []
+    pipelines, stages = settings.sharding.pipelines, settings.sharding.shards_count
+    if keeps_pipelines_together(settings):
+        counts = shares(pipelines, len(pools))
+        needed = [placement.nodes_for((count + 1) * stages, per_node) for count in counts]
+    else:
+        needed = nodes_of(pipelines + 1, settings, per_node, len(pools))
+    if any(nodes <= pool.max_nodes for nodes, pool in zip(needed, pools, strict=True)):
+        return []
+    now, wanted = [pool.nodes for pool in pools], nodes_of(_wanted(settings), settings, per_node, len(pools))
+    most = enough = sum(pool.max_nodes for pool in pools)
+    while all(there < nodes for there, nodes in zip(_spread_out(now, wanted, enough), needed, strict=True)):
+        enough += 1
+    return [
+        Problem(
+            key="rollout.maxUnavailablePipelines",
+            value="0",
+            consequence=f"no pipeline may stop before another is ready, and the {most} nodes have no room for another: every change of the "
+            "shards would wait for a free GPU until `up` gives up",
+            fix=f"at least 1, or gpuPool.maxNodes: {enough}, whose further nodes run during an update only",
+        )
+    ]
 
 
 def _no_first_node() -> Problem:

@@ -10,9 +10,12 @@ from planner.catalogue.model_names import named_in
 from planner.fit import weights
 from planner.fit.plan import Finding
 from planner.rules.rule import RuleContext, Rules
+from settings.wording import count
 
 RULES = Rules()
 
+_CACHE_SHARE = 0.8
+"""The part of a disk that blobfuse's file cache takes."""
 _L2_CACHE = ("caching", "l2Cache")
 _DISKS = "planner/catalogue/local_disk.py, planner/catalogue/data/gpu_sizes.csv"
 
@@ -68,6 +71,30 @@ def node_copy(context: RuleContext) -> Iterator[Finding]:
 
 
 @RULES.rule
+def read_in_one_piece(context: RuleContext) -> Iterator[Finding]:
+    """A file that is read from the storage must fit the node's own disk: the driver fetches it whole before anybody reads of it.
+
+    The driver is blobfuse with its file cache, which takes 80 % of the disk. Sources: kubernetes-sigs/blob-csi-driver issue 370,
+    Azure/azure-storage-fuse issue 87.
+    """
+    settings, size = context.settings, context.size
+    if context.traits.weights_file is None or weights.copied_to_nodes(settings):
+        return
+    needed_gib = weights.stored_gib(settings, context.shape)
+    disk_gib = local_disk.cache_gib(size, settings.gpu_pool.os_disk_gib)
+    if needed_gib > _CACHE_SHARE * disk_gib:
+        yield Finding(
+            code="WEIGHTS-008",
+            outcome="noted",
+            path=("gpuPool", "vmSize"),
+            because=f"the weights are one file of {needed_gib:.1f} GiB, and a shard that reads it from the weight storage first fetches it "
+            f"to a disk of its node, of which a {size.name} has {disk_gib:.0f} GiB for it: it would never open. Set model.source, with "
+            "which each node copies the file to its largest disk, or choose a gpuPool.vmSize with a larger temporary disk",
+            source="kubernetes-sigs/blob-csi-driver issue 370; planner/catalogue/data/gpu_sizes.csv",
+        )
+
+
+@RULES.rule
 def load_timeout(context: RuleContext) -> Iterator[Finding]:
     """The startup probe must allow the time that the pods of a node need to read their weights."""
     settings, size = context.settings, context.size
@@ -84,6 +111,25 @@ def load_timeout(context: RuleContext) -> Iterator[Finding]:
             "timeout the probe would kill a server that is still loading, again and again",
             source="planner/fit/weights.py",
         )
+
+
+@RULES.rule
+def nobody_answers_meanwhile(context: RuleContext) -> Iterator[Finding]:
+    """Says when an update stops every pipeline before a new one is ready."""
+    settings, pipelines = context.settings, context.settings.sharding.pipelines
+    if settings.rollout.max_unavailable_pipelines < pipelines:
+        return
+    load_s = weights.load_s(settings, context.size, context.shape)
+    yield Finding(
+        code="ROLL-002",
+        outcome="noted",
+        severity="info",
+        path=("rollout", "maxUnavailablePipelines"),
+        because=f"with {count(pipelines, 'pipeline')}, each change of the shards stops the service until a pipeline is back, which reads "
+        f"its weights in {load_s:.0f} s and starts besides. To stay in service, run more pipelines than may be unavailable, or set "
+        "rollout: {maxUnavailablePipelines: 0, maxSurgePipelines: 1} and a gpuPool.maxNodes with room for one more pipeline",
+        source="kubernetes-sigs/lws issue 688; planner/fit/weights.py",
+    )
 
 
 @RULES.rule

@@ -156,6 +156,18 @@ def test_what_cannot_be_is_refused(asked, key, says):
     assert says in refusals(asked)[key]
 
 
+SURGE = {"maxUnavailablePipelines": 0, "maxSurgePipelines": 1}
+
+
+@pytest.mark.parametrize(("pipelines", "most"), [(1, 4), (2, 7)])
+def test_an_update_that_could_never_begin_is_refused_with_the_nodes_that_it_needs(pipelines, most):
+    """It waited for a free GPU for as long as the load timeout, and so did every update after it."""
+    sharding = {"shardsCount": 8, "pipelines": pipelines}
+    problem = refusals(settings(sharding=sharding, rollout=SURGE))["rollout.maxUnavailablePipelines"]
+    assert "would wait for a free GPU" in problem and f"gpuPool.maxNodes: {most}" in problem
+    assert plan(settings(sharding=sharding, rollout=SURGE, gpuPool={"maxNodes": most})).nodes == 2 * pipelines
+
+
 def test_the_smallest_change_makes_a_model_fit():
     """What the refusal says is tried."""
     assert plan(settings(sharding={"shardsCount": 8})).memory.short_gib == 0

@@ -45,6 +45,23 @@ CASES = [
         {"caching": {"l2Cache": {"size": "70Gi"}}},
     ),
     (
+        "ROLL-002",
+        settings(sharding={"shardsCount": 8}),
+        "rollout.maxUnavailablePipelines",
+        "1 -> 1",
+        "with 1 pipeline, each change of the shards stops the service until a pipeline is back",
+        {"sharding": {"shardsCount": 8, "pipelines": 2}},
+    ),
+    (
+        "WEIGHTS-008",
+        llama_cpp(gpuPool={"vmSize": "Standard_NC24ads_A100_v4"}, model={"kvCache": {"maxCacheSize": "1Gi"}}),
+        "gpuPool.vmSize",
+        "Standard_NC24ads_A100_v4 -> Standard_NC24ads_A100_v4",
+        "one file of 68.3 GiB, and a shard that reads it from the weight storage first fetches it to a disk of its node, of which a "
+        "Standard_NC24ads_A100_v4 has 64 GiB",
+        {"model": {"source": GGUF, "kvCache": {"maxCacheSize": "1Gi"}}},
+    ),
+    (
         "WEIGHTS-004",
         fetched(rollout={"modelLoadTimeout": "5m"}),
         "rollout.modelLoadTimeout",
