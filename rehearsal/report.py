@@ -18,6 +18,7 @@ NOT_PROVEN = (
     "Entra: tokens, role assignments and workload identity are recorded but not used",
     "image pulls and container starts: pods become ready by themselves",
     "GPUs, drivers and huge pages on a real kernel: nodes only report them",
+    "the cluster autoscaler: nodes come and go only where the rehearsal says so",
     "Azure's capacity and speed: its rules are those in rehearsal/azure/rules",
 )
 _WORDS = {"create": "to create", "update": "to update", "delete": "to delete", "same": "unchanged", "replace": "to replace"}

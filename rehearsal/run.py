@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -28,10 +26,9 @@ from rehearsal.cluster import control_plane
 from rehearsal.engine import Engine, Outcome
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.look import ClusterView, look
+from rehearsal.placing import scheduling_watch
 from rehearsal.programs import REHEARSAL, MissingProgramError, require_programs
 from rehearsal.project import ProjectError, environment, prepare
-
-UNSCHEDULABLE_S = 25  # longer than a node or a GPU needs to appear after its pod, shorter than anyone wants to wait
 
 
 class Unmet(Exception):
@@ -85,7 +82,7 @@ class Rehearsal:
         self._nothing_left()
 
     def _up(self) -> None:
-        with _scheduling_watch(self.layout, self.engine) as stuck:
+        with scheduling_watch(self.layout, self.engine) as stuck:
             outcome = self.engine.up()
         if stuck:
             self.outcomes.append(outcome)
@@ -323,33 +320,6 @@ def _progress(console: Console) -> Generator[Any]:
         return
     with console.status("starting the engine") as status:
         yield lambda text: status.update(escape(text))
-
-
-@contextlib.contextmanager
-def _scheduling_watch(layout: Layout, engine: Engine) -> Generator[list[dict[str, Any]]]:
-    """Interrupts the engine when pods stay unschedulable for `UNSCHEDULABLE_S`. Yields the list that then contains them."""
-    stuck: list[dict[str, Any]] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.5):
-            try:
-                pending = json.loads(layout.pending.read_text())
-            except (FileNotFoundError, json.JSONDecodeError):
-                continue
-            hopeless = [pod for pod in pending if time.time() - pod["since"] > UNSCHEDULABLE_S]
-            if hopeless:
-                stuck.extend(hopeless)
-                engine.interrupt()
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield stuck
-    finally:
-        over.set()
-        thread.join(20)
 
 
 def main_is_supported() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rehearsal.azure.rules import access, changes, cluster, data, names, network, pools
+from rehearsal.azure.rules import access, changes, cluster, data, names, network, pool_changes, pools
 from rehearsal.azure.rules.base import Refused, Request, group_exists, parent_exists, region_exists
 
 __all__ = ["Refused", "Request", "check_delete", "check_write"]
@@ -67,5 +67,5 @@ def check_write(request: Request) -> None:
 
 def check_delete(request: Request) -> None:
     """Raises Refused if Azure would not delete this now."""
-    for rule in _DELETE + ([pools.deletable_pool] if request.kind.short == "AgentPool" else []):
+    for rule in _DELETE + ([pool_changes.deletable_pool] if request.kind.short == "AgentPool" else []):
         rule(request)
