@@ -81,8 +81,8 @@ class Network(pulumi.ComponentResource):
             location=context.location,
             nat_gateway_name=names.of("ng"),
             sku=network.NatGatewaySkuArgs(name="Standard"),
-            # No zone: Azure picks one. Without it there is no way out until the gateway is made anew, with the same address; one
-            # gateway a zone would need a subnet and a node pool a zone.
+            # No zone: Azure picks one. While it is lost there is no way out (finding REACH-004). StandardV2 is in all zones, but the API has
+            # it from version 2024-07-01 on and azure-native sends 2024-05-01; tests/azure_reference says when that has changed.
             # Source: MicrosoftDocs/azure-docs articles/nat-gateway/nat-availability-zones.md
             idle_timeout_in_minutes=4,
             public_ip_addresses=[network.SubResourceArgs(id=address.id)],

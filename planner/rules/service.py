@@ -74,6 +74,23 @@ def open_api_server(context: RuleContext) -> Iterator[Finding]:
 
 
 @RULES.rule
+def way_out_in_one_zone(context: RuleContext) -> Iterator[Finding]:
+    """A stack in several zones has its only way out in one of them."""
+    cluster = context.settings.cluster
+    if len(cluster.zones) > 1:
+        public = ", or reaches the API server, which is public; cluster: {private: true} takes that off this way"
+        yield Finding(
+            code="REACH-004",
+            severity="info",
+            outcome="noted",
+            path=("cluster", "zones"),
+            because="the NAT gateway, through which all nodes reach the internet, lies in one zone that Azure chooses. While that zone is "
+            f"lost, pods that run go on, but no node pulls an image or renews a login{'' if cluster.private else public}",
+            source="MicrosoftDocs/azure-docs articles/nat-gateway/nat-availability-zones.md",
+        )
+
+
+@RULES.rule
 def layers_per_shard(context: RuleContext) -> Iterator[Finding]:
     """The shards must hold all layers of the model, and as evenly as they divide."""
     sharding, layers = context.settings.sharding, context.shape.layers

@@ -84,6 +84,14 @@ CASES = [
         "every address",
         {"cluster": {"authorizedIpRanges": ["20.1.2.0/24"]}},
     ),
+    (
+        "REACH-004",
+        settings(),
+        "cluster.zones",
+        "[1, 2, 3] -> [1, 2, 3]",
+        "renews a login, or reaches the API server",
+        {"cluster": {"zones": ["1"]}},
+    ),
 ]
 
 
