@@ -81,7 +81,7 @@ class Network(pulumi.ComponentResource):
             location=context.location,
             nat_gateway_name=names.of("ng"),
             sku=network.NatGatewaySkuArgs(name="Standard"),
-            # No zone: Azure picks one. While it is lost there is no way out (finding REACH-004). StandardV2 is in all zones, but the API has
+            # No zone: Azure picks one. While it is lost there is no way out (finding REACH-004). StandardV2 is in all zones, but Azure has
             # it from version 2024-07-01 on and azure-native sends 2024-05-01; tests/azure_reference says when that has changed.
             # Source: MicrosoftDocs/azure-docs articles/nat-gateway/nat-availability-zones.md
             idle_timeout_in_minutes=4,
