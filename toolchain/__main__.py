@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
+from toolchain.ahead import downloading_ahead
 from toolchain.cache import Cache
-from toolchain.console import OfflineError, ToolchainError, megabytes, say
+from toolchain.console import OfflineError, ToolchainError, duration, megabytes, say
 from toolchain.failures import no_space
 from toolchain.golang import find_go
 from toolchain.packages import require_compiler
 from toolchain.pin import pin
-from toolchain.programs import Progress, ensure_program, folder_of, link, prune
-from toolchain.recipes import GROUPS, PROGRAMS, AnyRecipe, PackageRecipe
+from toolchain.programs import ensure_program, folder_of, link, prune
+from toolchain.progress import Progress
+from toolchain.recipes import GROUPS, PROGRAMS, AnyRecipe, PackageRecipe, Recipe
 from toolchain.sources import choose, programs_of
 from toolchain.venv import ensure_venv, python_packages_bytes, venv_folder, write_lock
 
@@ -58,26 +60,19 @@ def _ensure(cache: Cache, venv: Path, recipes: Sequence[AnyRecipe], *, keep_othe
 
 def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list[Path]:
     missing = [recipe for recipe in recipes if not folder_of(cache, recipe).exists()]
-    if missing:
-        _announce(cache, missing)
-    progress = Progress(total=sum(len(recipe.outputs) for recipe in missing))
-    go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
     if not missing:  # so that a whole cache may be read-only
         return [folder_of(cache, recipe) for recipe in recipes]
-    with cache.building():
+    progress = Progress.of(missing)
+    if progress.outputs:
+        say(
+            f"{len(progress.outputs)} programs to build, once: about {duration(progress.expected_seconds())} on {progress.cores} cores; "
+            "building all of them takes up to 17 GB of disk"
+        )
+        say("you can stop this at any time; the next run continues from there")
+    go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
+    later = [recipe for recipe in missing if isinstance(recipe, Recipe)][1:]
+    with cache.building(), downloading_ahead(later, go):
         return [ensure_program(cache, recipe, go, progress) for recipe in recipes]
-
-
-def _announce(cache: Cache, missing: list[AnyRecipe]) -> None:
-    programs = [output for recipe in missing for output in recipe.outputs]
-    if not programs:
-        return
-    cores = Progress(total=0).cores
-    minutes = sum(output.cpu_seconds for output in programs) / cores / 60
-    say(
-        f"{len(programs)} programs to build, once: about {minutes:.0f} min on {cores} cores; building all of them takes up to 17 GB of disk"
-    )
-    say("you can stop this at any time; the next run continues from there")
 
 
 def _what_is_missing(cache: Cache, recipes: Sequence[AnyRecipe]) -> str:
@@ -94,7 +89,7 @@ def _what_is_missing(cache: Cache, recipes: Sequence[AnyRecipe]) -> str:
 
 
 def _stopped(problem: str) -> int:
-    print(f"toolchain: {problem}", file=sys.stderr)
+    say(problem)
     return 1
 
 
@@ -137,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         return _stopped(no_space(cache.root) if full else f"{problem} (the cache is {cache.root}; ZIG_AI_CACHE selects another folder)")
     except KeyboardInterrupt:
-        print("toolchain: stopped; the next run continues from here", file=sys.stderr)
+        say("stopped; the next run continues from here")
         return 130
     return 0
 

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolchain.cache import Cache, remove
-from toolchain.console import ToolchainError
+from toolchain.console import ToolchainError, report_seconds
 from toolchain.failures import failure
 from toolchain.packages import install
 from toolchain.recipes import NpmRecipe
 
 REGISTRY = "https://registry.npmjs.org"
 _TIMEOUT_SECONDS = 60
-_HEARTBEAT_SECONDS = 30
 _UNPACK = "import brotli, pathlib, sys; pathlib.Path(sys.argv[2]).write_bytes(brotli.decompress(pathlib.Path(sys.argv[1]).read_bytes()))"
 _START = """#!/bin/sh
 # Its own libraries come first, because it was built with them.
@@ -66,7 +65,7 @@ def _fetch(recipe: NpmRecipe, archive: Path, heartbeat: Callable[[], None]) -> N
             while part := source.read(1 << 20):
                 file.write(part)
                 done += len(part)
-                if time.monotonic() - reported > _HEARTBEAT_SECONDS:
+                if time.monotonic() - reported > report_seconds():
                     reported = time.monotonic()
                     heartbeat()
     except (OSError, ValueError) as problem:

@@ -19,19 +19,18 @@ import urllib.error
 import urllib.request
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from toolchain.cache import Cache, remove, size_bytes
-from toolchain.console import megabytes, say
+from toolchain.console import megabytes, report, report_seconds, say
 from toolchain.recipes import RECIPES
 from toolchain.venv import locked_version
 
 CONNECT_SECONDS = 3  # for all hosts together
 STALL_SECONDS = 30  # without a byte of an archive
-_REPORT_SECONDS = 30
 _LATE = "no answer within {:g} s"
 _PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -220,7 +219,7 @@ def _take(cache: Cache, release: Release, checksum: str) -> None:
         (partial / "bin").mkdir(parents=True)
         started = time.monotonic()
         try:
-            _download(release, partial / "download", checksum, lambda text: say(f"{release.name}: {text}"))
+            _download(release, partial / "download", checksum)
             _unpack(release, partial)
         except BaseException:
             remove(partial)  # it may have filled the disk
@@ -232,7 +231,7 @@ def _take(cache: Cache, release: Release, checksum: str) -> None:
     say(f"{programs} {release.version}: official release with the right checksum from {_host(release.url)}, {megabytes(size)}")
 
 
-def _download(release: Release, file: Path, checksum: str, report: Callable[[str], None]) -> None:
+def _download(release: Release, file: Path, checksum: str) -> None:
     digest, done, reported = hashlib.sha256(), 0, time.monotonic()
     with _open(release.url, STALL_SECONDS) as source, file.open("wb") as copy:
         total = int(source.headers.get("Content-Length") or 0)
@@ -240,9 +239,9 @@ def _download(release: Release, file: Path, checksum: str, report: Callable[[str
             copy.write(part)
             digest.update(part)
             done += len(part)
-            if time.monotonic() - reported > _REPORT_SECONDS:
+            if time.monotonic() - reported > report_seconds():
                 reported = time.monotonic()
-                report(f"{megabytes(done)} of {megabytes(total)} downloaded")
+                report(f"{release.name}: {megabytes(done)} of {megabytes(total)} downloaded")
     if done < total:
         raise _ReleaseError(f"the connection ended after {done} of {total} bytes")
     if digest.hexdigest() != checksum:

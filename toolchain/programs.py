@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +18,11 @@ from toolchain.console import megabytes, say
 from toolchain.golang import BUILD_FLAGS, COMPILE_FLAGS, LINK_FLAGS, Go
 from toolchain.npm import build_npm
 from toolchain.packages import build_package
+from toolchain.progress import Progress
 from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, AnyRecipe, NpmRecipe, PackageRecipe, Recipe
 
 PINS = Path(__file__).resolve().parent / "programs"
 PINNED = (".mod", ".sum", ".go", ".txt", ".cmake")
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """Counts the programs of a run and estimates how long each takes on this machine."""
-
-    total: int
-    done: int = 0
-    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
-
-    def start(self, name: str, cpu_seconds: int) -> Callable[[], None]:
-        """Announces a program, and returns a function that reports its progress."""
-        self.done += 1
-        label = f"[{self.done}/{self.total}] {name}"
-        expected = max(1, round(cpu_seconds / self.cores))
-        started = time.monotonic()
-        say(f"{label}: building, about {expected} s on {self.cores} cores")
-        return lambda: say(f"{label}: {time.monotonic() - started:.0f} s so far, about {expected} s expected")
-
-    def package(self, recipe: PackageRecipe | NpmRecipe) -> Callable[[], None]:
-        """Announces a package. One without programs to compile takes as long as its download."""
-        if recipe.outputs:
-            return self.start(recipe.name, sum(output.cpu_seconds for output in recipe.outputs))
-        say(f"{recipe.name}: downloading")
-        started = time.monotonic()
-        return lambda: say(f"{recipe.name}: downloading, {time.monotonic() - started:.0f} s so far")
 
 
 def folder_of(cache: Cache, recipe: AnyRecipe, pins: Path = PINS) -> Path:
@@ -68,7 +43,7 @@ def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progre
         return folder
     with cache.lock(recipe.name):
         if folder.exists():  # another run built it while this one waited
-            progress.done += len(recipe.outputs)
+            progress.skip(recipe.outputs)
             return folder
         partial = folder.with_name(f".{folder.name}.partial")
         remove(partial)  # left by an interrupted run
@@ -84,6 +59,7 @@ def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progre
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # it may have filled the disk
             raise
+        progress.end()
         size = size_bytes(partial)
         (partial / "made.json").write_text(json.dumps({"size_bytes": size, "seconds": round(time.monotonic() - started)}))
         partial.rename(folder)

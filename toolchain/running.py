@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-HEARTBEAT_SECONDS = 30
+from toolchain.console import report_seconds
+
 STOPPING_SECONDS = 10
 
 
@@ -20,7 +21,7 @@ def run_logged(command: list[str], *, folder: Path, environment: Mapping[str, st
         try:
             while True:
                 try:
-                    return process.wait(timeout=HEARTBEAT_SECONDS)
+                    return process.wait(timeout=report_seconds())
                 except subprocess.TimeoutExpired:
                     heartbeat()
         except BaseException:

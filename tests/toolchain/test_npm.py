@@ -16,7 +16,8 @@ import pytest
 
 from tests.toolchain.conftest import executable
 from toolchain.console import ToolchainError
-from toolchain.programs import Progress, ensure_program
+from toolchain.programs import ensure_program
+from toolchain.progress import Progress
 from toolchain.recipes import NpmRecipe, Output
 
 pytestmark = pytest.mark.process
@@ -89,7 +90,7 @@ def ensure(cache, tmp_path, registry, monkeypatch):
     (pins / "thing").mkdir(parents=True)
     (pins / "thing" / "requirements.txt").write_text("brotli==1.0 --hash=sha256:aa\n")
     monkeypatch.setenv("PATH", f"{home}:/usr/bin:/bin")
-    return lambda recipe=RECIPE: ensure_program(cache, recipe, lambda: pytest.fail("Go is not needed"), Progress(total=1), pins)
+    return lambda recipe=RECIPE: ensure_program(cache, recipe, lambda: pytest.fail("Go is not needed"), Progress.of([RECIPE]), pins)
 
 
 def test_the_program_runs_with_its_own_libraries_and_nothing_else_is_kept(ensure):

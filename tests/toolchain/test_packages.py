@@ -16,7 +16,8 @@ import toolchain.__main__
 from tests.toolchain.conftest import executable
 from toolchain import packages
 from toolchain.console import ToolchainError
-from toolchain.programs import Progress, ensure_program, folder_of
+from toolchain.programs import ensure_program, folder_of
+from toolchain.progress import Progress
 from toolchain.recipes import Copy, Output, PackageRecipe
 
 pytestmark = pytest.mark.process
@@ -58,8 +59,9 @@ import sys
 from pathlib import Path
 from tests.toolchain.test_packages import RECIPE
 from toolchain.cache import Cache
-from toolchain.programs import Progress, ensure_program
-ensure_program(Cache(root=Path(sys.argv[1])), RECIPE, None, Progress(total=1), Path(sys.argv[2]))
+from toolchain.programs import ensure_program
+from toolchain.progress import Progress
+ensure_program(Cache(root=Path(sys.argv[1])), RECIPE, None, Progress.of([RECIPE]), Path(sys.argv[2]))
 """
 
 
@@ -87,7 +89,7 @@ def tools(tmp_path, monkeypatch):
 
 @pytest.fixture
 def ensure(cache, pins, tools):
-    return lambda recipe=RECIPE: ensure_program(cache, recipe, lambda: pytest.fail("Go is not needed"), Progress(total=1), pins)
+    return lambda recipe=RECIPE: ensure_program(cache, recipe, lambda: pytest.fail("Go is not needed"), Progress.of([RECIPE]), pins)
 
 
 def calls(tools):
@@ -209,12 +211,12 @@ def test_two_runs_at_once_build_once(ensure, cache, pins, tools, tmp_path, monke
 
 
 def test_its_progress_is_told(ensure, monkeypatch, capsys):
-    monkeypatch.setattr("toolchain.running.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("toolchain.console.LOG_SECONDS", 0.1)
     monkeypatch.setenv("FAKE_UV_SECONDS", "0.5")
     ensure()
     said = capsys.readouterr().err
-    assert "[1/1] boxed: building, about 1 s on" in said
-    assert "[1/1] boxed: 0 s so far, about 1 s expected" in said
+    assert "[1/1] boxed: building, about " in said
+    assert "[1/1] boxed: 0 s so far; " in said
     assert "boxed 1.0: done in" in said
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from toolchain.console import OfflineError, ToolchainError
 from toolchain.golang import Go
-from toolchain.programs import Progress, embed_kubernetes_schema, ensure_program, folder_of, link, prune
+from toolchain.programs import embed_kubernetes_schema, ensure_program, folder_of, link, prune
+from toolchain.progress import Progress
 
 pytestmark = pytest.mark.process
 
@@ -24,9 +25,10 @@ from pathlib import Path
 from tests.toolchain.conftest import RECIPE
 from toolchain.cache import Cache
 from toolchain.golang import Go
-from toolchain.programs import Progress, ensure_program
+from toolchain.programs import ensure_program
+from toolchain.progress import Progress
 cache = Cache(root=Path(sys.argv[1]))
-ensure_program(cache, RECIPE, lambda: Go(program=sys.argv[2], cache=cache), Progress(total=2), Path(sys.argv[3]))
+ensure_program(cache, RECIPE, lambda: Go(program=sys.argv[2], cache=cache), Progress.of([RECIPE]), Path(sys.argv[3]))
 """
 
 
@@ -34,7 +36,7 @@ ensure_program(cache, RECIPE, lambda: Go(program=sys.argv[2], cache=cache), Prog
 def ensure(cache, recipe, fake_go, pins):
     def run(recipe=recipe):
         go = Go(program=str(fake_go.program), cache=cache)
-        return ensure_program(cache, recipe, lambda: go, Progress(total=2), pins)
+        return ensure_program(cache, recipe, lambda: go, Progress.of([recipe]), pins)
 
     return run
 
