@@ -95,7 +95,8 @@ def test_every_size_has_its_gpu_and_the_gpu_has_the_memory_it_is_sold_with():
         assert 0.9 * sold_gib < gpu.memory_gib < 1.02 * sold_gib, f"{name}: {gpu.memory_gib} GiB of {sold_gib}"
 
 
-# Compute capabilities 8.6 and 8.9 (A10, L4, L40S) have no MIG: docs.nvidia.com/datacenter/tesla/mig-user-guide, "Supported GPUs".
+# MIG needs compute capability 8.0, and the guide's list of supported GPUs has no A10, L4 or L40S, which are of 8.6 and 8.9:
+# docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-gpus.html
 WITHOUT_MIG = (8.6, 8.9)
 
 
