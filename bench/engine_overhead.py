@@ -34,6 +34,7 @@ FLOOR = REPOSITORY / "bench" / "programs" / "floor"
 
 POOLS_MAIN = '''"""prod with more GPU pools of one small node each."""
 
+import atexit
 import dataclasses
 import gc
 
@@ -57,6 +58,7 @@ def with_more(name, args, *, parent):
 
 platform.gpu_pool = with_more
 gc.disable()
+atexit.register(gc.freeze)
 main()
 '''
 

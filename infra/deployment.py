@@ -11,6 +11,7 @@ import pulumi_kubernetes
 from engines import ENGINES
 from engines.workload import Workload
 from infra.azure import platform as azure_platform
+from infra.azure.dated_types import leave_out_aliases_of_dated_types
 from infra.azure.platform import AzurePlatform
 from infra.endpoints import endpoints
 from infra.kubernetes import platform as kubernetes_platform
@@ -33,6 +34,7 @@ def deploy(plan: Plan, stack: str, *, today: datetime.date | None = None, node_c
     `node_counts` has the nodes of each pool that runs, by the pool's name: they stay as many.
     """
     settings = plan.settings
+    leave_out_aliases_of_dated_types()
     azure = azure_platform.deploy(settings, plan, stack, today=today, node_counts=node_counts)
     provider = pulumi_kubernetes.Provider(
         "aks",

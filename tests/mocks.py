@@ -64,6 +64,7 @@ class Options:
     """None leaves it to the provider."""
     retain_on_delete: bool
     aliases: list[str]
+    """Former URNs, types or names."""
 
 
 def _parent(urn: str) -> str | None:
@@ -85,7 +86,7 @@ class RecordingMonitor(MockMonitor):
             replace_on_changes=list(request.replaceOnChanges),
             delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
             retain_on_delete=request.retainOnDelete,
-            aliases=[alias.urn or alias.spec.name for alias in request.aliases],
+            aliases=[alias.urn or alias.spec.type or alias.spec.name for alias in request.aliases],
         )
         return super().RegisterResource(request)
 

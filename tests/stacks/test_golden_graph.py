@@ -29,6 +29,7 @@ def graph(stack: str) -> str:
         lines.append(f"{kind} {name}")
         lines += [f"  parent: {options.parent}"] if options.parent else []
         lines += [f"  protected: {options.protect}"] if options.protect else []
+        lines += [f"  formerly: {alias}" for alias in sorted(options.aliases) if kind.startswith("azure-native:")]
         lines += [f"  after: {needed}" for needed in sorted(options.depends_on)]
     return "\n".join(lines) + "\n"
 
