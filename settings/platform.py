@@ -30,19 +30,22 @@ PipelinesInRollout = Annotated[int, Field(ge=0, le=MOST_PIPELINES), Otherwise(f"
 
 
 class Images(Section):
-    """Container images. An image without a registry host is pulled from the stack's own registry."""
+    """Container images. An image without a registry host is pulled from the stack's own registry. A tag can be pushed again, which
+    `name:tag@sha256:...` rules out."""
 
     coordinator: ImageReference | None = None
     """The coordinator's image. By default the engine's."""
     shard: ImageReference | None = None
     """The shards' image. By default the engine's."""
-    node_tuning: ImageReference = "docker.io/library/debian:13-slim"
+    # Its tag moves, and it is root on every GPU node. docker-library/repo-info repos/debian/remote/13-slim.md@05f354f0 (2026-08-04)
+    node_tuning: ImageReference = "docker.io/library/debian:13-slim@sha256:3a39a0592364683e6bab97937b72cad5a8fa6dcbbee90edb3bb48c7f8e94f258"
     """Any image with a shell and `nsenter` (util-linux in Debian); it runs the node's own programs."""
     device_plugin: ImageReference = "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"
     gpu_metrics: ImageReference = "nvcr.io/nvidia/k8s/dcgm-exporter:4.5.3-4.8.2-distroless"
     prometheus: ImageReference = "quay.io/prometheus/prometheus:v3.13.3"
     load_test: ImageReference = "docker.io/grafana/k6:1.8.1"
-    weights: ImageReference = "docker.io/library/python:3.13-slim"
+    # Python 3.13.14. docker-library/repo-info repos/python/remote/3.13-slim.md@2986dca3 (2026-08-05)
+    weights: ImageReference = "docker.io/library/python:3.13-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6"
     """Any image with Python 3.11 or newer; it runs the program that downloads `model.source`."""
 
 

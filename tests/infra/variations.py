@@ -190,6 +190,8 @@ OTHER = {
     # 10 s, so that a shard keeps serving longer than it must for the guide's 5 s.
     "coordinator.config.healthCheckInterval": "10s",
     "monitoring.enabled": True,
+    "images.nodeTuning": "docker.io/library/debian:13.2-slim",
+    "images.weights": "docker.io/library/python:3.13.14-slim",
     "nodeTuning.transparentHugePages": "madvise",
     "nodeTuning.overcommitMemory": 2,
     "targets.gpuMemory": "70%",
