@@ -195,15 +195,16 @@ def test_what_is_no_archive_is_refused(server, release, cache, capsys):
 
 def test_a_release_replaces_the_build_of_its_programs_alone(server, release, cache, recipe, pins):
     only_first = Release(programs=("first",), version="v1.2.3", url=release.url, checksums=release.checksums, inside=release.inside)
+    not_there = Release(programs=("second",), version="v1.2.3", url=f"{server.url}/second", checksums=f"{server.url}/second.sha256")
     publish(server, only_first, GOOD)
-    sources = choose(cache, [recipe], pins, known=lambda _: [only_first])
+    sources = choose(cache, [recipe], pins, known=lambda _: [only_first, not_there])
     assert sources.releases == [only_first]
     [rest] = sources.recipes
     assert programs_of(rest) == {"second"}
     assert rest.copies == recipe.copies, "the files that the release does not have come from the module"
     asked = len(server.asked)
     folder_of(cache, rest, pins).mkdir()
-    assert choose(cache, [recipe], pins, known=lambda _: [only_first]) == sources
+    assert choose(cache, [recipe], pins, known=lambda _: [only_first, not_there]) == sources
     assert len(server.asked) == asked, "a second run asked again"
 
 
