@@ -158,9 +158,6 @@ def effects(plan: WeightsPlan, *, persistent: bool) -> Iterator[Effect]:
     claim = names.node_weights_claim(plan.folder)
     volume, copy = Resource("PersistentVolume", claim), Resource("DaemonSet", f"{names.NODE_AGENTS_NAMESPACE}/{names.WEIGHTS_COPY}")
     yield volume.effect("caching.l2Cache.size", "spec.capacity.storage")
-    yield Resource("PersistentVolumeClaim", f"{names.SERVICE_NAMESPACE}/{claim}").effect(
-        "caching.l2Cache.size", "spec.resources.requests.storage"
-    )
     goes = {
         "outcome": "translated",
         "given": "true",

@@ -19,8 +19,10 @@ from infra.kubernetes import names, pods
 
 CLAIM = "zig-ai-weights"
 SIZE = "512Gi"
-"""A claim must name a size, to which nothing holds blob storage. It is the same for every model, since a bound claim of a volume that no
-class has provisioned cannot be resized."""
+"""A volume must name a size, to which nothing holds blob storage."""
+_ASKED = "1Mi"
+"""What every claim asks for. It gets its volume by name, and all of it; a bound claim of a volume that no class has provisioned could not
+ask for another size later."""
 _DRIVER = "blob.csi.azure.com"
 
 
@@ -97,7 +99,7 @@ def read_only_volume(name: str, claim: str, size: str, source: dict[str, Any], *
                 "accessModes": ["ReadOnlyMany"],
                 "storageClassName": "",
                 "volumeName": claim,
-                "resources": {"requests": {"storage": size}},
+                "resources": {"requests": {"storage": _ASKED}},
             }
         ),
         # The claim names the volume as text, which is no dependency that the engine could see.

@@ -73,7 +73,9 @@ def test_claim_and_volume_are_bound_to_each_other_and_hold_the_weights(dev):
     assert volume["storageClassName"] == claim["spec"]["storageClassName"] == ""
     assert volume["claimRef"] == {"namespace": claim["metadata"]["namespace"], "name": name} and claim["spec"]["volumeName"] == name
     assert volume["accessModes"] == claim["spec"]["accessModes"] == ["ReadOnlyMany"]
-    assert volume["capacity"]["storage"] == claim["spec"]["resources"]["requests"]["storage"] == "8Gi"
+    assert volume["capacity"]["storage"] == "8Gi"
+    # caching.l2Cache.size may change on a running stack, and a bound claim of such a volume may not.
+    assert claim["spec"]["resources"]["requests"]["storage"] == "1Mi"
 
 
 def test_the_disk_is_at_the_path_that_is_copied_to(dev):

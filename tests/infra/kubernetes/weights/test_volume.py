@@ -30,4 +30,4 @@ def test_claim_and_volume_are_bound_to_each_other_and_to_no_class(deployed):
     assert claim["spec"]["volumeName"] == "zig-ai-weights"
     assert volume["claimRef"] == {"namespace": claim["metadata"]["namespace"], "name": claim["metadata"]["name"]}
     assert claim["metadata"]["namespace"] == names.SERVICE_NAMESPACE
-    assert volume["capacity"]["storage"] == claim["spec"]["resources"]["requests"]["storage"] == "512Gi"
+    assert (volume["capacity"]["storage"], claim["spec"]["resources"]["requests"]["storage"]) == ("512Gi", "1Mi")
