@@ -24,7 +24,7 @@ def downloading_ahead(recipes: Sequence[Recipe], go: Callable[[], Go], pins: Pat
     def work() -> None:
         for recipe in recipes:
             with tempfile.TemporaryDirectory() as scratch:
-                shutil.copytree(pins / recipe.name, scratch, dirs_exist_ok=True)
+                shutil.copytree(pins / recipe.pins, scratch, dirs_exist_ok=True)
                 if ends.is_set():
                     return
                 program = found.program

@@ -125,8 +125,8 @@ def known_releases(pins: Path, github: str = "https://github.com", kubernetes: s
 def _pinned(program: str, module: str, pins: Path) -> str:
     """Returns the version of a module in the go.mod of the recipe that builds `program`."""
     recipe = next(recipe for recipe in RECIPES if program in (output.name for output in recipe.outputs))
-    found = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", (pins / recipe.name / "go.mod").read_text(), re.MULTILINE)
-    assert found, f"the go.mod of {recipe.name} does not name {module}"
+    found = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", (pins / recipe.pins / "go.mod").read_text(), re.MULTILINE)
+    assert found, f"the go.mod of {recipe.pins} does not name {module}"
     return found[1]
 
 

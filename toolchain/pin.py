@@ -20,44 +20,46 @@ SYSTEMS = (("linux", "amd64"), ("linux", "arm64"), ("darwin", "arm64"))
 
 
 def pin(cache: Cache, name: str | None) -> None:
-    """Rewrites the go.mod and go.sum of one program. Raises ToolchainError."""
-    recipe = next((recipe for recipe in RECIPES if recipe.name == name), None)
-    if recipe is None:
+    """Rewrites the go.mod and go.sum of one program, and of those that share them. Raises ToolchainError."""
+    folder_name = next((recipe.pins for recipe in RECIPES if name in (recipe.name, recipe.pins)), None)
+    if folder_name is None:
         raise ToolchainError(f"name a program to pin: {', '.join(recipe.name for recipe in RECIPES)}")
+    recipes = [recipe for recipe in RECIPES if recipe.pins == folder_name]
     go = find_go(cache, ensure_venv(cache) / "bin" / "python")
-    home = PINS / recipe.name
+    home = PINS / folder_name
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for file in home.glob("*.go"):
             shutil.copy(file, folder)
-        (folder / "go.mod").write_text(_go_mod(go, recipe, folder))
-        _complete(go, recipe, folder)
+        (folder / "go.mod").write_text(_go_mod(go, recipes, folder))
+        _complete(go, recipes, folder)
         for file in ("go.mod", "go.sum"):
             shutil.copy(folder / file, home)
-    say(f"pinned {recipe.name} {recipe.version}: {home}")
+    say(f"pinned {', '.join(f'{recipe.name} {recipe.version}' for recipe in recipes)}: {home}")
 
 
-def _go_mod(go: Go, recipe: Recipe, folder: Path) -> str:
-    text = f"module zig-ai-aks/toolchain/{recipe.name}\n\ngo 1.26.0\n\nrequire {recipe.module} {recipe.version}\n"
-    if recipe is KUBERNETES:
+def _go_mod(go: Go, recipes: list[Recipe], folder: Path) -> str:
+    required = "".join(f"\t{recipe.module} {recipe.version}\n" for recipe in sorted(recipes, key=lambda recipe: recipe.module))
+    text = f"module zig-ai-aks/toolchain/{recipes[0].pins}\n\ngo 1.26.0\n\nrequire (\n{required})\n"
+    if KUBERNETES in recipes:
         (folder / "go.mod").write_text(text)
-        upstream = Path(json.loads(_run(go, folder, "mod", "download", "-json", recipe.module))["Dir"], "go.mod").read_text()
+        upstream = Path(json.loads(_run(go, folder, "mod", "download", "-json", KUBERNETES.module))["Dir"], "go.mod").read_text()
         text += "\n" + "\n".join(re.findall(r"^godebug .*$", upstream, re.MULTILINE)) + "\n"
         staging = re.findall(r"^\s+(k8s\.io/\S+) => \./staging/", upstream, re.MULTILINE)
-        version = recipe.version.replace("v1.", "v0.", 1)
+        version = KUBERNETES.version.replace("v1.", "v0.", 1)
         text += "\n// Kubernetes' own go.mod replaces its staging modules by folders of its repository, which does not count here.\n"
         text += "replace (\n" + "".join(f"\t{module} => {module} {version}\n" for module in staging) + ")\n"
     return text
 
 
-def _complete(go: Go, recipe: Recipe, folder: Path) -> None:
-    if recipe is KUBERNETES_PROVIDER:  # main.go embeds these files; only its imports matter here
+def _complete(go: Go, recipes: list[Recipe], folder: Path) -> None:
+    if KUBERNETES_PROVIDER in recipes:  # main.go embeds these files; only its imports matter here
         for name in ("schema.json", "terraform-mapping.json"):
             (folder / name).touch()
-    for system, processor in SYSTEMS if recipe.outputs else ():
-        packages = [output.package for output in recipe.outputs]
+    packages = [output.package for recipe in recipes for output in recipe.outputs]
+    for system, processor in SYSTEMS if packages else ():
         _run(go, folder, "list", "-deps", *packages, GOOS=system, GOARCH=processor)
-    for module in {recipe.module, *(copy.module for copy in recipe.copies)}:
+    for module in sorted({recipe.module for recipe in recipes} | {copy.module for recipe in recipes for copy in recipe.copies}):
         _run(go, folder, "mod", "download", "-json", module)
 
 

@@ -25,13 +25,33 @@ PINS = Path(__file__).resolve().parent / "programs"
 PINNED = (".mod", ".sum", ".go", ".txt", ".cmake")
 
 
+class CpuSeconds:
+    """Counts the user and system seconds of the commands that this process has run, program by program."""
+
+    def __init__(self) -> None:
+        self.counted: dict[str, float] = {}
+        self._before = self._now()
+
+    def count(self, program: str) -> None:
+        """Counts what was spent since the last program for this one."""
+        now = self._now()
+        self.counted[program] = round(now - self._before, 1)
+        self._before = now
+
+    @staticmethod
+    def _now() -> float:
+        times = os.times()
+        return times.children_user + times.children_system
+
+
 def folder_of(cache: Cache, recipe: AnyRecipe, pins: Path = PINS) -> Path:
     """Returns the folder of a program. Its name depends on what is built and not on the compiler, so a newer Go causes no new build."""
     what: dict[str, Any] = asdict(recipe) | ({"flags": [BUILD_FLAGS, LINK_FLAGS]} if isinstance(recipe, Recipe) else {})
+    what.pop("shared", None)  # only where the pins are; what they say is part of the name
     for output in what["outputs"]:
         del output["cpu_seconds"]  # only an estimate
     content = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
-    for file in sorted(file for file in (pins / recipe.name).iterdir() if file.suffix in PINNED):
+    for file in sorted(file for file in (pins / recipe.pins).iterdir() if file.suffix in PINNED):
         content.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return cache.programs / f"{recipe.name}-{content.hexdigest()[:12]}"
 
@@ -48,30 +68,33 @@ def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progre
         partial = folder.with_name(f".{folder.name}.partial")
         remove(partial)  # left by an interrupted run
         (partial / "bin").mkdir(parents=True)
-        started = time.monotonic()
+        started, cpu_seconds = time.monotonic(), CpuSeconds()
         try:
             if isinstance(recipe, PackageRecipe):
                 build_package(cache, recipe, partial, progress.package(recipe), pins)
+                cpu_seconds.count(recipe.name)
             elif isinstance(recipe, NpmRecipe):
                 build_npm(cache, recipe, partial, progress.package(recipe), pins)
+                cpu_seconds.count(recipe.name)
             else:
-                build(recipe, partial, go(), progress, pins)
+                build(recipe, partial, go(), progress, cpu_seconds, pins)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # it may have filled the disk
             raise
         progress.end()
         size = size_bytes(partial)
-        (partial / "made.json").write_text(json.dumps({"size_bytes": size, "seconds": round(time.monotonic() - started)}))
+        made = {"size_bytes": size, "seconds": round(time.monotonic() - started), "cpu_seconds": cpu_seconds.counted}
+        (partial / "made.json").write_text(json.dumps(made))
         partial.rename(folder)
         say(f"{recipe.name} {recipe.version}: done in {time.monotonic() - started:.0f} s, {megabytes(size)}")
     return folder
 
 
-def build(recipe: Recipe, target: Path, go: Go, progress: Progress, pins: Path) -> None:
+def build(recipe: Recipe, target: Path, go: Go, progress: Progress, cpu_seconds: CpuSeconds, pins: Path) -> None:
     """Builds a program into `target`, from a copy of the pins, so that nothing is written to the repository. Raises ToolchainError."""
     go.cache.logs.mkdir(parents=True, exist_ok=True)
     source = target / "source"
-    shutil.copytree(pins / recipe.name, source)
+    shutil.copytree(pins / recipe.pins, source)
     log = go.cache.logs / f"{recipe.name}.log"
     if recipe.embeds == "kubernetes-schema":
         embed_kubernetes_schema(go.module_folder(recipe.module, source, log) / "cmd" / "pulumi-resource-kubernetes", source)
@@ -82,6 +105,7 @@ def build(recipe: Recipe, target: Path, go: Go, progress: Progress, pins: Path) 
         heartbeat = progress.start(output.name, output.cpu_seconds)
         log = go.cache.logs / f"{output.name}.log"
         go.run(arguments, folder=source, log=log, purpose=f"building {output.name} {recipe.version}", heartbeat=heartbeat)
+        cpu_seconds.count(output.name)
     for copy in recipe.copies:
         copy_out(go.module_folder(copy.module, source, log) / copy.source, target / copy.target)
     remove(source)

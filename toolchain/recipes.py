@@ -1,7 +1,8 @@
 """The table of programs: the module and version of each, what is built from it, and what is copied out of it.
 
 A version is here and in `programs/<name>/go.mod`, and a test compares the two. go.sum beside it pins every source by its hash. To change a
-version, edit it here and run `python3 -m toolchain pin NAME`. Python packages are pinned in `programs/<name>/requirements.txt`,
+version, edit it here and run `python3 -m toolchain pin NAME`. Modules that use the same packages share one go.mod, so that each package is
+compiled once. Python packages are pinned in `programs/<name>/requirements.txt`,
 npm packages by the `integrity` here.
 """
 
@@ -35,11 +36,18 @@ class Recipe:
     name: str
     module: str
     version: str
+    shared: str = ""
+    """The folder of the go.mod that it shares with others."""
     outputs: tuple[Output, ...] = ()
     copies: tuple[Copy, ...] = ()
     ldflags: str = ""
     tags: str = ""  # Go build tags
     embeds: Literal["", "kubernetes-schema"] = ""  # files to create beside main.go before the build
+
+    @property
+    def pins(self) -> str:
+        """The folder of its go.mod and go.sum, below `programs`."""
+        return self.shared or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,10 @@ class PackageRecipe:
     outputs: tuple[Output, ...] = ()
     copies: tuple[Copy, ...] = ()
     cmake_args: tuple[str, ...] = ()  # for a package that is compiled; {pins} is the folder of its pins
+
+    @property
+    def pins(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +78,10 @@ class NpmRecipe:
     outputs: tuple[Output, ...] = ()
     libraries: str = ""
     """A compressed tar archive in the package with shared libraries, which the program uses before the system's."""
+
+    @property
+    def pins(self) -> str:
+        return self.name
 
 
 PULUMI_VERSION = "v3.274.1"
@@ -82,7 +98,7 @@ PULUMI = Recipe(
     name="pulumi",
     module="github.com/pulumi/pulumi/pkg/v3",
     version=PULUMI_VERSION,
-    outputs=(Output(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", cpu_seconds=480),),
+    outputs=(Output(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", cpu_seconds=307),),
     copies=(
         Copy(
             module="github.com/pulumi/pulumi/sdk/v3",
@@ -103,7 +119,7 @@ PULUMI_LANGUAGE_PYTHON = Recipe(
         Output(
             name="pulumi-language-python",
             package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
-            cpu_seconds=100,
+            cpu_seconds=56,
         ),
     ),
     ldflags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.76.0",
@@ -113,11 +129,12 @@ KUBERNETES = Recipe(
     name="kubernetes",
     module="k8s.io/kubernetes",
     version=KUBERNETES_VERSION,
+    shared="cluster",
     outputs=(
-        Output(name="kube-apiserver", package="k8s.io/kubernetes/cmd/kube-apiserver", cpu_seconds=500),
-        Output(name="kube-scheduler", package="k8s.io/kubernetes/cmd/kube-scheduler", cpu_seconds=45),
-        Output(name="kube-controller-manager", package="k8s.io/kubernetes/cmd/kube-controller-manager", cpu_seconds=90),
-        Output(name="kubectl", package="k8s.io/kubernetes/cmd/kubectl", cpu_seconds=50),
+        Output(name="kube-apiserver", package="k8s.io/kubernetes/cmd/kube-apiserver", cpu_seconds=276),
+        Output(name="kube-scheduler", package="k8s.io/kubernetes/cmd/kube-scheduler", cpu_seconds=26),
+        Output(name="kube-controller-manager", package="k8s.io/kubernetes/cmd/kube-controller-manager", cpu_seconds=62),
+        Output(name="kubectl", package="k8s.io/kubernetes/cmd/kubectl", cpu_seconds=31),
     ),
     # Without a version the API server reports v0.0.0 and clients refuse it.
     ldflags=" ".join(
@@ -139,16 +156,18 @@ ETCD = Recipe(
     name="etcd",
     module="go.etcd.io/etcd/server/v3",
     version="v3.6.16",
-    outputs=(Output(name="etcd", package="go.etcd.io/etcd/server/v3", cpu_seconds=50),),
+    shared="cluster",
+    outputs=(Output(name="etcd", package="go.etcd.io/etcd/server/v3", cpu_seconds=38),),
 )
 
 KWOK = Recipe(
     name="kwok",
     module="sigs.k8s.io/kwok",
-    version="v0.7.0",
+    version="v0.8.0",
+    shared="cluster",
     outputs=(
-        Output(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok", cpu_seconds=200),
-        Output(name="kwokctl", package="sigs.k8s.io/kwok/cmd/kwokctl", cpu_seconds=22),
+        Output(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok", cpu_seconds=13),
+        Output(name="kwokctl", package="sigs.k8s.io/kwok/cmd/kwokctl", cpu_seconds=14),
     ),
 )
 
@@ -156,6 +175,7 @@ LWS = Recipe(
     name="lws",
     module="sigs.k8s.io/lws",
     version="v0.9.0",
+    shared="cluster",
     outputs=(Output(name="lws-controller", package="sigs.k8s.io/lws/cmd", cpu_seconds=320),),
     copies=(
         Copy(module="sigs.k8s.io/lws", source="charts/lws", target="share/lws/charts/lws"),

@@ -33,7 +33,7 @@ EXPOSED = {
 
 
 def pinned(recipe, file: str) -> str:
-    return (PINS / recipe.name / file).read_text()
+    return (PINS / recipe.pins / file).read_text()
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
@@ -67,7 +67,7 @@ def test_kubernetes_modules_are_of_one_release():
 
 def test_every_folder_of_pins_belongs_to_a_recipe():
     # Chromium is for one system only; its pins are there on all.
-    assert {folder.name for folder in PINS.iterdir()} == {recipe.name for recipe in (*PROGRAMS, CHROMIUM)}
+    assert {folder.name for folder in PINS.iterdir()} == {recipe.pins for recipe in (*PROGRAMS, CHROMIUM)}
 
 
 def test_an_npm_package_and_what_unpacks_it_are_pinned_by_hash():

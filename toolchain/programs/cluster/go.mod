@@ -1,8 +1,13 @@
-module zig-ai-aks/toolchain/kubernetes
+module zig-ai-aks/toolchain/cluster
 
 go 1.26.0
 
-require k8s.io/kubernetes v1.36.3
+require (
+	go.etcd.io/etcd/server/v3 v3.6.16
+	k8s.io/kubernetes v1.36.3
+	sigs.k8s.io/kwok v0.8.0
+	sigs.k8s.io/lws v0.9.0
+)
 
 godebug default=go1.26
 
