@@ -64,7 +64,9 @@ class Prometheus(pulumi.ComponentResource):
         )
         disk = k8s.core.v1.PersistentVolumeClaim(
             f"{name}-data",
-            metadata=metadata,
+            # For a class that waits for a pod, Pulumi's provider waits until the claim is Pending, on updates too: a larger disk would be
+            # there at once and the update would fail after five minutes (pulumi/pulumi-kubernetes provider/pkg/await/awaiters.go).
+            metadata=metadata | {"annotations": {"pulumi.com/skipAwait": "true"}},
             spec=pods.manifest(
                 {
                     "accessModes": ["ReadWriteOnce"],
