@@ -100,6 +100,12 @@ def test_two_never_share_the_disk(deployed):
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
+def test_pulumi_does_not_wait_for_a_larger_disk(deployed):
+    """Its provider waited for the bound claim to become pending, and failed after five minutes, although the disk was larger at once."""
+    claim = deployed.inputs("kubernetes:core/v1:PersistentVolumeClaim", "prometheus")
+    assert claim["metadata"]["annotations"] == {"pulumi.com/skipAwait": "true"}
+
+
 def test_a_full_disk_is_prevented(deployed):
     """64 GiB of disk, 85 % of it for blocks."""
     assert "--storage.tsdb.retention.size=55705MB" in prometheus.arguments(deployed.settings.monitoring)
