@@ -23,7 +23,7 @@ def test_a_killed_run_can_be_run_again_from_nothing_to_nothing(repository):
     assert code == 0, output
     assert "Removed what an earlier run left" in output
     lines = {line.split("  ")[1].strip(): line for line in output.splitlines() if line.startswith("  ") and " ok " in line}
-    assert set(lines) == {"preview", "up", "up again", "refresh", "destroy"}
+    assert set(lines) == {"preview", "up", "up again", "refresh", "up, settled", "destroy"}
     assert "unchanged" in lines["up again"] and "created" not in lines["up again"]
     assert "pulumi state unprotect --all --yes" in output
     assert "nothing is left" in output
