@@ -41,7 +41,7 @@ def test_children_have_their_component_as_parent(each_stack):
     components = {r.name for r in each_stack.recorder.resources if r.type.startswith("zig-ai-aks:kubernetes:")}
     assert components == {name for (type_, name), o in options.items() if type_.startswith("zig-ai-aks:") and not o.parent}
     alone = {name for (type_, name), option in options.items() if type_.startswith("kubernetes:") and not option.parent}
-    assert alone == {"zig-ai-serving", "zig-ai-batch", "nvidia-device-plugin", "profiling-config", "lws"}
+    assert alone == {"zig-ai-serving", "zig-ai-batch", "nvidia-device-plugin", "profiling-config", "lws", "lws-budget"}
 
 
 def test_component_tokens_follow_one_pattern(each_stack):
@@ -120,6 +120,8 @@ def test_selectors_find_the_pods_of_their_own_owner_only(each_stack):
     for resource in each_stack.recorder.resources:
         spec = resource.inputs.get("spec", {})
         selector = spec.get("selector")
+        if resource.name == "lws-budget":  # the chart makes its pods; a rehearsal sees them
+            continue
         if resource.type.startswith("kubernetes:") and isinstance(selector, dict):
             labels = selector.get("matchLabels", selector)
             namespace = resource.inputs["metadata"]["namespace"]
