@@ -53,7 +53,7 @@ test: toolchain lint ## Run all tests, with real processes and rehearsals
 	pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: unit
-unit: environment ## Run the tests that start no process (two to three minutes, Python environment only)
+unit: environment ## Run the tests that start no process (less than two minutes on two cores, Python environment only)
 	pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not process"
 
 .PHONY: lint

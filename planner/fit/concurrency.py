@@ -32,7 +32,7 @@ def concurrency(settings: StackSettings, gpu: Gpu, shape: ModelShape, load_token
     batch, step = batch_size(settings), traits(settings.engine, gpu).slot_tokens
     held, longest = stack_memory.tightest(settings, gpu, shape).tokens, longest_request(settings, shape)
     if step is None:
-        kept = min(longest, _whole_blocks(settings, gpu, held)) if settings.model.kv_cache.enabled else longest
+        kept = min(longest, _whole_blocks(settings, gpu, held)) if stack_memory.has_cache(settings, gpu) else longest
         return Concurrency(requests=max(1, min(batch, held // load_tokens)), request_tokens=max(1, kept))
     slot = slot_tokens(settings, gpu, shape)
     requests = batch if settings.sizing.mode == "verbatim" else max(1, min(batch, held // slot))

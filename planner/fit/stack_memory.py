@@ -42,13 +42,21 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
         memory_fraction=settings.shard.config.gpu_memory_fraction,
         workspace_gib=compiled.max_workspace_size.gib if compiled.enabled else 0.0,
         batch_tokens=batch_tokens(settings, gpu, shape),
-        kv_asked_gib=model.kv_cache.max_cache_size.gib / split if model.kv_cache.enabled else 0.0,
+        kv_asked_gib=model.kv_cache.max_cache_size.gib / split if has_cache(settings, gpu) else 0.0,
         gpus=gpus_of_shard(settings) if split == 1 else 1,
         batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
     )
     fits = [fit_of(first_layer=stage.first_layer, last_layer=stage.last_layer) for stage in candidates]
     # A token is in the cache of every stage, so the stage that holds the fewest decides.
     return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
+
+
+def has_cache(settings: StackSettings, gpu: Gpu) -> bool:
+    """Returns whether the engine has a KV cache. One that always has a cache has it too where `sizing.mode: verbatim` keeps
+    `model.kvCache.enabled: false`: a cache of no bytes would let no server start.
+    """
+    fixed = traits(settings.engine, gpu).fixed_settings
+    return settings.model.kv_cache.enabled or any(setting.path == ("model", "kvCache", "enabled") for setting in fixed)
 
 
 def gpus_of_shard(settings: StackSettings) -> int:
@@ -111,7 +119,7 @@ def _parts(gpus: int, engine_traits: EngineTraits, shape: ModelShape) -> int:
 def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
     """Returns what the tightest stage lacks for its weights, its activations and the cache of one batch of tokens; 0 when all fit."""
     fit = tightest(settings, gpu, shape)
-    if not settings.model.kv_cache.enabled:
+    if not has_cache(settings, gpu):
         return fit.short_gib
     most = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, gpu, shape)))
     least_gib = batch_tokens(settings, gpu, shape) * memory_model.kv_bytes_per_token(shape, most, precisions(settings)[1]) / 2**30

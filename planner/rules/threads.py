@@ -132,7 +132,7 @@ def host_cache(context: RuleContext) -> Iterator[Finding]:
 def host_cache_is_read(context: RuleContext) -> Iterator[Finding]:
     """Every block is copied to the host when it is computed, so the cache on the host helps only where it is larger than the GPUs'."""
     cache = context.settings.caching.l1_cache
-    if not context.traits.keeps_prompts_on_host or not cache.enabled or not context.settings.model.kv_cache.enabled:
+    if not context.traits.keeps_prompts_on_host or not cache.enabled or not stack_memory.has_cache(context.settings, context.gpu):
         return
     on_gpus = stack_memory.tightest(context.settings, context.gpu, context.shape).tokens
     token_bytes = memory_model.kv_bytes_per_token(context.shape, context.shape.layers, stack_memory.precisions(context.settings)[1])

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner import plan
 from planner.catalogue import hardware, model_shapes
 from planner.catalogue.weight_bytes import WEIGHT_BYTES
 from planner.fit import memory_model
 from planner.fit.layers import split_layers
+from tests.planner import stacks
 
 MODELS = model_shapes.models()
 GPUS = [hardware.gpu(name) for name in sorted(hardware._gpus())]
@@ -214,3 +216,13 @@ def test_what_was_granted_is_granted_again(gpu, stage, asked):
     copies = 1 if shape.kv == "mla" else min(asked["gpus"], shape.kv_heads)
     again = fitted(gpu, shape, first_layer=first, last_layer=last, **asked | {"kv_asked_gib": before.memory.kv_gib * copies})
     assert astuple(again.memory) == pytest.approx(astuple(before.memory), abs=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama_cpp"])
+def test_an_engine_that_always_caches_has_its_cache_where_a_stack_turns_it_off_verbatim(engine):
+    """A cache of no bytes was rendered, with which no server starts."""
+    one = {"requests": {"nvidia.com/gpu": 1}, "limits": {"nvidia.com/gpu": 1}}
+    chosen = {"engine": engine, "gpuPool": stacks.A100, "sharding": {"shardsCount": 1}, "shard": {"resources": one}}
+    model = {"name": "llama-2-7b", "kvCache": {"maxCacheSize": "4Gi", "enabled": False}}
+    planned = plan(stacks.verbatim(model=model, **chosen))
+    assert planned.memory.memory.kv_gib == pytest.approx(4, rel=0.01)
