@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rehearsal.azure import subscription as subscriptions
-from rehearsal.engine import Outcome
+from rehearsal.engine import Engine, Outcome
 from rehearsal.layout import REPOSITORY, Layout
 from rehearsal.run import rehearsed, take_away
 
@@ -120,16 +122,23 @@ def repository(variant: Variant, at: Path, modules: list[str]) -> Path:
     return at
 
 
-def seconds(repository: Path) -> dict[str, float | int]:
-    """Returns the wall time of a preview and an up in seconds, and the number of resources that the up created."""
+@contextmanager
+def rehearsing(repository: Path) -> Generator[tuple[Engine, Layout]]:
+    """Rehearses the prod of this folder, and removes the rehearsal at the end."""
     layout = Layout.of_stack("prod", repository)
     try:
         with rehearsed(layout, repository, "prod", subscriptions.load("default")) as engine:
-            preview = checked(engine.preview())
-            up = checked(engine.up())
-            return {"preview_s": preview.seconds, "up_s": up.seconds, "resources": sum(up.types.values())}
+            yield engine, layout
     finally:
         take_away(layout)
+
+
+def seconds(repository: Path) -> dict[str, float | int]:
+    """Returns the wall time of a preview and an up in seconds, and the number of resources that the up created."""
+    with rehearsing(repository) as (engine, _):
+        preview = checked(engine.preview())
+        up = checked(engine.up())
+        return {"preview_s": preview.seconds, "up_s": up.seconds, "resources": sum(up.types.values())}
 
 
 def checked(outcome: Outcome) -> Outcome:

@@ -24,12 +24,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.engine_overhead import VARIANTS, checked, imported_modules, repository
+from bench.engine_overhead import VARIANTS, checked, imported_modules, rehearsing, repository
 from rehearsal import processes
-from rehearsal.azure import subscription as subscriptions
 from rehearsal.engine import Engine, Outcome
-from rehearsal.layout import REPOSITORY, Layout
-from rehearsal.run import rehearsed, take_away
+from rehearsal.layout import REPOSITORY
 
 RESULT = REPOSITORY / "bench" / "results" / "preview_speed.json"
 _TICKS_S = os.sysconf("SC_CLK_TCK")
@@ -95,12 +93,8 @@ class Program:
 @contextmanager
 def program(path: Path) -> Generator[Program]:
     """A rehearsal of the program in this folder, which is removed at the end."""
-    layout = Layout.of_stack("prod", path)
-    try:
-        with rehearsed(layout, path, "prod", subscriptions.load("default")) as engine:
-            yield Program(engine, layout.root)
-    finally:
-        take_away(layout)
+    with rehearsing(path) as (engine, layout):
+        yield Program(engine, layout.root)
 
 
 def measured(rounds: int) -> dict[str, dict[str, float]]:

@@ -19,13 +19,18 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+
+# In place of this script's own folder, whose vllm.py would hide the engine.
+sys.path[0] = str(Path(__file__).parents[2])
+from bench.gpu import kernels  # noqa: E402
+from bench.gpu.kernels import Operation, activations  # noqa: E402
 
 TOKENS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 QUICK_TOKENS = (1, 32, 1024)
@@ -49,18 +54,7 @@ CONTEXTS = (128, 512, 1024, 4096, 16384, 32768)
 PROMPTS = (32, 128, 512, 1024, 2048, 4096, 8192, 16384)
 MESSAGES_KIB = (8, 16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536, 131072)
 
-PAGE_TOKENS = 16
 REPLAYS = 15
-ROTATED_BYTES = 256 << 20
-"""Weights of one graph, several times the 50 to 60 MB second-level cache of an H100 or H200."""
-MOST_COPIES = 24
-CACHE_BYTES_AT_MOST = 24 << 30
-
-EIGHT_BITS = {"fp8": torch.float8_e4m3fn, "int8": torch.int8}
-KERNELS_CHOSEN: set[str] = set()
-
-Operation = Callable[[], object]
-Layer = Callable[..., torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,144 +111,17 @@ def replayed_us(graph: torch.cuda.CUDAGraph, operations: int) -> tuple[float, fl
     return statistics.median(times), max(times) / min(times)
 
 
-def copies(bytes_each: int) -> int:
-    """Returns how many copies of a weight exceed the second-level cache; at least two, and 24 at most."""
-    return max(2, min(MOST_COPIES, -(-ROTATED_BYTES // bytes_each)))
-
-
-def product(precision: str, rows: int, columns: int) -> Callable[[int], list[Operation]]:
-    """Returns a function from tokens to the products of their activations with copies of one matrix, as vLLM computes them."""
-    bits = {"bf16": 16, "fp8": 8, "int8": 8, "int4": 4}[precision]
-    layer = {"bf16": layer_16_bit, "fp8": layer_8_bit, "int8": layer_8_bit, "int4": layer_4_bit}[precision]
-    layers = [layer(precision, rows, columns) for _ in range(copies(rows * columns * bits // 8))]
-
-    def of_tokens(tokens: int) -> list[Operation]:
-        x = activations(tokens, rows)
-        if precision in EIGHT_BITS:
-            scales = torch.full((tokens, 1), 0.01, dtype=torch.float32, device="cuda")
-            return [partial(multiply, x.to(EIGHT_BITS[precision]), scales) for multiply in layers]
-        return [partial(multiply, x) for multiply in layers]
-
-    return of_tokens
-
-
-def layer_16_bit(_precision: str, rows: int, columns: int) -> Layer:
-    weight = torch.randn(columns, rows, dtype=torch.bfloat16, device="cuda")
-    return lambda x: torch.nn.functional.linear(x, weight)
-
-
-def layer_8_bit(precision: str, rows: int, columns: int) -> Layer:
-    """Returns the product with a matrix in 8 bits, a scale for each channel and token; quantising the activations is a row of its own."""
-    from vllm import _custom_ops as ops
-
-    weight = torch.randn(columns, rows, device="cuda").mul(8).to(EIGHT_BITS[precision]).t()
-    scales = torch.full((columns, 1), 0.01, dtype=torch.float32, device="cuda")
-    return lambda x, x_scales: ops.cutlass_scaled_mm(x, weight, x_scales, scales, torch.bfloat16)
-
-
-def layer_4_bit(_precision: str, rows: int, columns: int) -> Layer:
-    """Returns the product with a matrix in 4 bits, groups of 128, by the kernel that vLLM chooses for this GPU."""
-    from vllm.model_executor.layers.quantization.compressed_tensors.schemes.compressed_tensors_wNa16 import CompressedTensorsWNA16
-
-    scheme = CompressedTensorsWNA16(strategy="group", num_bits=4, group_size=128, symmetric=True)
-    layer = torch.nn.Module()
-    with torch.device("cuda"):
-        scheme.create_weights(
-            layer,
-            output_size=columns,
-            input_size=rows,
-            output_partition_sizes=[columns],
-            input_size_per_partition=rows,
-            params_dtype=torch.bfloat16,
-            weight_loader=lambda *_: None,
-        )
-        layer.weight_packed.data.random_(-(2**31), 2**31 - 1)
-        layer.weight_scale.data.fill_(0.01)
-        scheme.process_weights_after_loading(layer)
-    KERNELS_CHOSEN.add(type(scheme.kernel).__name__)
-    return lambda x: scheme.apply_weights(layer, x, None)
-
-
-def activations(tokens: int, size: int) -> torch.Tensor:
-    return torch.randn(tokens, size, dtype=torch.bfloat16, device="cuda")
-
-
 def products(tokens_list: Iterable[int], precisions: Iterable[str]) -> Iterator[Row]:
     for rows, columns in PRODUCTS:
         for precision in precisions:
             if columns == 128256 and precision != "bf16":  # the vocabulary stays in 16 bits
                 continue
-            make = product(precision, rows, columns)
+            make = kernels.product(precision, rows, columns)
             for tokens in tokens_list:
                 us, spread = timed_us(make(tokens))
                 yield Row(operation="product", precision=precision, tokens=tokens, rows=rows, columns=columns, us=us, spread=spread)
             del make
             torch.cuda.empty_cache()
-
-
-def attention(query_tokens: int, sequences: int, context: int, heads: tuple[int, int, int], cache: str) -> tuple[float, float] | None:
-    """Returns the time of FlashAttention 3 over a paged cache: each sequence asks with `query_tokens` tokens, the last of its context.
-
-    None if the cache of two copies would not fit.
-    """
-    from vllm.vllm_flash_attn import flash_attn_interface as flash
-
-    query_heads, kv_heads, size = heads
-    kind = torch.float8_e4m3fn if cache == "fp8" else torch.bfloat16
-    pages_each = -(-context // PAGE_TOKENS)
-    bytes_each = 2 * sequences * pages_each * PAGE_TOKENS * kv_heads * size * kind.itemsize
-    count = copies(bytes_each)
-    if bytes_each * count > CACHE_BYTES_AT_MOST:
-        return None
-    device = torch.device("cuda")
-    pages = torch.randperm(sequences * pages_each, device=device, dtype=torch.int32).view(sequences, pages_each)
-    starts = torch.arange(0, (sequences + 1) * query_tokens, query_tokens, device=device, dtype=torch.int32)
-    used = torch.full((sequences,), context, device=device, dtype=torch.int32)
-    query = torch.randn(sequences * query_tokens, query_heads, size, dtype=torch.bfloat16, device=device).to(kind)
-    output = torch.empty(sequences * query_tokens, query_heads, size, dtype=torch.bfloat16, device=device)
-    ones = torch.ones(sequences, kv_heads, dtype=torch.float32, device=device) if cache == "fp8" else None
-    shape = (sequences * pages_each, PAGE_TOKENS, kv_heads, size)
-    pools = [
-        (torch.randn(shape, dtype=torch.bfloat16, device=device).to(kind), torch.randn(shape, dtype=torch.bfloat16, device=device).to(kind))
-        for _ in range(count)
-    ]
-    metadata = flash.get_scheduler_metadata(
-        batch_size=sequences,
-        max_seqlen_q=query_tokens,
-        max_seqlen_k=context,
-        num_heads_q=query_heads,
-        num_heads_kv=kv_heads,
-        headdim=size,
-        cache_seqlens=used,
-        qkv_dtype=kind,
-        cu_seqlens_q=starts,
-        page_size=PAGE_TOKENS,
-        causal=True,
-        num_splits=32 if query_tokens == 1 else 0,
-    )
-
-    def one(keys: torch.Tensor, values: torch.Tensor) -> object:
-        return flash.flash_attn_varlen_func(
-            q=query,
-            k=keys,
-            v=values,
-            out=output,
-            cu_seqlens_q=starts,
-            max_seqlen_q=query_tokens,
-            seqused_k=used,
-            max_seqlen_k=context,
-            softmax_scale=size**-0.5,
-            causal=True,
-            block_table=pages,
-            scheduler_metadata=metadata,
-            fa_version=3,
-            q_descale=ones,
-            k_descale=ones,
-            v_descale=ones,
-            num_splits=32 if query_tokens == 1 else 0,
-        )
-
-    return timed_us([partial(one, keys, values) for keys, values in pools])
 
 
 def attentions(quick: bool) -> Iterator[Row]:
@@ -263,7 +130,9 @@ def attentions(quick: bool) -> Iterator[Row]:
     for heads in HEADS[: 1 if quick else None]:
         for cache in ("bf16", "fp8"):
             for query_tokens, sequences, context in cases[:: 9 if quick else 1]:
-                measured = attention(query_tokens, sequences, context, heads, cache)
+                asked = kernels.attention(query_tokens, sequences, context, heads, cache)
+                measured = timed_us(asked) if asked else None
+                del asked
                 torch.cuda.empty_cache()
                 if measured:
                     us, spread = measured
@@ -280,29 +149,10 @@ def attentions(quick: bool) -> Iterator[Row]:
                     )
 
 
-def experts_of_layer(count: int, hidden: int, inner: int, precision: str) -> Callable[..., torch.Tensor]:
-    """Returns vLLM's kernel over one layer's experts of random weights, as a function of activations, weights of the choice, and choice."""
-    from vllm.model_executor.layers.fused_moe import config, fused_moe
-
-    device = torch.device("cuda")
-    kind = torch.bfloat16 if precision == "bf16" else torch.float8_e4m3fn
-    up = torch.randn(count, 2 * inner, hidden, dtype=torch.bfloat16, device=device).to(kind)
-    down = torch.randn(count, hidden, inner, dtype=torch.bfloat16, device=device).to(kind)
-    quantised = None
-    if precision == "fp8":
-        quantised = config.fp8_w8a8_moe_quant_config(
-            w1_scale=torch.full((count, 2 * inner, 1), 0.01, dtype=torch.float32, device=device),
-            w2_scale=torch.full((count, hidden, 1), 0.01, dtype=torch.float32, device=device),
-            per_act_token_quant=True,
-            per_out_ch_quant=True,
-        )
-    return lambda x, weights, ids: fused_moe.fused_experts(x, up, down, weights, ids, quant_config=quantised)
-
-
 def experts(tokens_list: Iterable[int], quick: bool) -> Iterator[Row]:
     for count, chosen, hidden, inner in EXPERTS[: 1 if quick else None]:
         for precision in ("bf16", "fp8"):
-            layers = [experts_of_layer(count, hidden, inner, precision) for _ in range(2)]
+            layers = [kernels.experts_of_layer(count, hidden, inner, precision) for _ in range(2)]
             for tokens in tokens_list:
                 x = activations(tokens, hidden)
                 weights, ids = torch.topk(torch.rand(tokens, count, device="cuda"), chosen, dim=-1)
@@ -311,14 +161,6 @@ def experts(tokens_list: Iterable[int], quick: bool) -> Iterator[Row]:
                 yield Row(operation="experts", precision=precision, us=us, spread=spread, **shape)
             del layers
             torch.cuda.empty_cache()
-
-
-def quantised(x: torch.Tensor, precision: str) -> object:
-    from vllm import _custom_ops as ops
-
-    if precision == "fp8":
-        return ops.scaled_fp8_quant(x, None, use_per_token_if_dynamic=True)
-    return ops.scaled_int8_quant(x, None, None, symmetric=True)
 
 
 def small_kernels(tokens_list: Iterable[int]) -> Iterator[Row]:
@@ -341,9 +183,9 @@ def small_kernels(tokens_list: Iterable[int]) -> Iterator[Row]:
             us, spread = timed_us([gate] * 16)
             yield Row(operation="silu_and_mul", precision="bf16", tokens=tokens, columns=size, us=us, spread=spread)
     for size in (1024, 2048, 3584, 4096, 7168, 8192, 14336, 28672):
-        for precision in EIGHT_BITS:
+        for precision in kernels.EIGHT_BITS:
             for tokens in tokens_list:
-                us, spread = timed_us([partial(quantised, activations(tokens, size), precision)] * 16)
+                us, spread = timed_us([partial(kernels.quantised, activations(tokens, size), precision)] * 16)
                 yield Row(operation="quantise", precision=precision, tokens=tokens, columns=size, us=us, spread=spread)
     for words in (32000, 128256, 151936):
         for sequences in SEQUENCES:
@@ -357,7 +199,7 @@ def all_reduces() -> Iterator[Row]:
     from vllm.distributed import parallel_state
 
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    join_group(rank, world, "env://")
+    kernels.join_group(rank, world, "env://")
     group = parallel_state.get_tp_group()
     for kib in MESSAGES_KIB:
         message = torch.randn(kib << 9, dtype=torch.bfloat16, device="cuda").view(-1, 4096)
@@ -372,22 +214,11 @@ def all_reduces() -> Iterator[Row]:
         yield Row(operation="all_reduce", precision="bf16", bytes=kib << 10, gpus=world, us=us, spread=spread)
 
 
-def join_group(rank: int, world: int, address: str) -> None:
-    """Makes this process one of `world` of an engine, which vLLM's layers ask for even where it is the only one."""
-    from vllm.config import VllmConfig, set_current_vllm_config
-    from vllm.distributed import parallel_state
-
-    torch.cuda.set_device(rank)
-    with set_current_vllm_config(VllmConfig()):
-        parallel_state.init_distributed_environment(world, rank, address, rank, "nccl")
-        parallel_state.initialize_model_parallel(world)
-
-
 def parts(options: argparse.Namespace) -> list[Iterator[Row]]:
     tokens = QUICK_TOKENS if options.quick else TOKENS
     if options.all_reduce:
         return [all_reduces()]
-    join_group(0, 1, "tcp://127.0.0.1:29511")
+    kernels.join_group(0, 1, "tcp://127.0.0.1:29511")
     return [
         *(products(tokens, (precision,)) for precision in ("bf16", "fp8", "int8", "int4")),
         experts(tokens, options.quick),
@@ -408,7 +239,7 @@ def described(seconds: float) -> dict[str, Any]:
         "vllm": vllm.__version__,
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "kernels_4_bits": sorted(KERNELS_CHOSEN),
+        "kernels_4_bits": sorted(kernels.KERNELS_CHOSEN),
     }
 
 
