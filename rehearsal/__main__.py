@@ -31,6 +31,17 @@ def _stack(text: str) -> str:
     return text
 
 
+def _changes(text: str) -> tuple[str, ...]:
+    """Accepts names of changes, separated by commas, and `all`."""
+    from rehearsal import changes
+
+    asked, known = tuple(filter(None, text.split(","))), changes.names()
+    unknown = [name for name in asked if name not in (*known, "all")]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no change '{unknown[0]}': write all, or some of {', '.join(known)}")
+    return asked
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -46,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     run_parser.add_argument("--keep", action="store_true", help="stop after the first up and leave everything running")
     run_parser.add_argument(
         "--changes",
-        default="",
+        type=_changes,
+        default=(),
         metavar="NAMES",
         help="make these changes after the refresh, separated by commas, or `all` (rehearsal/changes.yaml)",
     )
@@ -70,14 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "clean":
         return runner.clean(options.repository.resolve(), options.stack)
     try:
-        from rehearsal import changes
         from rehearsal.azure.faults import parse
 
         parse(",".join(options.fault))
-        known = changes.names()
-        unknown = [name for name in filter(None, options.changes.split(",")) if name not in (*known, "all")]
-        if unknown:
-            raise ValueError(f"no change '{unknown[0]}': write all, or some of {', '.join(known)}")
     except ValueError as error:
         parser.error(str(error))
     for number in _ENDING:
@@ -89,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             subscription=options.subscription,
             keep=options.keep,
             faults=",".join(options.fault),
-            changes=tuple(filter(None, options.changes.split(","))),
+            changes=options.changes,
             repository=options.repository.resolve(),
         )
     )

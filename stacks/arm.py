@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+AKS = {"api-version": "2025-09-01"}
+"""The version of AKS's API, which is also the one that azure-native 3.29 uses."""
 _PUBLIC_CLOUD = "https://management.azure.com"
 
 

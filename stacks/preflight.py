@@ -23,11 +23,10 @@ from planner.rules.service import CURRENT_SIZE
 from settings import Problem, SettingsError, StackSettings
 from settings.rules.nodes import SYSTEM_POOL_VCPUS, too_small_for_a_system_pool
 from stacks import running
-from stacks.arm import Arm, Missing, Unanswered
+from stacks.arm import AKS, Arm, Missing, Unanswered
 from stacks.running import Running
 
 _COMPUTE = {"api-version": "2021-07-01"}
-_AKS = {"api-version": "2025-09-01"}
 _SYSTEM_SIZE = "cluster.systemPool.vmSize"
 _ALL, _SPOT = "cores", "lowprioritycores"
 """The quotas of a whole region, in the spelling of `_family`: of all regular nodes, and of all spot nodes."""
@@ -118,7 +117,7 @@ def kubernetes_versions(arm: Arm, location: str, *, long_term: bool) -> list[str
     path = f"providers/Microsoft.ContainerService/locations/{location}/kubernetesVersions"
     wanted = "AKSLongTermSupport" if long_term else "KubernetesOfficial"
     found = [
-        row["version"] for row in arm.get(path, _AKS)["values"] if wanted in (row.get("capabilities") or {}).get("supportPlan", [wanted])
+        row["version"] for row in arm.get(path, AKS)["values"] if wanted in (row.get("capabilities") or {}).get("supportPlan", [wanted])
     ]
     return sorted(found, key=lambda version: [int(part) for part in version.split(".")])
 

@@ -28,16 +28,17 @@ _NEXT_STEP = (
 
 def main() -> None:
     """Checks everything and then registers the stack. A problem ends the run with one listing before anything is registered."""
+    stack = pulumi.get_stack()
     try:
         asked = config.from_program()
         plan = make_plan(asked)
-        running = preflight.ask(plan.settings, plan, pulumi.get_stack())
+        running = preflight.ask(plan.settings, plan, stack)
     except SettingsError as error:
         config.stop(error)
     if plan.settings.cluster.private and not running.cluster and "private-endpoints" not in running.subnets:
-        _first_step_of_a_private_cluster(plan.settings, pulumi.get_stack())
+        _first_step_of_a_private_cluster(plan.settings, stack)
     else:
-        deploy(asked, plan, pulumi.get_stack(), node_counts=running.node_counts)
+        deploy(asked, plan, stack, node_counts=running.node_counts)
 
 
 def _first_step_of_a_private_cluster(settings: StackSettings, stack: str) -> None:

@@ -18,9 +18,8 @@ from typing import Any
 from infra import naming
 from infra.azure.cluster import SYSTEM_POOL
 from settings import Problem, StackSettings
-from stacks.arm import Arm, Missing
+from stacks.arm import AKS, Arm, Missing
 
-_CLUSTER = {"api-version": "2025-09-01"}
 _NETWORK = {"api-version": "2024-05-01"}
 _REDIS = {"api-version": "2025-07-01"}
 _RESOURCES = {"api-version": "2021-04-01"}
@@ -71,7 +70,7 @@ def look(settings: StackSettings, stack: str, arm: Arm) -> Running:
     except Missing:
         return Running()
     return Running(
-        cluster=properties("Microsoft.ContainerService/managedClusters", names.cluster, _CLUSTER),
+        cluster=properties("Microsoft.ContainerService/managedClusters", names.cluster, AKS),
         network=properties("Microsoft.Network/virtualNetworks", names.of("vnet"), _NETWORK),
         redis=properties("Microsoft.Cache/redisEnterprise", names.redis, _REDIS),
         storage_accounts=accounts,
@@ -138,14 +137,14 @@ def _cluster(settings: StackSettings, running: Running) -> Iterator[Problem]:
     if private != asked.private:
         yield _fixed("cluster.private", str(asked.private).lower(), f"private: {str(private).lower()}", "cluster")
     profile, network = cluster.get("networkProfile") or {}, settings.azure.network
-    for key, field_name, wanted in (("podCidr", "podCidr", network.pod_cidr), ("serviceCidr", "serviceCidr", network.service_cidr)):
-        if profile.get(field_name) not in (None, wanted):
+    for name, wanted in (("podCidr", network.pod_cidr), ("serviceCidr", network.service_cidr)):
+        if profile.get(name) not in (None, wanted):
             yield Problem(
-                key=f"azure.network.{key}",
+                key=f"azure.network.{name}",
                 value=wanted,
-                consequence=f"the running cluster has {profile[field_name]} for life: Pulumi would delete the cluster with everything in "
+                consequence=f"the running cluster has {profile[name]} for life: Pulumi would delete the cluster with everything in "
                 "it, and only then make another",
-                fix=f"{profile[field_name]}, or `pulumi destroy` first if nothing in the cluster is needed any more",
+                fix=f"{profile[name]}, or `pulumi destroy` first if nothing in the cluster is needed any more",
             )
 
 

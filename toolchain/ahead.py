@@ -27,9 +27,8 @@ def downloading_ahead(recipes: Sequence[Recipe], go: Callable[[], Go], pins: Pat
                 shutil.copytree(pins / recipe.pins, scratch, dirs_exist_ok=True)
                 if ends.is_set():
                     return
-                program = found.program
                 packages = [output.package for output in recipe.outputs]
-                command = [program, "list", "-deps", *packages] if packages else [program, "mod", "download", recipe.module]
+                command = [found.program, *(["list", "-deps", *packages] if packages else ["mod", "download", recipe.module])]
                 quiet = subprocess.DEVNULL
                 running.append(subprocess.Popen(command, cwd=scratch, env=found.environment(), stdin=quiet, stdout=quiet, stderr=quiet))
                 if ends.is_set():  # set since it was asked above, so nobody else stops this process

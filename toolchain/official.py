@@ -73,14 +73,11 @@ def known_releases(pins: Path, github: str = "https://github.com", kubernetes: s
         return []
     pulumi = _pinned("pulumi", "github.com/pulumi/pulumi/pkg/v3", pins)
     plugin = f"v{locked_version('pulumi-kubernetes')}"  # the engine asks for the version of the SDK
-    etcd = _pinned("etcd", "go.etcd.io/etcd/server/v3", pins)
-    server = _pinned("kube-apiserver", "k8s.io/kubernetes", pins)
     prometheus = _pinned("promtool", "github.com/prometheus/prometheus", pins)
     major, minor = divmod(int(prometheus.split(".")[1]), 100)  # the module v0.316.0 is the release 3.16.0
     prometheus = f"{major}.{minor}.{prometheus.split('.')[2]}"
     at = f"{github}/pulumi/pulumi/releases/download/{pulumi}"
     plugin_at = f"{github}/pulumi/pulumi-kubernetes/releases/download/{plugin}"
-    etcd_at = f"{github}/etcd-io/etcd/releases/download/{etcd}"
     prometheus_at = f"{github}/prometheus/prometheus/releases/download/v{prometheus}"
     prometheus_name = f"prometheus-{prometheus}.{system}-{processor}"
     found = [
@@ -105,21 +102,20 @@ def known_releases(pins: Path, github: str = "https://github.com", kubernetes: s
             inside=f"{prometheus_name}/",
         ),
     ]
-    if system == "linux":  # for macOS etcd publishes a zip file, and Kubernetes kubectl alone
-        etcd_name = f"etcd-{etcd}-{system}-{processor}"
-        found.append(
-            Release(
-                programs=("etcd",),
-                version=etcd,
-                url=f"{etcd_at}/{etcd_name}.tar.gz",
-                checksums=f"{etcd_at}/SHA256SUMS",
-                inside=f"{etcd_name}/",
-            )
-        )
-        for name in ("kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubectl"):
-            url = f"{kubernetes}/release/{server}/bin/{system}/{processor}/{name}"
-            found.append(Release(programs=(name,), version=server, url=url, checksums=f"{url}.sha256"))
-    return found
+    return found + _for_linux(processor, pins, github, kubernetes) if system == "linux" else found
+
+
+def _for_linux(processor: str, pins: Path, github: str, kubernetes: str) -> list[Release]:
+    """Returns what is published for Linux in these forms; for macOS etcd publishes a zip file, and Kubernetes kubectl alone."""
+    etcd = _pinned("etcd", "go.etcd.io/etcd/server/v3", pins)
+    server = _pinned("kube-apiserver", "k8s.io/kubernetes", pins)
+    etcd_at, etcd_name = f"{github}/etcd-io/etcd/releases/download/{etcd}", f"etcd-{etcd}-linux-{processor}"
+    archive = Release(
+        programs=("etcd",), version=etcd, url=f"{etcd_at}/{etcd_name}.tar.gz", checksums=f"{etcd_at}/SHA256SUMS", inside=f"{etcd_name}/"
+    )
+    names = ("kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubectl")
+    urls = {name: f"{kubernetes}/release/{server}/bin/linux/{processor}/{name}" for name in names}
+    return [archive, *(Release(programs=(name,), version=server, url=url, checksums=f"{url}.sha256") for name, url in urls.items())]
 
 
 def _pinned(program: str, module: str, pins: Path) -> str:

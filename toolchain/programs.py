@@ -19,7 +19,7 @@ from toolchain.golang import BUILD_FLAGS, COMPILE_FLAGS, LINK_FLAGS, Go
 from toolchain.npm import build_npm
 from toolchain.packages import build_package
 from toolchain.progress import Progress
-from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, AnyRecipe, NpmRecipe, PackageRecipe, Recipe
+from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, AnyRecipe, PackageRecipe, Recipe
 
 PINS = Path(__file__).resolve().parent / "programs"
 PINNED = (".mod", ".sum", ".go", ".txt", ".cmake")
@@ -70,14 +70,15 @@ def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progre
         (partial / "bin").mkdir(parents=True)
         started, cpu_seconds = time.monotonic(), CpuSeconds()
         try:
-            if isinstance(recipe, PackageRecipe):
-                build_package(cache, recipe, partial, progress.package(recipe), pins)
-                cpu_seconds.count(recipe.name)
-            elif isinstance(recipe, NpmRecipe):
-                build_npm(cache, recipe, partial, progress.package(recipe), pins)
-                cpu_seconds.count(recipe.name)
-            else:
+            if isinstance(recipe, Recipe):
                 build(recipe, partial, go(), progress, cpu_seconds, pins)
+            else:
+                heartbeat = progress.package(recipe)
+                if isinstance(recipe, PackageRecipe):
+                    build_package(cache, recipe, partial, heartbeat, pins)
+                else:
+                    build_npm(cache, recipe, partial, heartbeat, pins)
+                cpu_seconds.count(recipe.name)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # it may have filled the disk
             raise

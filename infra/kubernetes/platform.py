@@ -184,7 +184,9 @@ def _shards_args(parts: _Parts) -> ShardsArgs:
 
 
 def _pipeline_zones(settings: StackSettings, plan: Plan) -> tuple[str, ...]:
-    """As AKS labels its nodes, `REGION-ZONE` (articles/aks/reliability-availability-zones-configure.md of MicrosoftDocs/azure-aks-docs).
+    """Returns the zones as AKS labels its nodes, `REGION-ZONE`.
+
+    Source: MicrosoftDocs/azure-aks-docs articles/aks/reliability-availability-zones-configure.md.
 
     All zones that may be used, not those of today's pools: a pipeline more would otherwise change the pods of the others.
     """

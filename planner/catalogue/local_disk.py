@@ -27,10 +27,7 @@ def room_for_weights_gib(size: GpuSize, os_disk_gib: int) -> float | None:
     """Returns the GiB for weights on a node's local disk; None when the size has no known local disk."""
     if size.nvme_disk_gib is not None:
         return size.nvme_disk_gib
-    if size.temp_disk_gib is None:
-        return None
-    system_gib = os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=True) == "Ephemeral" else 0
-    return size.temp_disk_gib - system_gib
+    return _beside_the_system_gib(size, os_disk_gib, for_weights=True)
 
 
 def cache_gib(size: GpuSize, os_disk_gib: int) -> float:
@@ -38,7 +35,11 @@ def cache_gib(size: GpuSize, os_disk_gib: int) -> float:
 
     Without either, /mnt is a folder of the system's own disk.
     """
+    return _beside_the_system_gib(size, os_disk_gib, for_weights=False) or os_disk_gib
+
+
+def _beside_the_system_gib(size: GpuSize, os_disk_gib: int, *, for_weights: bool) -> float | None:
+    """Returns the GiB of the temporary disk that the operating system does not take; None when the size has no such disk."""
     if size.temp_disk_gib is None:
-        return os_disk_gib
-    system_gib = os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=False) == "Ephemeral" else 0
-    return size.temp_disk_gib - system_gib or os_disk_gib
+        return None
+    return size.temp_disk_gib - (os_disk_gib if os_disk_type(size, os_disk_gib, for_weights=for_weights) == "Ephemeral" else 0)

@@ -106,7 +106,7 @@ def test_a_mistake_is_seen(mistake):
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: f"{source.package} {source.api_version}")
 def test_the_models_are_of_the_version_that_the_provider_sends(source):
-    """As the SDK says in each resource's documentation. Where no package has that version, the nearest later one judges."""
+    """The SDK names that version in each resource's documentation. Where no package has that version, the nearest later one judges."""
     for name in source.bodies:
         module, kind = name.split(":")
         documented = inspect.getsource(sys.modules[getattr(import_module(f"pulumi_azure_native.{module}"), kind).__module__])

@@ -55,7 +55,7 @@ def scaled_by_hand(name: str, pool: dict[str, Any], old: dict[str, Any]) -> None
 def deletable_pool(request: Request) -> None:
     """A cluster keeps a system pool. Text: MicrosoftDocs/azure-aks-docs use-system-pools.md."""
     cluster = request.cloud.get(request.id.rsplit("/agentPools/", 1)[0])
-    rest = [pool for pool_id, pool in pools_of(request.cloud, cluster["id"] if cluster else "") if pool_id.lower() != request.id.lower()]
+    rest = [pool for pool_id, pool in pools_of(request.cloud, cluster["id"] if cluster else "") if pool_id != request.id.lower()]
     if cluster and request.inputs.get("mode") == "System" and not any(pool.get("mode") == "System" for pool in rest):
         raise Refused(
             "InvalidOperation",
