@@ -127,9 +127,8 @@ class Rehearsal:
             self._must_not_change(wrong)
 
     def _changes(self) -> None:
-        running = Running(self.engine, self.layout, self.options.stack)
         for change in changes(self.options.stack, self.options.changes):
-            outcome, wrong = running.make(change)
+            outcome, wrong = Running(self.engine, self.layout, self.options.stack).make(change)
             self.outcomes.append(outcome)
             report.change(self.console, outcome, change.becomes, wrong)
             if wrong:
