@@ -84,6 +84,10 @@ class Names:
         return fit(f"{self.resource_group}-nodes", 80)
 
     @property
+    def kubelet_identity(self) -> str:
+        return self.of("id-kubelet")
+
+    @property
     def cluster(self) -> str:
         return self.of("aks")
 

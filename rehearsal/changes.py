@@ -58,13 +58,16 @@ class Running:
         self._autoscale(change.autoscaler)
         before, text = self._azure(), self._file.read_text()
         self._file.write_text(with_settings(text, self._project, change.settings))
+        shown = self._engine.preview() if change.becomes == "in place" else None
         outcome = self._engine.up(change.name)
         if change.becomes == "refused":
             self._file.write_text(text)
             return outcome, self._not_refused(change, outcome, before)
         if outcome.failed:
             return outcome, "Azure or the program refused it: " + "; ".join(outcome.errors)
-        return outcome, self._not_in_place(outcome, before) if change.becomes == "in place" else self._not_replaced_after(outcome)
+        if shown is None:
+            return outcome, self._not_replaced_after(outcome)
+        return outcome, self._not_in_place(outcome, before) or self._not_as_shown(outcome, shown)
 
     def _autoscale(self, more: int) -> None:
         with self._state.change() as cloud:
@@ -100,6 +103,15 @@ class Running:
             return f"it must change in place, and it took nodes from {', '.join(key.rsplit('/', 1)[-1] for key in lost)}"
         replaced = [line for line in outcome.details if line.startswith("create-replacement azure-native:")]
         return f"it must change in place, and it replaced: {'; '.join(replaced)}" if replaced else None
+
+    @staticmethod
+    def _not_as_shown(outcome: Outcome, shown: Outcome) -> str | None:
+        """A reviewer must not be alarmed by what an `up` does not do."""
+        previewed, done = ({line.partition(" [")[0] for line in one.details} for one in (shown, outcome))
+        if previewed == done:
+            return None
+        too_much, missing = (", ".join(sorted(lines)) or "-" for lines in (previewed - done, done - previewed))
+        return f"the preview showed also: {too_much}; it did not show: {missing}"
 
     @staticmethod
     def _not_replaced_after(outcome: Outcome) -> str | None:

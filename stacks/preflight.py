@@ -243,6 +243,8 @@ def ask(settings: StackSettings, plan: Plan, stack: str) -> Running:
         there = running.look(settings, stack, arm)
     except Unanswered as why:
         raise SettingsError([_unknown_cluster(settings, stack, why)]) from why
+    for text in running.warnings(settings, stack, there):
+        pulumi.log.warn(text)
     found = list(running.problems(settings, stack, there))
     try:
         found += problems(settings, plan, arm)

@@ -90,6 +90,17 @@ def problems(settings: StackSettings, stack: str, running: Running) -> Iterator[
         yield _fixed("redis.highAvailability", str(settings.redis.high_availability).lower(), high.lower(), "Redis")
 
 
+def warnings(settings: StackSettings, stack: str, running: Running) -> Iterator[str]:
+    """Yields what the next `up` does to the running stack that its preview does not show."""
+    identity = ((running.cluster.get("identityProfile") or {}).get("kubeletidentity") or {}).get("resourceId") or ""
+    now, ours = identity.rsplit("/", 1)[-1], naming.names_of(settings.azure, stack).kubelet_identity
+    if now and now.lower() != ours.lower():
+        yield (
+            f"the nodes get the identity {ours} in place of {now}, for which AKS replaces the nodes of every pool, one after the other as "
+            "in an upgrade. Run `pulumi up` when pipelines may stop for a while; it happens once"
+        )
+
+
 def _fixed(key: str, asked: str, now: str, what: str, fix: str | None = None) -> Problem:
     return Problem(
         key=key,

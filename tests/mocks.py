@@ -14,22 +14,22 @@ SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000"
 # Outputs that the cloud computes beyond the inputs; a callable receives the resource's inputs.
 COMPUTED: dict[str, dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]] = {
     "azure-native:containerservice:ManagedCluster": {
-        "oidcIssuerProfile": {"enabled": True, "issuerURL": "https://oidc.example/"},
-        "identityProfile": {"kubeletidentity": {"objectId": "11111111-1111-1111-1111-111111111111"}},
         "nodeResourceGroup": "nodes",
         # A list of ids going in, a map by id coming out.
         "identity": {"type": "UserAssigned", "userAssignedIdentities": {}},
     },
     "azure-native:network:PublicIPAddress": {"ipAddress": "203.0.113.7"},
-    "azure-native:managedidentity:UserAssignedIdentity": lambda inputs: {
-        "clientId": f"client of {inputs['resourceName']}",
-        "principalId": f"principal of {inputs['resourceName']}",
-        "tenantId": "44444444-4444-4444-4444-444444444444",
-    },
+    "azure-native:managedidentity:UserAssignedIdentity": lambda inputs: {"name": inputs["resourceName"]},
     "azure-native:redisenterprise:RedisEnterprise": {"hostName": "redis.example"},
     "azure-native:containerregistry:Registry": {"loginServer": "registry.example"},
 }
-CALLS: dict[str, dict[str, Any]] = {
+# Answers of functions; a callable receives the arguments.
+CALLS: dict[str, dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "azure-native:managedidentity:getUserAssignedIdentity": lambda asked: {
+        "clientId": f"client of {asked['resourceName']}",
+        "principalId": f"principal of {asked['resourceName']}",
+    },
+    "azure-native:containerservice:getManagedCluster": {"oidcIssuerProfile": {"enabled": True, "issuerURL": "https://oidc.example/"}},
     "azure-native:authorization:getClientConfig": {
         "subscriptionId": SUBSCRIPTION.rsplit("/", 1)[1],
         "tenantId": "44444444-4444-4444-4444-444444444444",
@@ -106,7 +106,8 @@ class Recorder(pulumi.runtime.Mocks):
         return f"{SUBSCRIPTION}/mock/{name}", {"name": args.name, **args.inputs, **computed}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        return CALLS[args.token], []
+        answer = CALLS[args.token]
+        return answer if isinstance(answer, dict) else answer(args.args), []
 
     def one(self, type_: str, name: str | None = None) -> Registered:
         """The only resource of this type (and logical name)."""

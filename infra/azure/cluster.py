@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import pulumi
 from pulumi_azure_native import containerservice as aks
-from pulumi_azure_native import managedidentity
 
 from infra.azure import kubeconfig, roles
 from infra.azure.context import AzureContext, answered
+from infra.azure.identity import Identity, identity
 from infra.azure.network import Network
 from infra.naming import Names
 from settings.account import Effect, Resource
@@ -31,6 +31,8 @@ class ClusterArgs:
     network: Network
     settings: ClusterSettings
     addresses: NetworkSettings
+    kubelet: Identity
+    """What the nodes are to Azure: they pull images as it."""
     termination_grace_seconds: int
     """How long the autoscaler lets the pods of a node finish before it removes the node."""
     managed_prometheus: bool
@@ -51,8 +53,6 @@ class Cluster(pulumi.ComponentResource):
     cluster_name: pulumi.Output[str]
     cluster_id: pulumi.Output[str]
     oidc_issuer_url: pulumi.Output[str]
-    kubelet_object_id: pulumi.Output[str]
-    """The identity that nodes pull images with."""
     kubeconfig: pulumi.Output[str]
     """Secret; asks Entra ID through `kubelogin` for whoever ran `az login`."""
 
@@ -60,38 +60,45 @@ class Cluster(pulumi.ComponentResource):
         super().__init__("zig-ai-aks:azure:Cluster", name, None, opts)
         self._name, self._args = name, args
 
-        identity = managedidentity.UserAssignedIdentity(
-            f"{name}-identity",
-            resource_group_name=args.context.resource_group_name,
-            location=args.context.location,
-            resource_name_=args.context.names.of("id-aks"),
-            tags=args.context.tags,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        may_use_subnet = roles.grant(
-            f"{name}-subnet",
-            roles.NETWORK_CONTRIBUTOR,
-            args.context,
-            # The subnet and not the VNet: nodes and internal load balancers take addresses there, nothing else is AKS's business.
-            scope=args.network.nodes_subnet_id,
-            principal_id=identity.principal_id,
-            parent=self,
-        )
-        cluster = self._managed_cluster(identity, may_use_subnet)
+        own = identity(f"{name}-identity", args.context.names.of("id-aks"), args.context, parent=self)
+        cluster = self._managed_cluster(own, self._grants(own))
         self._maintenance_windows(cluster)
 
         self.cluster_name = cluster.name
         self.cluster_id = cluster.id
-        self.oidc_issuer_url = cluster.oidc_issuer_profile.apply(
+        # Asked for by name as the identities are (identity.py), since the preview of an update forgets it.
+        known = aks.get_managed_cluster_output(resource_group_name=args.context.resource_group_name, resource_name=cluster.name)
+        self.oidc_issuer_url = known.oidc_issuer_profile.apply(
             lambda profile: answered(profile.issuer_url if profile else None, "OIDC issuer")
-        )
-        self.kubelet_object_id = cluster.identity_profile.apply(
-            lambda profile: answered((profile or {})["kubeletidentity"].object_id, "identity of the kubelets")
         )
         self.kubeconfig = self._kubeconfig(cluster)
         self.register_outputs({"cluster_name": self.cluster_name, "cluster_id": self.cluster_id})
 
-    def _managed_cluster(self, identity: managedidentity.UserAssignedIdentity, may_use_subnet: pulumi.Resource) -> aks.ManagedCluster:
+    def _grants(self, own: Identity) -> list[pulumi.Resource]:
+        """What the control plane needs before there is a cluster: AKS refuses to make one, or stops half-way, without."""
+        args = self._args
+        return [
+            roles.grant(
+                f"{self._name}-subnet",
+                roles.NETWORK_CONTRIBUTOR,
+                args.context,
+                # The subnet and not the VNet: nodes and internal load balancers take addresses there, nothing else is AKS's business.
+                scope=args.network.nodes_subnet_id,
+                principal_id=own.principal_id,
+                parent=self,
+            ),
+            roles.grant(
+                f"{self._name}-kubelet",
+                # Source: MicrosoftDocs/azure-aks-docs articles/aks/use-managed-identity.md, pre-created kubelet identity
+                roles.MANAGED_IDENTITY_OPERATOR,
+                args.context,
+                scope=args.kubelet.id,
+                principal_id=own.principal_id,
+                parent=self,
+            ),
+        ]
+
+    def _managed_cluster(self, own: Identity, grants: list[pulumi.Resource]) -> aks.ManagedCluster:
         args, settings, context = self._args, self._args.settings, self._args.context
         return aks.ManagedCluster(
             self._name,
@@ -105,7 +112,8 @@ class Cluster(pulumi.ComponentResource):
             sku=aks.ManagedClusterSKUArgs(name="Base", tier=settings.tier),
             support_plan="AKSLongTermSupport" if settings.tier == "Premium" else "KubernetesOfficial",
             kubernetes_version=settings.kubernetes_version,
-            identity=aks.ManagedClusterIdentityArgs(type=aks.ResourceIdentityType.USER_ASSIGNED, user_assigned_identities=[identity.id]),
+            identity=aks.ManagedClusterIdentityArgs(type=aks.ResourceIdentityType.USER_ASSIGNED, user_assigned_identities=[own.id]),
+            identity_profile={"kubeletidentity": aks.UserAssignedIdentityArgs(resource_id=args.kubelet.id)},
             enable_rbac=True,
             disable_local_accounts=True,
             aad_profile=aks.ManagedClusterAADProfileArgs(
@@ -139,8 +147,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 protect=args.protect,
-                # Creation fails half-way when the identity may not join nodes to the subnet yet.
-                depends_on=[may_use_subnet, *args.after],
+                depends_on=[*grants, *args.after],
             ),
         )
 

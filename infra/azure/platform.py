@@ -15,6 +15,7 @@ from infra.azure.budget import BudgetArgs, budget
 from infra.azure.cluster import Cluster, ClusterArgs
 from infra.azure.context import AzureContext
 from infra.azure.gpu_pool import GpuPoolArgs, gpu_pool
+from infra.azure.identity import Identity, identity
 from infra.azure.logs import ControlPlaneLogs, ControlPlaneLogsArgs
 from infra.azure.monitoring import ManagedPrometheus, ManagedPrometheusArgs
 from infra.azure.network import Network, NetworkArgs
@@ -68,13 +69,15 @@ def deploy(
 
     network = _network(settings, context)
     nodes = node_counts or {}
-    cluster = _cluster(settings, context, network, administrators, group, nodes)
-    pools = _gpu_pools(settings, plan, context, network, cluster, nodes)
-    identities = _identities(plan, context, cluster)
+    kubelet = identity("kubelet-identity", context.names.kubelet_identity, context, parent=None)
     registry = Registry(
         "registry",
-        RegistryArgs(context=context, network=network, kubelet_object_id=cluster.kubelet_object_id, private=settings.cluster.private),
+        RegistryArgs(context=context, network=network, kubelet_principal_id=kubelet.principal_id, private=settings.cluster.private),
     )
+    known_first = (registry.nodes_may_pull, *_may_use_cluster(context, administrators, group))
+    cluster = _cluster(settings, context, network, kubelet, known_first, nodes)
+    pools = _gpu_pools(settings, plan, context, network, cluster, nodes)
+    identities = _identities(plan, context, cluster)
     weights = _weights(settings, context, network, identities, administrators)
     redis = _redis(settings, plan, context, network, identities)
     _watch(settings, context, cluster, today or datetime.datetime.now(datetime.UTC).date())
@@ -178,8 +181,8 @@ def _cluster(
     settings: StackSettings,
     context: AzureContext,
     network: Network,
-    administrators: tuple[roles.Administrator, ...],
-    group: resources.ResourceGroup,
+    kubelet: Identity,
+    after: tuple[pulumi.Resource, ...],
     node_counts: Mapping[str, int],
 ) -> Cluster:
     return Cluster(
@@ -189,11 +192,12 @@ def _cluster(
             network=network,
             settings=settings.cluster,
             addresses=settings.azure.network,
+            kubelet=kubelet,
             termination_grace_seconds=round(settings.rollout.termination_grace.seconds),
             managed_prometheus=settings.monitoring.managed_prometheus,
             protect=settings.azure.protect,
             node_counts=node_counts,
-            after=_may_use_cluster(context, administrators, group),
+            after=after,
         ),
     )
 

@@ -19,7 +19,8 @@ from settings.account import Effect, Resource
 class RegistryArgs:
     context: AzureContext
     network: Network
-    kubelet_object_id: pulumi.Input[str]
+    kubelet_principal_id: pulumi.Input[str]
+    """The identity that nodes pull images with."""
     private: bool
     """No public door; then images must be pushed from inside the network."""
 
@@ -32,6 +33,8 @@ class Registry(pulumi.ComponentResource):
     """
 
     login_server: pulumi.Output[str]
+    nodes_may_pull: pulumi.Resource
+    """The nodes' right, which a cluster should find there: its first pods would wait until it is known everywhere."""
 
     def __init__(self, name: str, args: RegistryArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("zig-ai-aks:azure:Registry", name, None, opts)
@@ -48,12 +51,12 @@ class Registry(pulumi.ComponentResource):
             tags=context.tags,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        roles.grant(
-            f"{name}-nodes-pull",
+        self.nodes_may_pull = roles.grant(
+            f"{name}-kubelet-pull",
             roles.ACR_PULL,
             context,
             scope=registry.id,
-            principal_id=args.kubelet_object_id,
+            principal_id=args.kubelet_principal_id,
             parent=self,
         )
         if args.private:

@@ -21,6 +21,7 @@ class Role:
 
 
 NETWORK_CONTRIBUTOR = Role(title="Network Contributor", id="4d97b98b-1d4f-4787-a291-c67834d212e7")
+MANAGED_IDENTITY_OPERATOR = Role(title="Managed Identity Operator", id="f1a07417-d97a-45cb-824c-7a7467783830")
 ACR_PULL = Role(title="AcrPull", id="7f951dda-4ed3-4680-a7ca-43fe172d538d")
 BLOB_DATA_READER = Role(title="Storage Blob Data Reader", id="2a2b9908-6ea1-4ae2-8e65-a410df84e7d1")
 BLOB_DATA_CONTRIBUTOR = Role(title="Storage Blob Data Contributor", id="ba92f5b4-2d11-453d-a403-e96b0029c9fe")

@@ -8,6 +8,7 @@ import pulumi
 from pulumi_azure_native import managedidentity
 
 from infra.azure.context import AzureContext
+from infra.azure.identity import identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +33,17 @@ class WorkloadIdentity(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: WorkloadIdentityArgs, opts: pulumi.ResourceOptions | None = None):
         super().__init__("zig-ai-aks:azure:WorkloadIdentity", name, None, opts)
-        identity = managedidentity.UserAssignedIdentity(
-            f"{name}-identity",
-            resource_group_name=args.context.resource_group_name,
-            location=args.context.location,
-            resource_name_=args.context.names.of(f"id-{args.service_account}", 128),
-            tags=args.context.tags,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        own = identity(f"{name}-identity", args.context.names.of(f"id-{args.service_account}", 128), args.context, parent=self)
         managedidentity.FederatedIdentityCredential(
             f"{name}-trust",
             resource_group_name=args.context.resource_group_name,
-            resource_name_=identity.name,
+            resource_name_=own.name,
             federated_identity_credential_resource_name=args.service_account,
             issuer=args.oidc_issuer_url,
             subject=f"system:serviceaccount:{args.namespace}:{args.service_account}",
             audiences=["api://AzureADTokenExchange"],
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.client_id = identity.client_id
-        self.principal_id = identity.principal_id
+        self.client_id = own.client_id
+        self.principal_id = own.principal_id
         self.register_outputs({"client_id": self.client_id})

@@ -18,10 +18,13 @@ SCALED = {"vmSize": "Standard_NC24s_v3", "enableAutoScaling": True, "minCount": 
 
 
 class Engine:
-    """Answers with these outcomes, one after the other; `does` runs before each."""
+    """Answers with these outcomes, one after the other; `does` runs before each. A preview shows what the next one does, or `shows`."""
 
-    def __init__(self, *outcomes, does=lambda: None):
-        self._outcomes, self._does = list(outcomes), does
+    def __init__(self, *outcomes, does=lambda: None, shows=None):
+        self._outcomes, self._does, self._shows = list(outcomes), does, shows
+
+    def preview(self):
+        return self._shows or self._outcomes[0]
 
     def up(self, name):
         self._does()
@@ -96,6 +99,16 @@ def test_a_pool_is_replaced_by_one_that_is_there_first(layout, steps, right):
 
 
 LISTED = "update azure-native:containerservice:ManagedCluster cluster [agentPoolProfiles[0].name, agentPoolProfiles[1]]"
+
+
+def test_a_preview_shows_what_is_done_and_nothing_else(layout):
+    """A tag's showed a right to replace and four credentials to change, and then nothing of it happened."""
+    tagged, alarm = "update azure-native:x it [tags]", "create-replacement azure-native:authorization:RoleAssignment pull [principalId]"
+    assert make(layout, Engine(outcome(tagged), shows=outcome("update azure-native:x it [tags, z]")), becomes="in place") is None
+    wrong = make(layout, Engine(outcome(tagged), shows=outcome(tagged, alarm)), becomes="in place")
+    assert "the preview showed also: create-replacement azure-native:authorization:RoleAssignment pull" in wrong
+    wrong = make(layout, Engine(outcome(tagged), shows=outcome()), becomes="in place")
+    assert "it did not show: update azure-native:x it" in wrong
 
 
 @pytest.mark.parametrize(

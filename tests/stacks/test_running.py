@@ -40,6 +40,18 @@ def test_nothing_to_say_before_the_first_up_and_while_nothing_for_life_changes()
     assert found({"cluster": {"tier": "Free", "kubernetesVersion": "1.37"}, "azure": {"tags": {"a": "b"}}}) == {}
 
 
+def test_nodes_that_get_another_identity_are_replaced_and_a_person_is_told():
+    """Before, AKS made the identity; `az aks update --assign-kubelet-identity` asks first, since it upgrades every pool."""
+
+    def said(identity):
+        return list(running.warnings(StackSettings(), "prod", Running(cluster=CLUSTER | {"identityProfile": identity})))
+
+    path = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
+    (text,) = said({"kubeletidentity": {"resourceId": path + "aks-agentpool"}})
+    assert "id-kubelet-zig-ai-prod in place of aks-agentpool" in text and "the nodes of every pool" in text
+    assert said({"kubeletidentity": {"resourceId": path + "id-kubelet-zig-ai-prod"}}) == said(None) == []
+
+
 @pytest.mark.parametrize(
     ("sections", "key", "fix"),
     [

@@ -16,6 +16,8 @@ from rehearsal.azure.rules.pools import inline_pools
 
 # MicrosoftDocs/azure-aks-docs articles/aks/concepts-network-cni-overview.md: neither services, pods nor networks may use them.
 _AKS_OWN = [ipaddress.ip_network(text) for text in ("169.254.0.0/16", "172.30.0.0/16", "172.31.0.0/16", "192.0.2.0/24")]
+# Managed Identity Operator, Contributor and Owner: the built-in roles with userAssignedIdentities/*/assign/action (built-in-roles.md).
+_MAY_HAND_ON = ("f1a07417-d97a-45cb-824c-7a7467783830", "b24988ac-6180-42a0-ab88-20f7382dd24c", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635")
 
 
 def _invalid(parameter: str, details: str, code: str = "InvalidParameter") -> Refused:
@@ -95,13 +97,32 @@ def _identity(request: Request) -> None:
         raise _invalid("identity", "type UserAssigned needs userAssignedIdentities.")
     kubelet = ((request.inputs.get("identityProfile") or {}).get("kubeletidentity") or {}).get("resourceId")
     if kubelet:
-        request.must_exist(kubelet)
-        if identity.get("type") != "UserAssigned":
-            raise Refused(
-                "CustomKubeletIdentityOnlySupportedOnUserAssignedMSICluster",
-                "Custom kubelet identity is only supported on a user-assigned managed identity cluster.",
-                "identityProfile.kubeletidentity",
-            )
+        _kubelet_identity(request, identity, request.must_exist(kubelet)["id"])
+
+
+def _kubelet_identity(request: Request, identity: dict[str, Any], kubelet: str) -> None:
+    """A cluster hands an identity to its nodes only with the right to, also on an update.
+
+    Rule: articles/aks/use-managed-identity.md. Text: as people quote it who ran into it with Terraform; Azure/azure-service-operator tries
+    again on its code (v2/api/containerservice/customizations), since a grant made just before may not be known yet.
+    """
+    if identity.get("type") != "UserAssigned":
+        raise Refused(
+            "CustomKubeletIdentityOnlySupportedOnUserAssignedMSICluster",
+            "Custom kubelet identity is only supported on a user-assigned managed identity cluster.",
+            "identityProfile.kubeletidentity",
+        )
+    own = {request.must_exist(one)["outputs"]["principalId"] for one in identity["userAssignedIdentities"]}
+    if not any(
+        grant["inputs"]["principalId"] in own
+        and grant["inputs"]["roleDefinitionId"].lower().endswith(_MAY_HAND_ON)
+        and (kubelet.lower() + "/").startswith(grant["inputs"]["scope"].lower().rstrip("/") + "/")
+        for grant in request.cloud.of_type("RoleAssignment")
+    ):
+        raise Refused(
+            "CustomKubeletIdentityMissingPermissionError",
+            "The cluster using user-assigned managed identity must be granted 'Managed Identity Operator' role to assign kubelet identity. You can run 'az role assignment create --assignee <control-plane-identity-principal-id> --role 'Managed Identity Operator' --scope <kubelet-identity-resource-id>' to grant the permission. See https://learn.microsoft.com/en-us/azure/aks/use-managed-identity#add-role-assignment",
+        )
 
 
 def _entra(request: Request) -> None:

@@ -45,7 +45,7 @@ def test_the_deployers_grant_is_not_taken_by_the_next_deployer(recorder, context
 
 def test_roles_are_distinct_guids():
     table = [value for value in vars(roles).values() if isinstance(value, roles.Role)]
-    assert len({uuid.UUID(role.id) for role in table}) == len({role.title for role in table}) == len(table) == 5
+    assert len({uuid.UUID(role.id) for role in table}) == len({role.title for role in table}) == len(table) == 6
 
 
 def test_workload_identity_trusts_one_service_account(recorder, context):
@@ -70,7 +70,7 @@ def test_workload_identity_trusts_one_service_account(recorder, context):
 @pytest.fixture
 def registry(recorder, context, network):
     def deployed(private):
-        args = RegistryArgs(context=context, network=network, kubelet_object_id="kubelet", private=private)
+        args = RegistryArgs(context=context, network=network, kubelet_principal_id="kubelet", private=private)
         return run(lambda: Registry("registry", args).login_server)
 
     return deployed
@@ -93,7 +93,7 @@ def test_private_registry_is_premium_and_has_an_endpoint(recorder, registry):
 
 def test_nodes_may_pull_and_not_push(recorder, registry):
     registry(private=False)
-    inputs = recorder.one(GRANT, "registry-nodes-pull").inputs
+    inputs = recorder.one(GRANT, "registry-kubelet-pull").inputs
     assert inputs["principalId"] == "kubelet"
     assert inputs["roleDefinitionId"].endswith(roles.ACR_PULL.id)
     assert inputs["scope"].endswith("/mock/registry")

@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from infra.azure.cluster import Cluster, ClusterArgs
+from infra.azure.identity import Identity
 from settings.platform import Cluster as Settings
 from settings.platform import MaintenanceWindow, SystemPool
 from settings.platform import Network as Addresses
@@ -12,10 +13,12 @@ from tests import mocks
 from tests.mocks import run
 
 CLUSTER = "azure-native:containerservice:ManagedCluster"
+GRANT = "azure-native:authorization:RoleAssignment"
+KUBELET = Identity(**{part: f"{part} of the kubelets" for part in ("id", "name", "client_id", "principal_id")})
 
 
 def cluster_args(context, network, settings=None, **changes):
-    others = {"managed_prometheus": False, "protect": False, "termination_grace_seconds": 120} | changes
+    others = {"managed_prometheus": False, "protect": False, "termination_grace_seconds": 120, "kubelet": KUBELET} | changes
     return ClusterArgs(context=context, network=network, settings=settings or Settings(), addresses=Addresses(), **others)
 
 
@@ -158,16 +161,25 @@ def test_the_cluster_is_protected_as_asked(recorder, context, network, protect):
     assert options.parent == "cluster"
     assert options.protect is protect
     assert options.ignore_changes == []
-    assert {"cluster-identity", "cluster-subnet"} <= options.depends_on
+    assert {"cluster-identity", "cluster-subnet", "cluster-kubelet"} <= options.depends_on
 
 
 def test_identity_may_use_the_subnet_and_no_more(recorder, context, network):
     deploy(context, network)
-    grant = recorder.one("azure-native:authorization:RoleAssignment", "cluster-subnet").inputs
+    grant = recorder.one(GRANT, "cluster-subnet").inputs
     assert grant["scope"].endswith("network-nodes")
     assert grant["roleDefinitionId"].endswith("/4d97b98b-1d4f-4787-a291-c67834d212e7")
     assert grant["principalId"] == "principal of id-aks-zig-ai-test"
     assert recorder.one(CLUSTER).inputs["identity"]["type"] == "UserAssigned"
+
+
+def test_nodes_get_an_identity_that_was_there_before_them(recorder, context, network):
+    """AKS's own is known with the cluster only: images could not be pulled at first, and each preview showed the right to replace."""
+    deploy(context, network)
+    assert recorder.one(CLUSTER).inputs["identityProfile"] == {"kubeletidentity": {"resourceId": "id of the kubelets"}}
+    grant = recorder.one(GRANT, "cluster-kubelet").inputs
+    assert (grant["scope"], grant["principalId"]) == ("id of the kubelets", "principal of id-aks-zig-ai-test")
+    assert grant["roleDefinitionId"].endswith("/f1a07417-d97a-45cb-824c-7a7467783830")
 
 
 def test_kubeconfig_is_decoded_and_secret(recorder, context, network, monkeypatch):

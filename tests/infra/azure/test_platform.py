@@ -119,7 +119,7 @@ def test_every_resource_is_named_and_none_twice(stack):
 
 def test_every_resource_belongs_to_a_component(stack):
     roots = {name for (type_, name), options in stack.recorder.options.items() if not options.parent and type_.startswith("azure-native:")}
-    assert roots <= {"resource-group", "budget", "cluster-admin-deployer"}
+    assert roots <= {"resource-group", "budget", "cluster-admin-deployer", "kubelet-identity"}
 
 
 def test_state_is_protected_on_request(everything):
@@ -181,9 +181,15 @@ def test_whoever_deploys_can_use_the_cluster(little):
 
 def test_with_groups_the_deployer_gets_nothing(everything):
     grants = {r.name for r in everything.recorder.all(GRANT)}
-    assert grants == {"cluster-subnet", "registry-nodes-pull", "weights-read", f"weights-upload-{ADMINS}"}
+    assert grants == {"cluster-subnet", "cluster-kubelet", "registry-kubelet-pull", "weights-read", f"weights-upload-{ADMINS}"}
     cluster = everything.recorder.one("azure-native:containerservice:ManagedCluster").inputs
     assert cluster["aadProfile"]["adminGroupObjectIDs"] == [ADMINS]
+
+
+def test_nodes_may_pull_images_before_there_are_nodes(everything):
+    assert "registry-kubelet-pull" in everything.recorder.options_of("azure-native:containerservice:ManagedCluster").depends_on
+    grant = everything.recorder.one(GRANT, "registry-kubelet-pull").inputs
+    assert grant["principalId"] == "principal of id-kubelet-zig-ai-test"
 
 
 def test_weights_are_uploaded_from_where_the_api_server_is_reached(everything, little):

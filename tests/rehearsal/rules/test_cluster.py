@@ -2,6 +2,7 @@
 """Refused clusters and maintenance windows, in the words that a user sees."""
 
 import base64
+import uuid
 
 import pytest
 
@@ -64,6 +65,46 @@ def test_the_api_server_of_a_private_cluster_is_reached_from_inside_alone(landsc
     value = base64.b64decode(answer["kubeconfigs"][0]["value"]).decode()
     assert ("privatelink.eastus.azmk8s.io" in value) == (not inside)
     assert ("127.0.0.1" in value) == inside
+
+
+def test_an_identity_of_ones_own_for_the_nodes_needs_the_right_to_hand_it_on(landscape):
+    """A cluster is refused without, also by an update; a right on the whole resource group will do."""
+    own, kubelet = (
+        landscape.azure.create("managedidentity:UserAssignedIdentity", resourceGroupName="rg", resourceName=name)
+        for name in ("own", "kubelet")
+    )
+    wanted = {
+        "identity": {"type": "UserAssigned", "userAssignedIdentities": [own.id]},
+        "identityProfile": {"kubeletidentity": {"resourceId": kubelet.id}},
+    }
+    missing = "must be granted 'Managed Identity Operator' role to assign kubelet identity"
+    refused(
+        "CustomKubeletIdentityOnlySupportedOnUserAssignedMSICluster",
+        landscape.make_cluster,
+        **wanted | {"identity": {"type": "SystemAssigned"}},
+    )
+    refused(missing, landscape.make_cluster, **wanted)
+    grant(landscape, READER, own.outputs["principalId"], landscape.group.id)
+    grant(landscape, OPERATOR, own.outputs["principalId"], own.id)
+    refused(missing, landscape.make_cluster, **wanted)
+    may = grant(landscape, OPERATOR, own.outputs["principalId"], landscape.group.id)
+    made = landscape.make_cluster(**wanted)
+    assert made.outputs["identityProfile"]["kubeletidentity"]["objectId"] == kubelet.outputs["principalId"]
+    landscape.azure.delete("authorization:RoleAssignment", may.id)
+    refused(missing, landscape.azure.update, "containerservice:ManagedCluster", made, **landscape.cluster(**wanted))
+
+
+OPERATOR, READER = "f1a07417-d97a-45cb-824c-7a7467783830", "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+
+
+def grant(landscape, role, principal, scope):
+    subscription = landscape.azure.provider.subscription.subscription_id
+    return landscape.azure.create(
+        "authorization:RoleAssignment",
+        principalId=principal, principalType="ServicePrincipal", scope=scope,
+        roleAssignmentName=str(uuid.uuid5(uuid.NAMESPACE_URL, role + scope)),
+        roleDefinitionId=f"/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{role}",
+    )  # fmt: skip
 
 
 def test_static_credentials_of_a_cluster_without_local_accounts(landscape):
