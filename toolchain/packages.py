@@ -9,7 +9,7 @@ from pathlib import Path
 from toolchain.cache import Cache, copy_out, remove
 from toolchain.console import ToolchainError
 from toolchain.failures import failure
-from toolchain.recipes import PackageRecipe
+from toolchain.recipes import PackageRecipe, PythonRecipe
 from toolchain.running import end_of, run_logged
 from toolchain.venv import find_uv
 
@@ -32,6 +32,12 @@ def build_package(cache: Cache, recipe: PackageRecipe, target: Path, heartbeat: 
     for copy in recipe.copies:
         copy_out(installed / copy.source, target / copy.target)
     remove(installed)
+
+
+def install_python(cache: Cache, recipe: PythonRecipe, target: Path, heartbeat: Callable[[], None], pins: Path) -> None:
+    """Installs a program in Python with all that it imports."""
+    home = target / "share" / recipe.name
+    install(cache, recipe.name, home, target, pins, heartbeat, what=f"{recipe.package} {recipe.version}")
 
 
 def install(

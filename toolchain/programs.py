@@ -17,9 +17,9 @@ from toolchain.cache import Cache, copy_out, point, remove, size_bytes
 from toolchain.console import megabytes, say
 from toolchain.golang import BUILD_FLAGS, COMPILE_FLAGS, LINK_FLAGS, Go
 from toolchain.npm import build_npm
-from toolchain.packages import build_package
+from toolchain.packages import build_package, install_python
 from toolchain.progress import Progress
-from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, AnyRecipe, PackageRecipe, Recipe
+from toolchain.recipes import KUBERNETES_PROVIDER_CODE_OF, AnyRecipe, PackageRecipe, PythonRecipe, Recipe
 
 PINS = Path(__file__).resolve().parent / "programs"
 PINNED = (".mod", ".sum", ".go", ".txt", ".cmake")
@@ -76,6 +76,8 @@ def ensure_program(cache: Cache, recipe: AnyRecipe, go: Callable[[], Go], progre
                 heartbeat = progress.package(recipe)
                 if isinstance(recipe, PackageRecipe):
                     build_package(cache, recipe, partial, heartbeat, pins)
+                elif isinstance(recipe, PythonRecipe):
+                    install_python(cache, recipe, partial, heartbeat, pins)
                 else:
                     build_npm(cache, recipe, partial, heartbeat, pins)
                 cpu_seconds.count(recipe.name)

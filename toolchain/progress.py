@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from toolchain.console import duration, report, say
-from toolchain.recipes import AnyRecipe, NpmRecipe, Output, PackageRecipe
+from toolchain.recipes import AnyRecipe, NpmRecipe, Output, PackageRecipe, PythonRecipe
 
 _ENOUGH_CPU_SECONDS = 30  # of finished programs, before they say more about this machine than its number of cores
 
@@ -39,7 +39,7 @@ class Progress:
         say(f"{label}: building, about {duration(cpu_seconds / self._speed())}; {self._left()}")
         return self._report
 
-    def package(self, recipe: PackageRecipe | NpmRecipe) -> Callable[[], None]:
+    def package(self, recipe: PackageRecipe | PythonRecipe | NpmRecipe) -> Callable[[], None]:
         """Announces a package. One without programs to compile takes as long as its download."""
         if recipe.outputs:
             return self.start(recipe.name, sum(output.cpu_seconds for output in recipe.outputs))

