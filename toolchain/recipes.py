@@ -75,7 +75,7 @@ class PackageRecipe(Pinned):
 
 @dataclass(frozen=True, kw_only=True)
 class PythonRecipe(Pinned):
-    """A program in Python. `programs/<name>/requirements.txt` pins it and all that it imports; `share/<name>` then belongs on PYTHONPATH."""
+    """A program in Python. `programs/<name>/requirements.txt` pins it and what it imports; `share/<name>` then belongs on PYTHONPATH."""
 
     package: str
     version: str

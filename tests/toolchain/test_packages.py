@@ -19,7 +19,7 @@ from toolchain import packages
 from toolchain.console import ToolchainError
 from toolchain.programs import ensure_program, folder_of
 from toolchain.progress import Progress
-from toolchain.recipes import Copy, Output, PackageRecipe
+from toolchain.recipes import Copy, Output, PackageRecipe, PythonRecipe
 
 pytestmark = pytest.mark.process
 
@@ -236,3 +236,11 @@ def test_a_missing_compiler_is_told_before_anything_is_built(cache, tools, monke
     with pytest.raises(ToolchainError, match=r"needs a C\+\+ compiler"):
         toolchain.__main__.ensure_everything(cache)
     assert not cache.programs.exists()
+
+
+def test_a_python_program_is_kept_whole_and_belongs_to_one_version_of_python(ensure, cache, pins):
+    """Its compiled modules would not load in another one, so a newer Python installs it again."""
+    program = PythonRecipe(name="boxed", package="boxed-thing", version="1.0")
+    folder = ensure(program)
+    assert sorted(file.name for file in (folder / "share" / "boxed" / "thing").iterdir()) == ["model.gguf", "server", "unwanted"]
+    assert folder_of(cache, replace(program, python="3.99"), pins) != folder

