@@ -42,6 +42,7 @@ import gc
 
 import pulumi
 
+from infra import debug_messages
 from infra.azure import platform
 from infra.azure.gpu_pool import gpu_pool
 from planner.catalogue import gpu_size
@@ -61,6 +62,7 @@ def with_more(name, args, *, parent):
 platform.gpu_pool = with_more
 gc.disable()
 atexit.register(gc.freeze)
+debug_messages.send_together()
 main()
 '''
 
@@ -122,6 +124,15 @@ def repository(variant: Variant, at: Path, modules: list[str]) -> Path:
     return at
 
 
+def keep_compiled(folder: Path) -> None:
+    """Makes the Python processes from now on keep what they compile in this folder, as they do on a machine that forbids it nowhere.
+
+    The SDKs are compiled when they are installed; without this the program alone would be compiled in each run.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
 @contextmanager
 def rehearsing(repository: Path) -> Generator[tuple[Engine, Layout]]:
     """Rehearses the prod of this folder, and removes the rehearsal at the end."""
@@ -153,6 +164,7 @@ def measure(rounds: int, console: Console) -> dict[str, dict[str, float]]:
     samples: dict[str, list[dict[str, float | int]]] = {variant.name: [] for variant in VARIANTS}
     modules = imported_modules()
     with tempfile.TemporaryDirectory(prefix="zig-ai-bench-") as folder:
+        keep_compiled(Path(folder) / "compiled")
         repositories = {v.name: repository(v, Path(folder) / str(i), modules) for i, v in enumerate(VARIANTS)}
         for number in range(rounds):
             for name, path in repositories.items():

@@ -24,7 +24,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.engine_overhead import VARIANTS, checked, imported_modules, rehearsing, repository
+from bench.engine_overhead import VARIANTS, checked, imported_modules, keep_compiled, rehearsing, repository
 from rehearsal import processes
 from rehearsal.engine import Engine, Outcome
 from rehearsal.layout import REPOSITORY
@@ -102,6 +102,7 @@ def measured(rounds: int) -> dict[str, dict[str, float]]:
     modules = imported_modules()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zig-ai-bench-")))
+        keep_compiled(folder / "compiled")
         floor, prod = (stack.enter_context(program(repository(VARIANTS[i], folder / str(i), modules))) for i in (0, 1))
         taken = {"preview": [(floor.time(floor.engine.preview), prod.time(prod.engine.preview)) for _ in range(rounds + 1)][1:]}
         checked(prod.engine.up())
