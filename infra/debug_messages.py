@@ -22,7 +22,7 @@ Log = Callable[..., None]
 
 def send_together() -> None:
     """Applies to all debug messages of this process from now on."""
-    pulumi.log.debug = _Together(pulumi.log.debug).debug
+    vars(pulumi.log)["debug"] = _Together(pulumi.log.debug).debug  # an assignment would have to be of a function
 
 
 class _Together:
