@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from engines.metrics import table
 from planner.catalogue import redis_skus
 from planner.fit.plan import Plan
 from settings import StackSettings
@@ -150,8 +152,8 @@ class Series:
     where it counts none."""
 
 
-GUIDES_LATENCY = Series(name="zig_ai_inference_duration_seconds")
-GUIDES_REQUESTS = Series(name="zig_ai_inference_requests_total")
+GUIDES_LATENCY = Series(name=table("zig_ai")["duration"].name)
+GUIDES_REQUESTS = Series(name=table("zig_ai")["requests"].name)
 """The two metrics that the guide queries."""
 
 
@@ -179,6 +181,10 @@ class Workload:
     """The histogram of the time that a request takes."""
     requests: Series
     """The counter of requests."""
+    shards_measure: bool = True
+    """Whether shards say `latency` and `requests` too; otherwise coordinators alone do, and shards need not be read as often."""
+    signals: Mapping[str, str] = field(default_factory=dict)
+    """PromQL of what else the servers say, by its key in `engines.metrics.RECORDED`."""
     effects: tuple[Effect, ...] = ()
     """What becomes of every setting that the servers answer, at places whose `kind` is a role and whose `path` is in that role's container
     as Kubernetes spells it; in addition `config_files[NAME]`, `secrets[VOLUME].secret`, `cache.size` and `cache.persistent` of `Server`."""

@@ -21,6 +21,7 @@ from engines.envoy.pipeline_cluster import NAME as PIPELINES
 from engines.envoy.pipeline_cluster import Pipelines
 from engines.flags import Flag, command_line, field_effects, flag_effects, plain
 from engines.images import image_reference
+from engines.metrics import Metric, table
 from engines.pods import at, container_effects, resource_list
 from engines.workload import ConfigFile, Endpoints, MountedSecret, Port, Probe, Series, Server
 from planner.rules.waiting import SHUTDOWN_SECONDS
@@ -48,27 +49,53 @@ _CONFIG_DIR = "/app/config"
 TLS, CLIENT_CA, API_KEYS = "tls", "client-ca", "api-keys"
 """Secrets that are mounted, by the name of their volume."""
 
+_ENVOY = table("envoy")
 _SERVICE = f'{{envoy_http_conn_manager_prefix="{COORDINATOR}"}}'
-_BY_CLASS = 'envoy_http_conn_manager_prefix="{}",envoy_response_code_class="{}"'
+_BY_CLASS = '{}{{envoy_http_conn_manager_prefix="{}",envoy_response_code_class="{}"}}'
+_OF_PIPELINES = f'{{envoy_cluster_name="{PIPELINES}"}}'
 _AT_ONCE = (
-    f"envoy_http_downstream_rq_xx{{{_BY_CLASS.format(COORDINATOR, 4)}}}",
-    f'envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name="{PIPELINES}"}}',
-    f'envoy_cluster_upstream_cx_none_healthy{{envoy_cluster_name="{PIPELINES}"}}',
+    _BY_CLASS.format(_ENVOY["by_class"], COORDINATOR, 4),
+    f"{_ENVOY['overflow']}{_OF_PIPELINES}",
+    f"{_ENVOY['none_healthy']}{_OF_PIPELINES}",
 )
 """Counters of requests that are refused within milliseconds: what is wrong with them, a full line, no pipeline. Not of those that a
 pipeline lost or that clients left, whose time somebody waited."""
 LATENCY = Series(
-    name="envoy_http_downstream_rq_time",
+    name=_ENVOY["duration"].name,
     where=_SERVICE,
     unit=0.001,
     refused=" + ".join(f"(sum(rate({counter}[5m])) or vector(0))" for counter in _AT_ONCE),
 )
-REQUESTS = Series(name="envoy_http_downstream_rq_xx", where=f"{{{_BY_CLASS.format(COORDINATOR, 2)}}}")
+REQUESTS = Series(name=_ENVOY["by_class"].name, where=_BY_CLASS.format("", COORDINATOR, 2))
 """Those that were answered: a service that refuses more does no more."""
-_REFUSED = f'rate(envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name="{PIPELINES}"}}[1m])'
-LOAD_QUERY = f"sum(envoy_http_downstream_rq_active{_SERVICE}) + (sum({_REFUSED}) or vector(0))"
+_REFUSED = f"rate({_ENVOY['overflow']}{_OF_PIPELINES}[1m])"
+LOAD_QUERY = f"sum({_ENVOY['active']}{_SERVICE}) + (sum({_REFUSED}) or vector(0))"
 """All requests in the system, and those that a full line has just refused: they come back after a second, so as many are away as are
 refused in one second. Without them a full line would look like one that is about to be full."""
+
+
+def signals(server: Mapping[str, Metric]) -> dict[str, str]:
+    """Returns what Envoy and a pipeline's server say about the service, by its key in `engines.metrics.RECORDED`.
+
+    `server`: the server's table. What it has no metric for is left out.
+    """
+    all_requests = f"sum(rate({_ENVOY['by_class']}{_SERVICE}[5m]))"
+    failed = f"sum(rate({_BY_CLASS.format(_ENVOY['by_class'], COORDINATOR, 5)}[5m]))"
+    found = {
+        # Envoy counts a class once it has answered with it, and no request at all is no failure.
+        "errors": f"({failed} or vector(0)) / ({all_requests} > 0) or vector(0)",
+        "in_flight": LOAD_QUERY,
+        "waiting": f"sum({_ENVOY['pending']}{_OF_PIPELINES}) + sum({server['waiting']})",
+        "healthy": f"max({_ENVOY['healthy']}{_OF_PIPELINES})",
+        "prompt_tokens": f"sum(rate({server['prompt_tokens']}[5m]))",
+        "answer_tokens": f"sum(rate({server['answer_tokens']}[5m]))",
+    }
+    if "first_token" in server:
+        found["first_token_p95"] = f"histogram_quantile(0.95, sum by (le) (rate({server['first_token']}_bucket[5m])))"
+    if "cache" in server:
+        found["cache"] = f"max({server['cache']})"
+    return found
+
 
 _REQUEST_SECONDS = 60
 """Enough for a request of the largest size from a client with 140 kbit/s."""

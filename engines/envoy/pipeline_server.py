@@ -5,12 +5,13 @@ Such a server speaks HTTP, reports on the same port whether its model is loaded 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from engines.envoy import coordinator
 from engines.flags import of_stack
 from engines.images import image_reference
+from engines.metrics import Metric
 from engines.pods import DATA_DIR, at, shard_fields, weights_folder
 from engines.workload import Endpoints, Env, Port, Probe, Role, Server, Workload
 from planner.fit.plan import Plan
@@ -21,7 +22,7 @@ from settings.flatten import leaves
 HTTP = Port(name="http", number=8080)
 HEALTH_PATH = "/health"
 """Answers 503 while the model is loading."""
-PROGRESS = Path(__file__).with_name("progress.sh").read_text()
+_PROGRESS = Path(__file__).with_name("progress.sh").read_text()
 """Needs a shell and curl, which both engines' images have: .devops/cuda.Dockerfile of llama.cpp, docker/Dockerfile of vLLM."""
 _SILENT_SECONDS = 60
 """How long one token may take of a server that has generated none for a minute. A prompt of a whole context is read in less."""
@@ -43,11 +44,12 @@ def server(
     port: Port = HTTP,
     health_path: str | None = HEALTH_PATH,
     shared_memory: str | None = None,
+    metrics: Mapping[str, Metric],
 ) -> Server:
-    """Renders a pipeline's server. `image` is the engine's own, for stacks that name none."""
+    """Renders a pipeline's server. `image` is the engine's own, for stacks that name none. `metrics` is the server's table."""
     fields = shard_fields(settings, plan, port.name, health_path)
     if health_path and not settings.images.shard:
-        fields["liveness"] = _liveness(port)
+        fields["liveness"] = _liveness(port, metrics)
     return Server(
         image=image_reference(settings.images.shard or image, endpoints.registry),
         command=command,
@@ -65,9 +67,16 @@ def server(
     )
 
 
-def _liveness(port: Port) -> Probe:
+def progress(metrics: Mapping[str, Metric]) -> str:
+    """Returns the script that tells whether a server with these metrics makes tokens."""
+    # llama-server counts an answer's tokens when it ends, and its steps as it makes them.
+    moving = ("steps",) if "steps" in metrics else ("prompt_tokens", "answer_tokens")
+    return _PROGRESS.replace("@COUNTERS@", "|".join(metrics[key].name for key in moving))
+
+
+def _liveness(port: Port, metrics: Mapping[str, Metric]) -> Probe:
     """Restarts a server that makes no tokens, after four minutes or so: its health check is answered while its GPU hangs."""
-    command = ("sh", "-c", PROGRESS, "progress", f"http://127.0.0.1:{port.number}", str(_SILENT_SECONDS))
+    command = ("sh", "-c", progress(metrics), "progress", f"http://127.0.0.1:{port.number}", str(_SILENT_SECONDS))
     return Probe(port=port.name, command=command, period_seconds=60, timeout_seconds=_SILENT_SECONDS + 15)
 
 
@@ -96,12 +105,13 @@ def workload(
     worker: Server | None = None,
     *,
     at_once: int,
+    metrics: Mapping[str, Metric],
     effects: Iterable[Effect],
 ) -> Workload:
     """Puts Envoy before the pipelines' servers.
 
     `worker` is given where a pipeline is several pods, which then choose among themselves on which ports they talk. `at_once` is how many
-    requests a pipeline runs. `effects` are those of its servers, to which the coordinator's are added.
+    requests a pipeline runs, `metrics` the table of its servers. `effects` are those of its servers, to which the coordinator's are added.
     """
     upstream = coordinator.Upstream(port=HTTP.number, health_path=HEALTH_PATH, at_once=at_once, waiting=plan.waiting_requests)
     envoy, envoy_effects = coordinator.coordinator(settings, endpoints, upstream)
@@ -119,5 +129,7 @@ def workload(
         load_query=coordinator.LOAD_QUERY,
         latency=coordinator.LATENCY,
         requests=coordinator.REQUESTS,
+        shards_measure=False,
+        signals=coordinator.signals(metrics),
         effects=of_stack((*envoy_effects, *own_effects, *effects), leaves(settings)),
     )

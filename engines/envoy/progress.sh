@@ -2,7 +2,7 @@
 # /health comes from another thread and says 200 while the GPU hangs. Only silence is death: any answer will do, an error too.
 # sh progress.sh URL SECONDS: how long it may be silent. A token is asked for only when nothing was made meanwhile, so it waits for nobody.
 url=$1 seconds=$2 seen="${HOME:-/tmp}/progress"
-counters='^(llamacpp:n_decode_total|vllm:(prompt|generation)_tokens_total)'
+counters='^(@COUNTERS@)'
 now=$(curl --silent --max-time 10 "$url/metrics" | grep -E "$counters")
 before=$(cat "$seen" 2>/dev/null)
 printf %s "$now" > "$seen"

@@ -27,6 +27,7 @@ from engines.flags import command_line, environment, flag_effects, variable_effe
 from engines.llama_cpp import without_flags
 from engines.llama_cpp.command_line import flags
 from engines.llama_cpp.environment import variables
+from engines.metrics import table
 from engines.pods import shard_effects
 from engines.workload import Endpoints, Workload
 from planner.fit.plan import Plan
@@ -56,6 +57,7 @@ class LlamaCpp:
             command=("/app/llama-server",),
             args=command_line(flag_list),
             env=environment(variable_list),
+            metrics=table("llama_cpp"),
         )
         effects = (
             *shard_effects(plan, "shard"),
@@ -63,7 +65,8 @@ class LlamaCpp:
             *variable_effects("shard", variable_list),
             *without_flags.effects(settings, given),
         )
-        workload = pipeline_server.workload(settings, plan, endpoints, shard, at_once=plan.requests_at_once, effects=effects)
+        at_once = plan.requests_at_once
+        workload = pipeline_server.workload(settings, plan, endpoints, shard, at_once=at_once, metrics=table("llama_cpp"), effects=effects)
         return replace(workload, effects=ablations.with_measurements(self.name, workload.effects))
 
 

@@ -26,6 +26,7 @@ from dataclasses import replace
 from engines import ablations
 from engines.envoy import pipeline_server
 from engines.flags import command_line, environment, flag_effects, variable_effects
+from engines.metrics import table
 from engines.pods import shard_effects
 from engines.vllm import ray_group, without_flags
 from engines.vllm.command_line import flags, release
@@ -59,6 +60,7 @@ def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads:
         health_path=health_path,
         # NCCL and the processes of a pod's GPUs meet in it.
         shared_memory="8Gi",
+        metrics=table(f"vllm-{release(plan)}"),
     )
 
 
@@ -83,7 +85,9 @@ class Vllm:
         shard = _server(settings, plan, endpoints, leads=True)
         worker = _server(settings, plan, endpoints, leads=False) if grouped else None
         effects = _effects(settings, plan, *(("shard", "worker") if grouped else ("shard",)))
-        workload = pipeline_server.workload(settings, plan, endpoints, shard, worker, at_once=batch_size(settings), effects=effects)
+        metrics = table(f"vllm-{release(plan)}")
+        at_once = batch_size(settings)
+        workload = pipeline_server.workload(settings, plan, endpoints, shard, worker, at_once=at_once, metrics=metrics, effects=effects)
         if release(plan) == RELEASE_ON_VOLTA:
             # The older release was not measured.
             return workload

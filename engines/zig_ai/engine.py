@@ -247,7 +247,7 @@ class ZigAi:
             serving_ports=(HTTP,),
             inference_path=INFERENCE_PATH,
             # Little's law: seconds spent on requests, per second, are the requests waiting or being served on average.
-            load_query="sum(rate(zig_ai_inference_duration_seconds_sum[1m]))",
+            load_query=f"sum(rate({GUIDES_LATENCY.name}_sum[1m]))",
             latency=GUIDES_LATENCY,
             requests=GUIDES_REQUESTS,
             effects=of_stack(effects, leaves(settings)),

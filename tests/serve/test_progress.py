@@ -9,10 +9,13 @@ import subprocess
 
 import pytest
 
-from engines.envoy.pipeline_server import PROGRESS
+from engines.envoy.pipeline_server import progress
+from engines.metrics import table
 from serve.rendering import render
 from tests.engines.envoy.proxy import pipelines
 from tests.serve.conftest import quick_dev
+
+PROGRESS = progress(table("llama_cpp"))
 
 
 def makes_progress(url, home, seconds=2):

@@ -14,25 +14,15 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
+from engines.metrics import table
 from infra.kubernetes import names, pods
 from planner.catalogue import node_agents
 from settings.account import Effect, Resource
 from settings.operations import Monitoring
 
-# Field, Prometheus type, help. There is no FB_TOTAL: it is used + free + reserved. Not DCGM_FI_DEV_XID_ERRORS: it keeps the last error
-# until the exporter or the driver starts anew (NVIDIA/dcgm-exporter issue 500).
-# https://github.com/NVIDIA/dcgm-exporter/blob/main/etc/default-counters.csv
-COUNTERS = """\
-DCGM_FI_DEV_GPU_UTIL, gauge, GPU utilization (in %).
-DCGM_FI_DEV_MEM_COPY_UTIL, gauge, Memory utilization (in %).
-DCGM_FI_DEV_FB_USED, gauge, Framebuffer memory used (in MiB).
-DCGM_FI_DEV_FB_FREE, gauge, Framebuffer memory free (in MiB).
-DCGM_FI_DEV_FB_RESERVED, gauge, Framebuffer memory reserved (in MiB).
-DCGM_FI_DEV_SM_CLOCK, gauge, SM clock frequency (in MHz).
-DCGM_FI_DEV_GPU_TEMP, gauge, GPU temperature (in C).
-DCGM_FI_DEV_POWER_USAGE, gauge, Power draw (in W).
-DCGM_EXP_XID_ERRORS_COUNT, counter, XID errors of the last five minutes by their number.
-"""
+COUNTERS = "".join(f"{metric}, {metric.type}, {metric.meaning}\n" for metric in table("dcgm").values())
+"""Field, Prometheus type, help. There is no FB_TOTAL: it is used + free + reserved. XIDs are not those of DCGM_FI_DEV_XID_ERRORS, which
+keeps the last one until the exporter or the driver starts anew (NVIDIA/dcgm-exporter issue 500)."""
 _COUNTERS_DIR = "/etc/zig-ai"
 
 

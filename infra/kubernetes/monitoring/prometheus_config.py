@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from engines.metrics import one_of, table
 from engines.workload import Workload
 from infra.kubernetes import names
 from settings.account import Effect, Resource, path_text
@@ -20,6 +21,7 @@ from settings.operations import Monitoring
 from settings.quantities import Duration
 
 REST_INTERVAL = "30s"
+_COUNTED_BY_KUBELETS = ("node", "pod", "container")
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -30,6 +32,8 @@ class Source:
     name: str
     discovery: dict[str, Any]
     """The part of a scrape job that says where and how."""
+    often: dict[str, Any]
+    """The same, of those that answer with the guide's metrics: who has none of them need not be read every second."""
     series: dict[str, str]
     """For each of the guide's metrics that comes from here: a regular expression of its series' names."""
     has_rest: bool = True
@@ -62,6 +66,8 @@ def sources(workload: Workload) -> tuple[Source, ...]:
     identity = [{"source_labels": [f"__meta_kubernetes_{label}"], "target_label": target} for label, target in copied.items()]
     ports = {names.COORDINATOR: workload.coordinator.metrics_port, names.SHARD: workload.shard.metrics_port}
     servers = _pods(names.SERVICE_NAMESPACE, ports, workload.metrics_path, identity)
+    measuring = ports if workload.shards_measure else {names.COORDINATOR: ports[names.COORDINATOR]}
+    dcgm, kubelet = table("dcgm"), table("kubelet")
     # The exporter itself says which pod uses a GPU, in labels that would otherwise be overwritten.
     gpus = _pods(names.NODE_AGENTS_NAMESPACE, {names.GPU_METRICS: "metrics"}, "/metrics", []) | {"honor_labels": True}
     kubelets = {
@@ -78,19 +84,22 @@ def sources(workload: Workload) -> tuple[Source, ...]:
         Source(
             name="gpu",
             discovery=gpus,
-            series={"gpu_utilization": "DCGM_FI_DEV_GPU_UTIL", "gpu_memory_usage": "DCGM_FI_DEV_FB_.*"},
+            often=gpus,
+            series={"gpu_utilization": dcgm["busy"].name, "gpu_memory_usage": one_of(dcgm["used"], dcgm["free"], dcgm["reserved"])},
         ),
         Source(
             name="inference",
             discovery=servers,
+            often=_pods(names.SERVICE_NAMESPACE, measuring, workload.metrics_path, identity),
             series={"inference_latency": f"{workload.latency.name}_.*", "throughput_rps": workload.requests.name},
         ),
         Source(
             name="node",
             discovery=kubelets,
+            often=kubelets,
             series={
-                "cpu_utilization": "(node|pod|container)_cpu_usage_seconds_total",
-                "memory_usage": "(node|pod|container)_(memory_working_set|swap_usage)_bytes",
+                "cpu_utilization": one_of(*(kubelet[f"{of}_cpu"] for of in _COUNTED_BY_KUBELETS)),
+                "memory_usage": one_of(*(kubelet[f"{of}_{what}"] for what in ("memory", "swap") for of in _COUNTED_BY_KUBELETS)),
             },
             has_rest=False,
         ),
@@ -109,7 +118,7 @@ def scrape_jobs(monitoring: Monitoring, workload: Workload) -> list[dict[str, An
     for source in sources(workload):
         kept = {metric: regex for metric, regex in source.series.items() if metric in asked}
         for metric, regex in kept.items():
-            jobs.append({"job_name": metric, "scrape_interval": asked[metric], **source.discovery, **_series(regex, "keep")})
+            jobs.append({"job_name": metric, "scrape_interval": asked[metric], **source.often, **_series(regex, "keep")})
         if source.has_rest:
             jobs.append({"job_name": source.name, **source.discovery, **(_series("|".join(kept.values()), "drop") if kept else {})})
     return jobs

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from engines.metrics import RECORDED, table
 from engines.workload import GUIDES_LATENCY, GUIDES_REQUESTS, Series, Workload
 from infra.kubernetes import names
 from infra.kubernetes.monitoring.prometheus_config import interval, scrape_jobs, sources
@@ -25,6 +26,7 @@ APPLICATION_XIDS = (13, 31, 43, 45, 68, 109)
 """Errors that a program made on a healthy GPU. NVIDIA/k8s-device-plugin internal/rm/health.go, which takes a GPU out for all others."""
 
 _PATIENCE = Duration("10m")
+_DCGM = table("dcgm")
 
 
 def rules_yaml(plan: Plan, workload: Workload) -> str:
@@ -39,7 +41,7 @@ def rules_yaml(plan: Plan, workload: Workload) -> str:
 
 def latency_missed(targets: Targets) -> str:
     """PromQL: the alert's expression."""
-    return f"zig_ai:inference_latency_seconds:p95 > {targets.latency.seconds:g}"
+    return f"{RECORDED['latency_p95']} > {targets.latency.seconds:g}"
 
 
 def gpu_memory_beyond_plan(fraction: float) -> str:
@@ -48,7 +50,7 @@ def gpu_memory_beyond_plan(fraction: float) -> str:
     Not at `fraction` itself: a server that takes its memory at start is there for ever, and the context beside it, so that vLLM by its
     defaults (0.9) was measured to take 75,600 of an H100's 81,559 MiB (bench/results/gpu_nvidia_h100_80gb_hbm3_vllm.json).
     """
-    return f"zig_ai:gpu_memory:ratio > {(1 + fraction) / 2:.4g}"
+    return f"{RECORDED['gpu_memory']} > {(1 + fraction) / 2:.4g}"
 
 
 def _recorded(plan: Plan, workload: Workload) -> dict[str, str]:
@@ -58,19 +60,45 @@ def _recorded(plan: Plan, workload: Workload) -> dict[str, str]:
         # They are in every bucket whose bound is above some milliseconds, and would make a service that refuses most look quick.
         answered = f"clamp_min({answered} - on () group_left () ({latency.refused}), 0)"
     p95 = f"histogram_quantile(0.95, {answered})"
-    used, free = "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"
     recorded = {
-        "zig_ai:inference_latency_seconds:p95": p95 if latency.unit == 1 else f"{latency.unit:g} * {p95}",
-        "zig_ai:throughput_rps": f"sum(rate({requests.name}{requests.where}[5m]))",
-        "zig_ai:gpu_utilization:ratio": "avg(DCGM_FI_DEV_GPU_UTIL) / 100",
-        "zig_ai:gpu_memory:ratio": f"sum by (node, gpu) ({used}) / sum by (node, gpu) ({used} + {free})",
+        "latency_p95": p95 if latency.unit == 1 else f"{latency.unit:g} * {p95}",
+        "requests": f"sum(rate({requests.name}{requests.where}[5m]))",
+        "in_flight": workload.load_query,
+        **workload.signals,
+        **_of_gpus(plan),
+    }
+    if "answer_tokens" in workload.signals:
+        recorded |= _per_million_tokens(plan)
+    targets_beside = {
         # To draw beside what is measured.
         "zig_ai:target:inference_latency_seconds": f"vector({targets.latency.seconds:g})",
         "zig_ai:target:throughput_rps": f"vector({targets.throughput_rps:g})",
         "zig_ai:target:gpu_utilization:ratio": f"vector({targets.gpu_utilization.fraction:g})",
         "zig_ai:target:gpu_memory:ratio": f"vector({targets.gpu_memory.fraction:g})",
     }
-    return recorded if (latency, requests) == (GUIDES_LATENCY, GUIDES_REQUESTS) else recorded | _by_the_guides_names(latency, requests)
+    by_name = {RECORDED[key].name: expression for key, expression in recorded.items()} | targets_beside
+    return by_name if (latency, requests) == (GUIDES_LATENCY, GUIDES_REQUESTS) else by_name | _by_the_guides_names(latency, requests)
+
+
+def _of_gpus(plan: Plan) -> dict[str, str]:
+    used, free = _DCGM["used"], _DCGM["free"]
+    found = {
+        "gpu_busy": f"avg({_DCGM['busy']}) / 100",
+        "gpu_memory": f"sum by (node, gpu) ({used}) / sum by (node, gpu) ({used} + {free})",
+        "gpu_watts": f"sum(rate({_DCGM['energy']}[5m])) / 1000",
+        "gpu_nodes": f"count(count by (node) ({_DCGM['busy']}))",
+    }
+    price = plan.size.usd_per_hour
+    return found if price is None else found | {"usd_per_hour": f"{price:g} * {found['gpu_nodes']}"}
+
+
+def _per_million_tokens(plan: Plan) -> dict[str, str]:
+    """Nothing while no token is generated: what is paid then is `ZigAiGpuIdle`'s to say."""
+    tokens = f"({RECORDED['answer_tokens']} > 0)"
+    found = {"joules_per_million_tokens": f"1000000 * {RECORDED['gpu_watts']} / {tokens}"}
+    if plan.size.usd_per_hour is not None:
+        found["usd_per_million_tokens"] = f"1000000 * {RECORDED['usd_per_hour']} / 3600 / {tokens}"
+    return found
 
 
 def _service_alerts(targets: Targets) -> Iterator[dict[str, Any]]:
@@ -89,8 +117,8 @@ def _gpu_alerts(plan: Plan) -> Iterator[dict[str, Any]]:
         ("ZigAiGpuError", f'xid!="",xid!~"{xids}"', "a GPU, its driver or its link had XID {{ $labels.xid }}: the node may need a reboot"),
         ("ZigAiGpuProgramError", f'xid=~"{xids}"', "a program had XID {{ $labels.xid }} on a GPU, which is healthy: see the server's log"),
     ):
-        yield _alert(name, f"max_over_time(DCGM_EXP_XID_ERRORS_COUNT{{{which}}}[1h]) > 0", "0m", summary)
-    yield _alert("ZigAiGpuIdle", "avg(DCGM_FI_DEV_GPU_UTIL) < 30", "30m", "GPUs are paid for and hardly used")
+        yield _alert(name, f"max_over_time({_DCGM['xids']}{{{which}}}[1h]) > 0", "0m", summary)
+    yield _alert("ZigAiGpuIdle", f"{RECORDED['gpu_busy']} < 0.3", "30m", "GPUs are paid for and hardly used")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +143,10 @@ def _scrape_alerts(plan: Plan, workload: Workload) -> Iterator[dict[str, Any]]:
         name = job["job_name"]
         source = next((one.name for one in sources(workload) if name in (one.name, *one.series)), name)
         for those in expected[source]:
+            if those.application == names.SHARD and name != source and not workload.shards_measure:
+                continue
             labels = {"job": name} | ({"app": those.application} if those.application else {})
-            up = "up{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+            up = f"{table('prometheus')['up']}{{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
             missing = f"{up} == 0 or (count({up} == 1) or vector(0)) < {those.least}"
             silent = "{{ with $labels.instance }}{{ . }} does not answer{{ else }}fewer answer than there must be, " + str(those.least)
             summary = f"scrape job {', '.join(labels.values())}: {silent}{{{{ end }}}}"

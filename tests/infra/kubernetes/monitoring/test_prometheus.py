@@ -26,6 +26,9 @@ METRIC_OF = {
     "memory_usage": "container_memory_working_set_bytes",
 }
 
+MEASURED = ("inference", "inference_latency", "throughput_rps")
+"""The jobs that read coordinators and shards."""
+
 
 @pytest.fixture
 def files(deployed):
@@ -82,9 +85,12 @@ def test_intervals_are_whole_numbers(written, prometheus_spells):
 
 def test_the_names_in_the_scrape_jobs_are_the_pods(each_stack):
     text = each_stack.inputs("kubernetes:core/v1:ConfigMap", names.PROMETHEUS)["data"]["prometheus.yml"]
-    [of_pods, *_] = jobs(text)["inference_latency"]["relabel_configs"]
     servers = {names.COORDINATOR: each_stack.workload.coordinator, names.SHARD: each_stack.workload.shard}
-    assert of_pods["regex"] == "|".join(f"{name};{server.metrics_port}" for name, server in servers.items())
+    of_all = [f"{name};{server.metrics_port}" for name, server in servers.items()]
+    of_pods = {name: job["relabel_configs"][0]["regex"].split("|") for name, job in jobs(text).items() if name in MEASURED}
+    # A shard that says neither was read each second, and nothing of it was kept.
+    measured = of_all if each_stack.workload.shards_measure else of_all[:1]
+    assert of_pods == {name: of_all if name == "inference" else measured for name in of_pods} and len(of_pods) > 1
     assert all(server.port(server.metrics_port) for server in servers.values())
 
 

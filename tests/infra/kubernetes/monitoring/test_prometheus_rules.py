@@ -7,14 +7,17 @@ import subprocess
 import pytest
 import yaml
 
-from engines.workload import GUIDES_LATENCY, GUIDES_REQUESTS
-from infra.kubernetes.monitoring.gpu_metrics import COUNTERS
+from engines.metrics import RECORDED, table
 from infra.kubernetes.monitoring.prometheus_rules import APPLICATION_XIDS, rules_yaml
+from planner import plan as make_plan
+from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA
 from rehearsal.programs import find_program
 from settings.operations import Targets
 from settings.quantities import Duration
 from tests.engines.envoy.proxy import arguments, pipelines, running
-from tests.infra.kubernetes.conftest import _deployed_stack, changed
+from tests.engines.expositions import exposition, series
+from tests.engines.test_metrics import differences
+from tests.infra.kubernetes.conftest import _deployed_stack, changed, ray_groups, render
 
 STACKS = ["prod", "dev"]
 """One whose servers have the guide's metrics, one behind the proxy."""
@@ -208,34 +211,84 @@ def metrics_in(expression):
     return {name for name in re.findall(r"[a-zA-Z_:][\w:]*(?!\w*\s*\()", bare) if name.lower() not in _WORDS}
 
 
-@pytest.fixture(scope="module")
-def of_proxy(tmp_path_factory):
-    """The real one's, after a request."""
-    with pipelines(0.01) as made, running(arguments(*made), made, tmp_path_factory.mktemp("proxy")) as proxy:
+@pytest.mark.process
+def test_the_real_proxy_says_what_the_table_says(tmp_path):
+    with pipelines(0.01) as made, running(arguments(*made), made, tmp_path) as proxy:
         proxy.infer()
         text = proxy.request("GET", "/metrics", port=proxy.metrics_port)[2].decode()
-    families = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, flags=re.MULTILINE))
-    return {name for family, kind in families.items() for name in _series(family, kind)}
+    assert list(differences("envoy", text)) == []
 
 
-def _series(family, kind):
-    return {f"{family}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {family}
+def kinds():
+    """A stack of each engine and of each of its releases, with the table of its servers."""
+    prod, dev = _deployed_stack("prod"), _deployed_stack("dev")
+    newer = changed(prod.settings.model_copy(update={"engine": "vllm"}), "gpu_pool", vm_size="Standard_NC48ads_A100_v4")
+    plan = make_plan(newer)
+    yield "zig_ai", prod.plan, prod.workload
+    yield "llama_cpp", dev.plan, dev.workload
+    yield f"vllm-{RELEASE_ON_VOLTA}", ray_groups().plan, ray_groups().workload
+    yield f"vllm-{RELEASE}", plan, render(plan.settings, plan)
+
+
+def said(exporters):
+    """The series of these expositions that a table lists, counters rising."""
+    found = {}
+    for exporter in exporters:
+        kinds = {name: metric.type for metric in table(exporter).values() for name in metric.series}
+        for name, labels in series(exposition(exporter)):
+            if name in kinds:
+                more = {"node": "n"} if exporter == "dcgm" else {}
+                found[labelled(name, **labels, **more)] = "5x90" if kinds[name] == "gauge" else "0+1x90"
+    return found
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("stack", STACKS)
-def test_every_metric_that_a_rule_asks_for_is_one_that_somebody_sends(of_proxy, stack):
-    """An alert on a series that does not exist looks like peace. What the images of zig_ai send is what the guide asks for."""
-    workload, rules = _deployed_stack(stack).workload, yaml.safe_load(rules_of(stack))
-    sent = {line.split(",")[0] for line in COUNTERS.splitlines()} | {"up"}
-    guides = workload.latency == GUIDES_LATENCY
-    sent |= _series(GUIDES_LATENCY.name, "histogram") | {GUIDES_REQUESTS.name} if guides else of_proxy
+def test_each_query_has_an_answer_from_each_release(promtool):
+    """Of each engine and each of its releases, by its own words: what is recorded, alerted on and scaled by has data."""
+    for server, plan, workload in kinds():
+        text = rules_yaml(plan, workload)
+        rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+        exporters = [server, "dcgm", "kubelet", "keda", "prometheus", *(["envoy"] if server != "zig_ai" else [])]
+        asked = [rule["record"] for rule in rules if "record" in rule] + [workload.load_query]
+        asked += [selector for rule in rules for selector in selectors(rule["expr"])]
+        # Of scrape jobs and of XIDs there are as many as there are.
+        queries = sorted({one for one in asked if not one.startswith("up{") and "xid!~" not in one})
+        promtool(
+            text,
+            [
+                {
+                    "interval": "20s",
+                    "input_series": [{"series": name, "values": values} for name, values in said(exporters).items()],
+                    "promql_expr_test": [
+                        {"expr": f"count({query}) > bool 0", "eval_time": "20m", "exp_samples": [{"labels": "{}", "value": 1}]}
+                        for query in queries
+                    ],
+                }
+            ],
+        )
+        assert {RECORDED[key].name for key in (*workload.signals, "latency_p95", "requests", "gpu_watts")} <= {*queries}
+
+
+def selectors(expression):
+    """The metrics that a PromQL expression asks for, with the labels they must have."""
+    return {
+        found[0]
+        for found in re.finditer(r'(?<![\w:"$.])[a-zA-Z_:][\w:]*(\{(?:[^{}"]|"(?:[^"\\]|\\.)*")*\})?', expression)
+        if re.match(r"[\w:]+", found[0])[0] in metrics_in(expression)
+    }
+
+
+@pytest.mark.parametrize("server", ["zig_ai", "llama_cpp", f"vllm-{RELEASE_ON_VOLTA}", f"vllm-{RELEASE}"])
+def test_every_metric_that_a_rule_asks_for_is_a_row_of_a_table(server):
+    """An alert on a series that does not exist looks like peace."""
+    [(plan, workload)] = [(plan, workload) for name, plan, workload in kinds() if name == server]
+    rules = yaml.safe_load(rules_yaml(plan, workload))
+    exporters = [server, "dcgm", "kubelet", "keda", "prometheus", *(["envoy"] if server != "zig_ai" else [])]
+    sent = {name for exporter in exporters for metric in table(exporter).values() for name in metric.series}
     recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
     asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]] + [workload.load_query]
     unknown = {expression: metrics_in(expression) - sent - recorded for expression in asked}
-    nobody_sends = {expression: names for expression, names in unknown.items() if names}
-    assert nobody_sends == {}, f"no server of {stack} sends these series: an alert on them would never fire"
-    assert {name for expression in asked for name in metrics_in(expression)} & sent, "no expression asks for anything"
+    assert {expression: names for expression, names in unknown.items() if names} == {}, f"no server of {server} sends these series"
 
 
 @pytest.mark.parametrize(
