@@ -224,6 +224,7 @@ def effects() -> Iterator[Effect]:
         ("gpuMemory", "gpu_memory:ratio"),
     ):
         yield config.effect(f"targets.{key}", f"{targets}[zig_ai:target:{series}].expr")
+    yield config.effect("gpuPool.usdPerHour", f"{targets}[{RECORDED['usd_per_hour']}].expr")
     # The server is who takes the fraction; this only watches it.
     yield config.effect("shard.config.gpuMemoryFraction", f"{alerts}[ZigAiGpuMemoryBeyondPlan].expr", outcome="passed through")
     for key in _COUNTED:
