@@ -2,14 +2,15 @@
 
 All calls only read, and use Pulumi's own credentials: Resource SKUs (`Microsoft.Compute/skus`), compute usages
 (`Microsoft.Compute/locations/{location}/usages`), the Kubernetes versions of AKS in the region, and what runs already (`running.py`).
-It checks neither prices nor capacity, which Azure does not promise before a machine starts.
+It checks neither prices nor capacity, which Azure does not promise before a machine starts. A size that is not sold is refused for pools
+that are to be made; existing ones go on (Azure/azure-rest-api-specs pull request 3039).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from pulumi_azure_native import authorization
 
 from infra import naming
 from infra.azure.cluster import SYSTEM_SURGE
+from infra.azure.gpu_pool import machines
 from planner.fit.plan import Plan
 from planner.rules.service import CURRENT_SIZE
 from settings import Problem, SettingsError, StackSettings
@@ -34,7 +36,7 @@ _ALL, _SPOT = "cores", "lowprioritycores"
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """Nodes of one VM size that the stack is about to create."""
+    """Nodes of one VM size that the stack asks for."""
 
     key: str
     """The setting of the size in the stack file."""
@@ -47,6 +49,9 @@ class Need:
     surge_nodes: int
     """As many as an upgrade adds for a while."""
     zones: tuple[str, ...]
+    """Of the pools that are to be made."""
+    new: bool
+    """Whether any pool is to be made. One that runs keeps its nodes, whatever Azure sells today."""
     spot: bool = False
 
 
@@ -63,10 +68,11 @@ class Offer:
     """The quota family as Azure spells it; compare it by `_family`."""
 
 
-def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
+def needs(settings: StackSettings, plan: Plan, there: Running) -> tuple[Need, ...]:
     """Returns what the stack needs for its GPU pools and its system pool."""
     gpu, system = settings.gpu_pool, settings.cluster.system_pool
     pools = plan.gpu_pools
+    new = [machine.plan for machine in machines(plan) if machine.azure_name not in there.pools]
     return (
         Need(
             key="gpuPool.vmSize",
@@ -76,7 +82,8 @@ def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
             most_nodes=sum(max(pool.nodes, pool.max_nodes) for pool in pools),
             # Pools are upgraded one after the other. Spot nodes have no surge.
             surge_nodes=0 if gpu.spot else max((_surge(gpu.max_surge, pool.nodes) for pool in pools), default=0),
-            zones=tuple(zone for pool in pools for zone in pool.zones),
+            zones=tuple(zone for pool in new for zone in pool.zones),
+            new=bool(new),
             spot=gpu.spot,
         ),
         Need(
@@ -86,7 +93,8 @@ def needs(settings: StackSettings, plan: Plan) -> tuple[Need, ...]:
             nodes=system.min_nodes,
             most_nodes=system.max_nodes,
             surge_nodes=_surge(SYSTEM_SURGE, system.min_nodes),
-            zones=settings.cluster.zones,
+            zones=() if there.cluster else settings.cluster.zones,
+            new=not there.cluster,
         ),
     )
 
@@ -140,16 +148,16 @@ def _offer(sku: dict[str, Any]) -> Offer:
     )
 
 
-def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
+def problems(settings: StackSettings, plan: Plan, arm: Arm, there: Running) -> list[Problem]:
     """Returns what Azure would refuse of this plan; empty if it can proceed. Raises Unanswered."""
     location = settings.azure.location
-    found: list[Problem] = list(_version_problem(settings, arm))
+    found: list[Problem] = list(_version_problem(settings, arm, there))
     sold, limits = offers(arm, location), vcpu_limits(arm, location)
-    cores = 0
-    for need in needs(settings, plan):
+    wanted, cores = needs(settings, plan, there), 0
+    for need in wanted:
         offer = sold.get(need.size)
         if offer is None or not offer.available:
-            found.append(_not_sold(need, offer, location, sold))
+            _refuse(found, need.new, _not_sold(need, offer, location, sold))
             continue
         missing = [zone for zone in need.zones if zone not in offer.zones]
         if missing:
@@ -164,30 +172,34 @@ def problems(settings: StackSettings, plan: Plan, arm: Arm) -> list[Problem]:
         if need.key == _SYSTEM_SIZE and offer.vcpus < SYSTEM_POOL_VCPUS:
             found.append(too_small_for_a_system_pool(need.size, offer.vcpus))
         cores += 0 if need.spot else need.nodes * offer.vcpus
-        quota, name = (_SPOT, "Total Regional Low-priority vCPUs") if need.spot else (_family(offer.family), offer.family)
-        limit = limits.get(quota, 0)
-        if need.nodes * offer.vcpus > limit:
-            found.append(
-                Problem(
-                    key=need.key,
-                    value=need.size,
-                    consequence=f"{need.nodes} nodes need {need.nodes * offer.vcpus} vCPUs of quota {name} in {location}; "
-                    f"the subscription has {limit}",
-                    fix="request more quota, or plan fewer nodes",
-                )
-            )
-        elif later := _later(need, offer.vcpus, limit):
-            pulumi.log.warn(f"{need.key}: {need.size}\n    the quota {name} in {location} has {limit} vCPUs: {later}")
+        _compare_quota(found, need, offer, limits, location)
     if cores > limits.get(_ALL, cores):
-        found.append(
-            Problem(
-                key="azure.location",
-                value=location,
-                consequence=f"the nodes of all pools need {cores} vCPUs of quota Total Regional vCPUs; the subscription has {limits[_ALL]}",
-                fix="request more quota, or plan fewer nodes",
-            )
-        )
+        consequence = f"the nodes of all pools need {cores} vCPUs of quota Total Regional vCPUs; the subscription has {limits[_ALL]}"
+        fix = "request more quota, or plan fewer nodes"
+        _refuse(found, any(need.new for need in wanted), Problem(key="azure.location", value=location, consequence=consequence, fix=fix))
     return found
+
+
+def _refuse(found: list[Problem], new: bool, problem: Problem) -> None:
+    """Adds a problem of pools that are to be made; of pools that run it only warns, as they go on."""
+    if new:
+        found.append(problem)
+    else:
+        pulumi.log.warn(
+            f"{problem.key}: {problem.value}\n    {problem.consequence}. The nodes that run go on, but one that is lost may not come back, "
+            "and a pool that must be made again will be refused"
+        )
+
+
+def _compare_quota(found: list[Problem], need: Need, offer: Offer, limits: Mapping[str, int], location: str) -> None:
+    quota, name = (_SPOT, "Total Regional Low-priority vCPUs") if need.spot else (_family(offer.family), offer.family)
+    limit, vcpus = limits.get(quota, 0), need.nodes * offer.vcpus
+    if vcpus > limit:
+        consequence = f"{need.nodes} nodes need {vcpus} vCPUs of quota {name} in {location}; the subscription has {limit}"
+        fix = "request more quota, or plan fewer nodes"
+        _refuse(found, need.new, Problem(key=need.key, value=need.size, consequence=consequence, fix=fix))
+    elif later := _later(need, offer.vcpus, limit):
+        pulumi.log.warn(f"{need.key}: {need.size}\n    the quota {name} in {location} has {limit} vCPUs: {later}")
 
 
 def _later(need: Need, vcpus: int, limit: int) -> str:
@@ -204,13 +216,14 @@ def _later(need: Need, vcpus: int, limit: int) -> str:
     return f"enough for the {need.nodes} nodes of the plan, but not for " + ", nor for ".join(short) if short else ""
 
 
-def _version_problem(settings: StackSettings, arm: Arm) -> Iterator[Problem]:
+def _version_problem(settings: StackSettings, arm: Arm, there: Running) -> Iterator[Problem]:
+    """A cluster that runs a version goes on with it when AKS no longer offers it (articles/aks/supported-kubernetes-versions.md, FAQ)."""
     asked, location = settings.cluster.kubernetes_version, settings.azure.location
     try:
         versions = kubernetes_versions(arm, location, long_term=settings.cluster.tier == "Premium")
     except Missing:
         return
-    if versions and asked not in versions:
+    if versions and asked not in versions and asked != there.minor_version:
         yield Problem(
             key="cluster.kubernetesVersion",
             value=asked,
@@ -245,9 +258,9 @@ def ask(settings: StackSettings, plan: Plan, stack: str) -> Running:
         raise SettingsError([_unknown_cluster(settings, stack, why)]) from why
     for text in running.warnings(settings, stack, there):
         pulumi.log.warn(text)
-    found = list(running.problems(settings, stack, there))
+    found = list(running.problems(settings, stack, there, plan.redis_sku))
     try:
-        found += problems(settings, plan, arm)
+        found += problems(settings, plan, arm, there)
     except Unanswered as why:
         pulumi.log.warn(f"VM sizes, zones and quota were not checked before the deployment, because {why}")
     if found:

@@ -5,8 +5,10 @@ update, or the deletion of a whole cluster, and Azure refuses the one half-way t
 is asked before anything is registered.
 
 Sources: MicrosoftDocs/azure-aks-docs articles/aks/create-node-pools.md (VM size, zones), private-clusters.md (private mode);
+cost-analysis.md (tier);
 pulumi/pulumi-azure-native provider/pkg/gen/replacement.go (address ranges of pods and Services); the properties that
-hashicorp/terraform-provider-azurerm replaces a storage account, an address and a Redis for.
+hashicorp/terraform-provider-azurerm replaces a storage account, an address and a Redis for; MicrosoftDocs/azure-docs
+articles/redis/how-to-scale.md (its size).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 from infra import naming
 from infra.azure.cluster import SYSTEM_POOL
+from planner.catalogue import redis_skus
 from settings import Problem, StackSettings
 from stacks.arm import AKS, Arm, Missing
 
@@ -36,8 +39,15 @@ class Running:
     """The virtual network's properties."""
     redis: Mapping[str, Any] = field(default_factory=dict)
     """The Redis's properties."""
+    redis_sku: str = ""
     storage_accounts: Mapping[str, str] = field(default_factory=dict)
     """The region of each storage account in the stack's resource group, by name."""
+
+    @property
+    def minor_version(self) -> str:
+        """The cluster's Kubernetes version without its patch, such as `1.36`; empty if there is no cluster."""
+        version = self.cluster.get("currentKubernetesVersion") or self.cluster.get("kubernetesVersion") or ""
+        return ".".join(version.split(".")[:2])
 
     @property
     def pools(self) -> dict[str, dict[str, Any]]:
@@ -60,34 +70,33 @@ def look(settings: StackSettings, stack: str, arm: Arm) -> Running:
     names = naming.names_of(settings.azure, stack)
     group = f"resourceGroups/{names.resource_group}"
 
-    def properties(kind: str, name: str, version: dict[str, str]) -> dict[str, Any]:
-        found = arm.find(f"{group}/providers/{kind}/{name}", version)
-        return (found or {}).get("properties") or {}
+    def find(kind: str, name: str, version: dict[str, str]) -> dict[str, Any]:
+        return arm.find(f"{group}/providers/{kind}/{name}", version) or {}
 
     storage = _RESOURCES | {"$filter": "resourceType eq 'Microsoft.Storage/storageAccounts'"}
     try:
         accounts = {account["name"]: account["location"] for account in arm.pages(f"{group}/resources", storage)}
     except Missing:
         return Running()
+    redis = find("Microsoft.Cache/redisEnterprise", names.redis, _REDIS)
     return Running(
-        cluster=properties("Microsoft.ContainerService/managedClusters", names.cluster, AKS),
-        network=properties("Microsoft.Network/virtualNetworks", names.of("vnet"), _NETWORK),
-        redis=properties("Microsoft.Cache/redisEnterprise", names.redis, _REDIS),
+        cluster=find("Microsoft.ContainerService/managedClusters", names.cluster, AKS).get("properties") or {},
+        network=find("Microsoft.Network/virtualNetworks", names.of("vnet"), _NETWORK).get("properties") or {},
+        redis=redis.get("properties") or {},
+        redis_sku=(redis.get("sku") or {}).get("name") or "",
         storage_accounts=accounts,
     )
 
 
-def problems(settings: StackSettings, stack: str, running: Running) -> Iterator[Problem]:
-    """Yields what the running stack cannot become any more."""
+def problems(settings: StackSettings, stack: str, running: Running, redis_sku: str | None) -> Iterator[Problem]:
+    """Yields what the running stack cannot become any more. `redis_sku` is the planned one, None for a stack without Redis."""
     yield from _names(settings, stack, running)
     if running.cluster:
         yield from _cluster(settings, running)
         yield from _version(settings, running)
     yield from _ranges(settings, running)
-    high = running.redis.get("highAvailability")
-    asked = "Enabled" if settings.redis.high_availability else "Disabled"
-    if high is not None and high != asked and settings.caching.l3_cache.enabled:
-        yield _fixed("redis.highAvailability", str(settings.redis.high_availability).lower(), high.lower(), "Redis")
+    if redis_sku is not None:
+        yield from _redis(settings, running, redis_sku)
 
 
 def warnings(settings: StackSettings, stack: str, running: Running) -> Iterator[str]:
@@ -109,6 +118,23 @@ def _fixed(key: str, asked: str, now: str, what: str, fix: str | None = None) ->
         "half-way",
         fix=fix or f"{now or 'nothing'}, or another stack with a {what} of its own",
     )
+
+
+def _redis(settings: StackSettings, running: Running, sku: str) -> Iterator[Problem]:
+    high = running.redis.get("highAvailability")
+    asked = "Enabled" if settings.redis.high_availability else "Disabled"
+    if high not in (None, asked):
+        yield _fixed("redis.highAvailability", str(settings.redis.high_availability).lower(), high.lower(), "Redis")
+    if running.redis_sku and not redis_skus.can_become(running.redis_sku, sku):
+        named = settings.redis.sku is not None
+        yield Problem(
+            key="redis.sku" if named else "caching.l3Cache.size",
+            value=sku if named else str(settings.caching.l3_cache.size),
+            consequence=("" if named else f"needs {sku} only, and ")
+            + f"the running Redis is {running.redis_sku}: Azure takes more memory at any time, but a smaller one or another kind only in "
+            "some cases, and `up` would fail half-way",
+            fix=f'redis: {{sku: {running.redis_sku}}}, or scale it first as docs/operations.md says under "A smaller Redis"',
+        )
 
 
 def _names(settings: StackSettings, stack: str, running: Running) -> Iterator[Problem]:
@@ -147,6 +173,13 @@ def _cluster(settings: StackSettings, running: Running) -> Iterator[Problem]:
     private = bool((cluster.get("apiServerAccessProfile") or {}).get("enablePrivateCluster"))
     if private != asked.private:
         yield _fixed("cluster.private", str(asked.private).lower(), f"private: {str(private).lower()}", "cluster")
+    if asked.tier == "Free" and ((cluster.get("metricsProfile") or {}).get("costAnalysis") or {}).get("enabled"):
+        yield Problem(
+            key="cluster.tier",
+            value=asked.tier,
+            consequence="the running cluster has cost analysis, which the Free tier lacks, and AKS wants it turned off before",
+            fix="run `az aks update --disable-cost-analysis` for it first",
+        )
     profile, network = cluster.get("networkProfile") or {}, settings.azure.network
     for name, wanted in (("podCidr", network.pod_cidr), ("serviceCidr", network.service_cidr)):
         if profile.get(name) not in (None, wanted):
@@ -161,7 +194,7 @@ def _cluster(settings: StackSettings, running: Running) -> Iterator[Problem]:
 
 def _version(settings: StackSettings, running: Running) -> Iterator[Problem]:
     """AKS goes up by one minor version at a time, and never down (articles/aks/upgrade-aks-cluster.md)."""
-    now = running.cluster.get("currentKubernetesVersion") or running.cluster.get("kubernetesVersion") or ""
+    now = running.minor_version
     if not now:
         return
     asked = settings.cluster.kubernetes_version

@@ -38,21 +38,50 @@ SPOT_TAINT = f"{names.SPOT_TAINT}=spot:NoSchedule"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GpuPoolArgs:
+class MachineArgs:
+    """What a pool's machines are, which is for the pool's life."""
+
+    plan: GpuPoolPlan
+    settings: GpuPoolSettings
+    tuning: NodeTuning
+    weights_on_node: bool
+    """Whether a local disk is for weights."""
+    base_name: str = "gpu"
+    """First letters of the pool's Azure name, different for each pool of a cluster."""
+
+    @property
+    def azure_name(self) -> str:
+        """The pool's name in Azure, another one for other machines."""
+        return naming.pool_name(self.base_name, fixed_at_creation(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuPoolArgs(MachineArgs):
     context: AzureContext
     cluster_name: pulumi.Input[str]
     subnet_id: pulumi.Input[str]
     kubernetes_version: str
-    plan: GpuPoolPlan
-    settings: GpuPoolSettings
-    tuning: NodeTuning
     rollout: Rollout
-    weights_on_node: bool
-    """Whether a local disk is for weights."""
     node_counts: Mapping[str, int] = field(default_factory=dict)
     """How many nodes each pool that runs has now, by name."""
-    base_name: str = "gpu"
-    """First letters of the pool's Azure name, different for each pool of a cluster."""
+
+
+def machines(plan: Plan) -> tuple[MachineArgs, ...]:
+    """Returns the machines of each pool of a plan.
+
+    The first is named as an only pool is and the others after their zone, so that a further pipeline brings a pool and replaces none.
+    """
+    settings, on_node = plan.settings, plan.weights.on_node
+    return tuple(
+        MachineArgs(
+            plan=pool,
+            settings=settings.gpu_pool,
+            tuning=settings.node_tuning,
+            weights_on_node=on_node,
+            base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
+        )
+        for place, pool in enumerate(plan.gpu_pools)
+    )
 
 
 def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource, after: pulumi.Resource | None = None) -> aks.AgentPool:
@@ -63,8 +92,7 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource, after: pu
     `after` is a pool of the same cluster whose changes come first.
     Not here: the device plugin and huge pages, which DaemonSets bring (infra/kubernetes).
     """
-    fixed = fixed_at_creation(args)
-    pool_name = naming.pool_name(args.base_name, fixed)
+    pool_name = args.azure_name
     return aks.AgentPool(
         name,
         resource_group_name=args.context.resource_group_name,
@@ -86,7 +114,7 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource, after: pu
         # deny-by-default policies do not let them reach. Source: https://learn.microsoft.com/azure/aks/localdns-custom
         local_dns_profile=aks.LocalDNSProfileArgs(mode="Disabled"),
         tags=args.context.tags,
-        **_as_arguments(fixed),
+        **_as_arguments(fixed_at_creation(args)),
         opts=pulumi.ResourceOptions(
             parent=parent,
             # AKS may answer 409 OperationNotAllowed while another pool of the cluster changes, which azure-native does not try again.
@@ -100,7 +128,7 @@ def gpu_pool(name: str, args: GpuPoolArgs, *, parent: pulumi.Resource, after: pu
     )
 
 
-def fixed_at_creation(args: GpuPoolArgs) -> dict[str, Any]:
+def fixed_at_creation(args: MachineArgs) -> dict[str, Any]:
     """Everything AKS takes at a pool's creation only, by SDK argument; its hash names the pool.
 
     The provider itself replaces a pool for `vmSize` and little else and would send the rest as an update, which AKS refuses; the

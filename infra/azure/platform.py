@@ -14,7 +14,7 @@ from infra.azure import roles
 from infra.azure.budget import BudgetArgs, budget
 from infra.azure.cluster import Cluster, ClusterArgs
 from infra.azure.context import AzureContext
-from infra.azure.gpu_pool import GpuPoolArgs, gpu_pool
+from infra.azure.gpu_pool import GpuPoolArgs, gpu_pool, machines
 from infra.azure.identity import Identity, identity
 from infra.azure.logs import ControlPlaneLogs, ControlPlaneLogsArgs
 from infra.azure.monitoring import ManagedPrometheus, ManagedPrometheusArgs
@@ -205,26 +205,19 @@ def _cluster(
 def _gpu_pools(
     settings: StackSettings, plan: Plan, context: AzureContext, network: Network, cluster: Cluster, node_counts: Mapping[str, int]
 ) -> tuple[pulumi.Resource, ...]:
-    """One pool for each of the plan's.
-
-    The first is named as an only pool is and the others after their zone, so that a further pipeline brings a pool and replaces none.
-    """
+    """One pool for each of the plan's."""
     pools: list[pulumi.Resource] = []
-    for place, pool in enumerate(plan.gpu_pools):
+    for machine in machines(plan):
         args = GpuPoolArgs(
+            **vars(machine),
             context=context,
             cluster_name=cluster.cluster_name,
             subnet_id=network.nodes_subnet_id,
             kubernetes_version=settings.cluster.kubernetes_version,
-            plan=pool,
-            settings=settings.gpu_pool,
-            tuning=settings.node_tuning,
             rollout=settings.rollout,
-            weights_on_node=plan.weights.on_node,
             node_counts=node_counts,
-            base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
         )
-        name = f"gpu-pool-z{pool.zones[0]}" if place else "gpu-pool"
+        name = f"gpu-pool-z{machine.plan.zones[0]}" if pools else "gpu-pool"
         pools.append(gpu_pool(name, args, parent=cluster, after=pools[-1] if pools else None))
     return tuple(pools)
 

@@ -36,6 +36,25 @@ def usable_gib(sku: str) -> float:
     return NOMINAL_GB[sku] * _GIB_PER_GB * _USABLE
 
 
+def can_become(now: str, asked: str) -> bool:
+    """Whether a running cache can be scaled to another SKU for certain: within its line to more memory, or at its size to more vCPUs.
+
+    Smaller SKUs Azure allows case by case (`az redisenterprise list-skus-for-scaling`). Source: MicrosoftDocs/azure-docs
+    articles/redis/how-to-scale.md.
+    """
+    (line, size), (other, other_size) = _parts(now), _parts(asked)
+    return size <= other_size if line == other else size == other_size and _VCPUS.get(line, 0) < _VCPUS.get(other, 0)
+
+
+_VCPUS = {"MemoryOptimized": 1, "Balanced": 2, "ComputeOptimized": 4}
+"""vCPUs in proportion, of SKUs of one size (how-to-scale.md, tiers). Flash Optimized is left out: no line becomes it, nor the reverse."""
+
+
+def _parts(sku: str) -> tuple[str, int]:
+    line, _, size = sku.partition("_")
+    return line, int(size[1:] or 0)
+
+
 def smallest_sku(size_gib: float) -> str:
     """Returns the smallest SKU whose usable memory holds `size_gib`. Raises ValueError when none does.
 

@@ -1,5 +1,6 @@
 """What Azure would refuse is known before anything is registered."""
 
+import dataclasses
 import email.message
 import io
 import json
@@ -11,6 +12,7 @@ import pulumi
 import pytest
 from pulumi_azure_native import authorization
 
+from infra.azure.gpu_pool import machines
 from planner import plan
 from settings import SettingsError, StackSettings
 from stacks import preflight
@@ -40,6 +42,15 @@ GPU_QUOTA, SYSTEM_QUOTA = "Standard NCSv3 Family", "standardDDSv5Family"
 AMPLE = {GPU_QUOTA: 400, SYSTEM_QUOTA: 100, "cores": 1000, "lowPriorityCores": 0}
 
 
+NOTHING = Running()
+
+
+def running_as_planned(made):
+    """A cluster with the pools of this plan."""
+    pools = [{"name": name} for name in ("system", *(machine.azure_name for machine in machines(made)))]
+    return Running(cluster={"agentPoolProfiles": pools})
+
+
 @pytest.fixture
 def warnings(monkeypatch):
     said = []
@@ -51,7 +62,7 @@ def warnings(monkeypatch):
 def ask(monkeypatch, warnings):
     """`ask(skus, limits)` gives the preflight's problems for a subscription that offers these, with two pipelines of eight shards."""
 
-    def ask(skus, limits=AMPLE, versions=("1.35", "1.36"), **sections):
+    def ask(skus, limits=AMPLE, versions=("1.35", "1.36"), there=NOTHING, **sections):
         rows = [{"name": {"value": name}, "currentValue": 0, "limit": limit} for name, limit in limits.items()]
 
         def get(self, path, query):
@@ -61,7 +72,7 @@ def ask(monkeypatch, warnings):
 
         monkeypatch.setattr(Arm, "get", get)
         made = plan(StackSettings.model_validate(ONE_GPU | sections))
-        return preflight.problems(made.settings, made, Arm(subscription_id="s", token="t"))
+        return preflight.problems(made.settings, made, Arm(subscription_id="s", token="t"), there(made) if callable(there) else there)
 
     return ask
 
@@ -75,6 +86,37 @@ def test_a_size_no_longer_sold_is_refused_with_the_line_that_switches(ask, offer
     (problem,) = ask([*offer, CURRENT, SYSTEM])
     assert problem.key == "gpuPool.vmSize"
     assert problem.fix == "gpuPool: {vmSize: Standard_NC24ads_A100_v4}"
+
+
+@pytest.mark.parametrize("offer", [[], [sku("Standard_NC24s_v3", restrictions=[NOT_FOR_YOU])]])
+def test_a_pool_that_runs_goes_on_with_a_size_no_longer_sold(ask, warnings, offer):
+    """Every update of the guide's own stack was refused, a tag as well, from the day that Azure retired its VM size."""
+    assert ask([*offer, SYSTEM], there=running_as_planned) == []
+    (warning,) = warnings
+    assert "gpuPool.vmSize: Standard_NC24s_v3" in warning and "The nodes that run go on" in warning
+    warnings.clear()
+    assert ask([sku("Standard_NC24s_v3")], there=running_as_planned) == []
+    assert "cluster.systemPool.vmSize" in warnings[0]
+
+
+def test_a_running_stack_goes_on_with_less_quota_and_an_older_version(ask, warnings):
+    """Azure lowers the quota of a size that it retires, and AKS ends a version a year after its release."""
+    there = dataclasses.replace(
+        NOTHING, cluster=running_as_planned(plan(StackSettings.model_validate(ONE_GPU))).cluster | {"currentKubernetesVersion": "1.36.3"}
+    )
+    quota = AMPLE | {GPU_QUOTA: 0, "cores": 8}
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], quota, versions=("1.37", "1.38"), there=there) == []
+    assert ["need 96 vCPUs of quota standardNCSv3Family" in warnings[0], "Total Regional vCPUs" in warnings[1]] == [True, True]
+    keys = [problem.key for problem in ask([sku("Standard_NC24s_v3"), SYSTEM], quota, versions=("1.37", "1.38"))]
+    assert keys == ["cluster.kubernetesVersion", "gpuPool.vmSize", "azure.location"]
+
+
+def test_a_pool_that_must_be_made_again_needs_a_size_that_is_sold(ask):
+    """Another disk is another pool, and one more pipeline may be one."""
+    smaller = plan(StackSettings.model_validate(ONE_GPU | {"sharding": TWO_PIPELINES | {"pipelines": 1}}))
+    for more, there in (({"gpuPool": {"osDiskGib": 200}}, running_as_planned(plan(StackSettings.model_validate(ONE_GPU)))),
+                        ({}, running_as_planned(smaller))):  # fmt: skip
+        assert [problem.key for problem in ask([SYSTEM], there=there, **more)] == ["gpuPool.vmSize"]
 
 
 def closed(zone):

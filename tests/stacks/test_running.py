@@ -1,5 +1,6 @@
 """What a running stack cannot become is said before anything is registered, and its pools keep the nodes that they have."""
 
+import dataclasses
 import json
 
 import pytest
@@ -30,9 +31,9 @@ NETWORK = {
 SAME = Running(cluster=CLUSTER, network=NETWORK, redis={"highAvailability": "Enabled"}, storage_accounts={ACCOUNT: "eastus"})
 
 
-def found(sections, there=SAME):
+def found(sections, there=SAME, redis_sku="MemoryOptimized_M150"):
     settings = load({name: json.dumps(section) for name, section in sections.items()})
-    return {problem.key: problem for problem in running.problems(settings, "prod", there)}
+    return {problem.key: problem for problem in running.problems(settings, "prod", there, redis_sku)}
 
 
 def test_nothing_to_say_before_the_first_up_and_while_nothing_for_life_changes():
@@ -50,6 +51,43 @@ def test_nodes_that_get_another_identity_are_replaced_and_a_person_is_told():
     (text,) = said({"kubeletidentity": {"resourceId": path + "aks-agentpool"}})
     assert "id-kubelet-zig-ai-prod in place of aks-agentpool" in text and "the nodes of every pool" in text
     assert said({"kubeletidentity": {"resourceId": path + "id-kubelet-zig-ai-prod"}}) == said(None) == []
+
+
+@pytest.mark.parametrize(
+    ("sku", "ok"),
+    [
+        ("MemoryOptimized_M150", True),
+        ("MemoryOptimized_M250", True),
+        ("Balanced_B150", True),
+        ("ComputeOptimized_X150", True),
+        ("MemoryOptimized_M100", False),
+        ("Balanced_B100", False),
+        ("Balanced_B250", False),
+        ("FlashOptimized_A250", False),
+        (None, True),
+    ],
+)
+def test_a_redis_that_runs_grows_and_a_smaller_one_is_refused_with_the_way_out(sku, ok):
+    """Azure refused it half-way, after other changes."""
+    there = dataclasses.replace(SAME, redis_sku="MemoryOptimized_M150")
+    problems = found({"redis": {"sku": sku}} if sku else {}, there, sku)
+    assert list(problems) == ([] if ok else ["redis.sku"])
+    assert ok or problems["redis.sku"].fix.startswith("redis: {sku: MemoryOptimized_M150}, or scale it first as docs/operations.md says")
+
+
+def test_a_smaller_cache_level_is_a_smaller_redis():
+    there = dataclasses.replace(SAME, redis_sku="MemoryOptimized_M150")
+    (problem,) = found({"caching": {"l3Cache": {"size": "8Gi"}}}, there, "MemoryOptimized_M10").values()
+    assert problem.key == "caching.l3Cache.size" and "needs MemoryOptimized_M10 only" in problem.consequence
+
+
+def test_cost_analysis_is_turned_off_before_the_tier_that_lacks_it():
+    def there(enabled):
+        return Running(cluster=CLUSTER | {"metricsProfile": {"costAnalysis": {"enabled": enabled}}})
+
+    free = {"cluster": {"tier": "Free"}}
+    assert "az aks update --disable-cost-analysis" in found(free, there(True))["cluster.tier"].fix
+    assert found(free, there(False)) == found({"cluster": {"tier": "Premium"}}, there(True)) == {}
 
 
 @pytest.mark.parametrize(

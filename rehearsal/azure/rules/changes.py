@@ -32,6 +32,12 @@ def managed_cluster(request: Request) -> None:
         was, now = _was_and_is(request, path)
         if (was or False) != (now or False):
             raise Refused("PropertyChangeNotAllowed", f"Changing property 'properties.{path}' is not allowed.", f"properties.{path}")
+    analysed, _ = _was_and_is(request, "metricsProfile.costAnalysis.enabled")
+    if analysed and (_at(request.inputs, "sku.tier") or "Free") == "Free":
+        # Rule: MicrosoftDocs/azure-aks-docs articles/aks/cost-analysis.md. The words are the stand-in's own.
+        raise Refused(
+            "BadRequest", f"Cluster {request.name} cannot be downgraded to the Free tier before cost analysis is disabled.", "sku.tier"
+        )
 
 
 def zones(request: Request) -> None:
@@ -89,10 +95,10 @@ def _zonal(sku: str) -> bool:
 
 
 def redis(request: Request) -> None:
-    """A cache keeps its high availability and its line, and grows only.
+    """A cache keeps its high availability, and grows: in its line, or at its size to a line of more vCPUs.
 
-    azurerm makes a new cache when high availability changes, and asks Azure (listSkusForScaling) before each other SKU
-    (managed_redis_resource.go); NVIDIA/OSMO issue 1167. The words are the stand-in's own.
+    Source: MicrosoftDocs/azure-docs articles/redis/how-to-scale.md. A smaller one Azure allows case by case (listSkusForScaling), here never.
+    azurerm makes a new cache when high availability changes (managed_redis_resource.go); NVIDIA/OSMO issue 1167. The words are the stand-in's own.
     """
     was, now = (str(value or "Enabled") for value in _was_and_is(request, "highAvailability"))
     if was != now:
@@ -101,8 +107,12 @@ def redis(request: Request) -> None:
         )
     old, new = (str(value) for value in _was_and_is(request, "sku.name"))
     (line, before), (other, after) = _line(old), _line(new)
-    if line != other or after < before:
+    if not ((line == other and before <= after) or (_VCPUS.get(line, 9) < _VCPUS.get(other, 0) and before == after)):
         raise Refused("BadRequest", f"Scaling {request.name} from SKU {old} to {new} is not supported.", "sku.name")
+
+
+_VCPUS = {"MemoryOptimized": 1, "Balanced": 2, "ComputeOptimized": 4}
+"""The vCPUs of each line's SKU of one size, compared with Memory Optimized."""
 
 
 def _line(sku: str) -> tuple[str, int]:

@@ -44,9 +44,12 @@ def managed_cluster(request: Request) -> None:
 
 
 def _version(request: Request) -> None:
-    """Text: AKS's K8sVersionNotSupported."""
+    """A cluster goes on with a version that is no longer offered (supported-kubernetes-versions.md, FAQ). Text: AKS's K8sVersionNotSupported."""
     version = request.inputs.get("kubernetesVersion")
-    if version and ".".join(version.split(".")[:2]) not in request.subscription.kubernetes_versions:
+    minor, runs = (
+        ".".join(str(text).split(".")[:2]) for text in (version, (request.old or {"inputs": {}})["inputs"].get("kubernetesVersion"))
+    )
+    if version and minor not in (runs, *request.subscription.kubernetes_versions):
         offered = ", ".join(request.subscription.kubernetes_versions)
         raise Refused(
             "K8sVersionNotSupported",

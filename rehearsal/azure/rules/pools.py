@@ -65,7 +65,7 @@ def pool_rules(request: Request, name: str, pool: dict[str, Any], pool_id: str, 
     _name(name, pool)
     if old is not None:
         pool_changes.unchangeable(name, old, pool)
-    size = _size(request, name, pool)
+    size = _size(request, name, pool, running=old is not None)
     _mode(name, pool, size)
     _scaling(name, pool, created=old is None)
     pool_changes.scaled_by_hand(name, pool, old or {})
@@ -80,7 +80,7 @@ def pool_rules(request: Request, name: str, pool: dict[str, Any], pool_id: str, 
     _upgrades(name, pool)
     node_configuration(pool, size.local_disk_gib)
     _subnet(request, name, pool, pool_id)
-    _quota(request, pool, pool_id, size)
+    _quota(request, pool, pool_id, size, old)
 
 
 def _invalid(parameter: str, details: str) -> Refused:
@@ -101,11 +101,14 @@ def _name(name: str, pool: dict[str, Any]) -> None:
         )
 
 
-def _size(request: Request, name: str, pool: dict[str, Any]) -> Size:
+def _size(request: Request, name: str, pool: dict[str, Any], *, running: bool) -> Size:
+    """A size that is no longer sold is refused for new pools; existing ones go on (Azure/azure-rest-api-specs pull request 3039)."""
     wanted = pool.get("vmSize")
     if not wanted:
         raise _invalid("vmSize", f"vmSize of agent pool {name} is missing.")
     size = request.subscription.size(wanted, request.location)
+    if size is None and running:
+        return sizes()[wanted.lower()]
     if size is None:
         offered = sorted(key for key, other in sizes().items() if request.subscription.offers(other, request.location))
         raise Refused(
@@ -265,7 +268,9 @@ def _subnet(request: Request, name: str, pool: dict[str, Any], pool_id: str) -> 
         )
 
 
-def _quota(request: Request, pool: dict[str, Any], pool_id: str, size: Size) -> None:
+def _quota(request: Request, pool: dict[str, Any], pool_id: str, size: Size, old: dict[str, Any] | None) -> None:
+    if old is not None and node_count(pool) <= old["count"]:
+        return  # no node is started
     need, spot = size.vcpus * node_count(pool), pool.get("scaleSetPriority") == "Spot"
     quota, cloud = request.subscription.quota, request.cloud
     others = request.subscription.used_by_others

@@ -157,9 +157,7 @@ CHANGEABLE = {
 
 
 def name_of(args):
-    from infra import naming
-
-    return naming.pool_name(args.base_name, gpu_pool.fixed_at_creation(args))
+    return args.azure_name
 
 
 @pytest.mark.parametrize("what", FIXED)

@@ -1,6 +1,8 @@
 # ruff: noqa: E501 - a case is a line
 """Updates that Azure refuses, in the words that a user sees."""
 
+import dataclasses
+
 import pytest
 
 from tests.rehearsal.azure_client import refused
@@ -44,6 +46,7 @@ def test_what_is_for_life(changed, token, inputs, change, words):
     ("token", "inputs", "change"),
     [
         ("redisenterprise:RedisEnterprise", REDIS, {"sku": {"name": "Balanced_B100"}}),
+        ("redisenterprise:RedisEnterprise", REDIS, {"sku": {"name": "ComputeOptimized_X50"}}),
         ("redisenterprise:RedisEnterprise", REDIS, {"highAvailability": "Enabled", "tags": {"a": "b"}}),
         ("storage:StorageAccount", STORAGE, {"sku": {"name": "Standard_GRS"}}),
         ("network:PublicIPAddress", ADDRESS, {"tags": {"a": "b"}}),
@@ -58,6 +61,15 @@ def test_a_cluster_is_private_for_life(landscape, old, new):
     cluster = landscape.make_cluster(**old)
     words = "Changing property 'properties.apiServerAccessProfile.enablePrivateCluster' is not allowed."
     refused(words, landscape.azure.update, "containerservice:ManagedCluster", cluster, **landscape.cluster(**new))
+
+
+def test_the_free_tier_comes_after_cost_analysis_has_gone(landscape):
+    paid, free = ({"sku": {"name": "Base", "tier": tier}} for tier in ("Standard", "Free"))
+    on, off = ({"metricsProfile": {"costAnalysis": {"enabled": enabled}}} for enabled in (True, False))
+    cluster, kind = landscape.make_cluster(**paid, **on), "containerservice:ManagedCluster"
+    refused("before cost analysis is disabled", landscape.azure.update, kind, cluster, **landscape.cluster(**free, **off))
+    landscape.azure.update(kind, cluster, **landscape.cluster(**paid, **off))
+    landscape.azure.update(kind, cluster, **landscape.cluster(**free, **off))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +91,15 @@ def test_a_minor_version_alone_goes_on_with_the_patch_that_runs(landscape):
     cluster = landscape.make_cluster(kubernetesVersion="1.36")
     wanted = landscape.cluster(kubernetesVersion="1.36", tags={"a": "b"})
     assert landscape.azure.update("containerservice:ManagedCluster", cluster, **wanted)["currentKubernetesVersion"] == "1.36.3"
+
+
+def test_a_version_that_is_no_longer_offered_goes_on(landscape):
+    cluster, provider = landscape.make_cluster(kubernetesVersion="1.36"), landscape.azure.provider
+    provider.subscription = dataclasses.replace(provider.subscription, kubernetes_versions=["1.38", "1.39"])
+    wanted = landscape.cluster(kubernetesVersion="1.36", tags={"a": "b"})
+    assert landscape.azure.update("containerservice:ManagedCluster", cluster, **wanted)["tags"] == {"a": "b"}
+    upgraded = landscape.cluster(kubernetesVersion="1.37")
+    refused("K8sVersionNotSupported", landscape.azure.update, "containerservice:ManagedCluster", cluster, **upgraded)
 
 
 def test_a_range_stays_while_nodes_are_in_it(landscape):

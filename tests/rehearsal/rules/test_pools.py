@@ -3,7 +3,7 @@
 
 import pytest
 
-from rehearsal.azure import effects
+from rehearsal.azure import effects, subscription
 from rehearsal.azure.pools import autoscale
 from tests.rehearsal.azure_client import refused
 from tests.rehearsal.conftest import Landscape
@@ -23,6 +23,14 @@ def test_a_retired_size_in_azures_words(subscribe):
         landscape.make_pool,
     )
     landscape.make_pool(vmSize="Standard_NC24ads_A100_v4")
+
+
+def test_a_pool_goes_on_with_a_size_that_is_retired_meanwhile(landscape):
+    landscape.make_cluster()
+    pool = landscape.make_pool()
+    landscape.azure.provider.subscription = subscription.load("today")
+    landscape.azure.update("containerservice:AgentPool", pool, **landscape.pool(tags={"a": "b"}))
+    refused("is not allowed in your subscription", landscape.make_pool, "gpu2")
 
 
 def test_quota_by_family_counts_what_runs(subscribe):
