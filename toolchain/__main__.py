@@ -63,9 +63,9 @@ def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list
     if not missing:  # so that a whole cache may be read-only
         return [folder_of(cache, recipe) for recipe in recipes]
     progress = Progress.of(missing)
-    if progress.outputs:
+    if count := len(progress.outputs):
         say(
-            f"{len(progress.outputs)} programs to build, once: about {duration(progress.expected_seconds())} on {progress.cores} cores; "
+            f"{count} program{'s' if count > 1 else ''} to build, once: about {duration(progress.expected_seconds())} on {progress.cores} cores; "
             "building all of them takes up to 17 GB of disk"
         )
         say("you can stop this at any time; the next run continues from there")

@@ -28,7 +28,8 @@ def downloading_ahead(recipes: Sequence[Recipe], go: Callable[[], Go], pins: Pat
                 if ends.is_set():
                     return
                 packages = [output.package for output in recipe.outputs]
-                command = [found.program, *(["list", "-deps", *packages] if packages else ["mod", "download", recipe.module])]
+                wanted = ["list", "-deps", f"-tags={recipe.tags}", *packages] if packages else ["mod", "download", recipe.module]
+                command = [found.program, *wanted]
                 quiet = subprocess.DEVNULL
                 running.append(subprocess.Popen(command, cwd=scratch, env=found.environment(), stdin=quiet, stdout=quiet, stderr=quiet))
                 if ends.is_set():  # set since it was asked above, so nobody else stops this process

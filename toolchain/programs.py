@@ -15,6 +15,7 @@ from typing import Any
 
 from toolchain.cache import Cache, copy_out, point, remove, size_bytes
 from toolchain.console import megabytes, say
+from toolchain.edits import edit_modules
 from toolchain.golang import BUILD_FLAGS, COMPILE_FLAGS, LINK_FLAGS, Go
 from toolchain.npm import build_npm
 from toolchain.packages import build_package, install_python
@@ -48,6 +49,8 @@ def folder_of(cache: Cache, recipe: AnyRecipe, pins: Path = PINS) -> Path:
     """Returns the folder of a program. Its name depends on what is built and not on the compiler, so a newer Go causes no new build."""
     what: dict[str, Any] = asdict(recipe) | ({"flags": [BUILD_FLAGS, LINK_FLAGS]} if isinstance(recipe, Recipe) else {})
     what.pop("shared", None)  # only where the pins are; what they say is part of the name
+    if not what.get("edits"):
+        what.pop("edits", None)
     for output in what["outputs"]:
         del output["cpu_seconds"]  # only an estimate
     content = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
@@ -101,6 +104,10 @@ def build(recipe: Recipe, target: Path, go: Go, progress: Progress, cpu_seconds:
     log = go.cache.logs / f"{recipe.name}.log"
     if recipe.embeds == "kubernetes-schema":
         embed_kubernetes_schema(go.module_folder(recipe.module, source, log) / "cmd" / "pulumi-resource-kubernetes", source)
+    edited = edit_modules(recipe.edits, lambda module: go.module_folder(module, source, log), target / "edited")
+    if edited:
+        replaced = [f"-replace={module}={folder}" for module, folder in edited.items()]
+        go.run(["mod", "edit", *replaced], folder=source, log=log, purpose=f"editing the modules of {recipe.name}", heartbeat=lambda: None)
     for output in recipe.outputs:
         flags = f"{LINK_FLAGS} {recipe.ldflags}".strip()
         tags = ["-tags", recipe.tags] if recipe.tags else []
@@ -112,6 +119,7 @@ def build(recipe: Recipe, target: Path, go: Go, progress: Progress, cpu_seconds:
     for copy in recipe.copies:
         copy_out(go.module_folder(copy.module, source, log) / copy.source, target / copy.target)
     remove(source)
+    remove(target / "edited")
 
 
 def embed_kubernetes_schema(provider: Path, target: Path) -> None:

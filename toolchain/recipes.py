@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
+from toolchain.edits import PROVIDER_EDITS, PULUMI_EDITS, Edit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
@@ -55,6 +57,7 @@ class Recipe(Pinned):
     ldflags: str = ""
     tags: str = ""  # Go build tags
     embeds: Literal["", "kubernetes-schema"] = ""  # files to create beside main.go before the build
+    edits: tuple[Edit, ...] = ()
 
     @property
     def pins(self) -> str:
@@ -110,6 +113,7 @@ PULUMI = Recipe(
     name="pulumi",
     module="github.com/pulumi/pulumi/pkg/v3",
     version=PULUMI_VERSION,
+    shared="engine",
     outputs=(Output(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", cpu_seconds=276),),
     copies=(
         Copy(
@@ -119,6 +123,9 @@ PULUMI = Recipe(
         ),
     ),
     ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={PULUMI_VERSION}",
+    # Cloud Storage's client without gRPC, as its documentation offers. The back end for gs:// uses HTTP.
+    tags="disable_grpc_modules",
+    edits=PULUMI_EDITS,
 )
 
 PULUMI_LANGUAGE_PYTHON = Recipe(
@@ -159,9 +166,11 @@ KUBERNETES_PROVIDER = Recipe(
     name="pulumi-resource-kubernetes",
     module="github.com/pulumi/pulumi-kubernetes/provider/v4",
     version="v4.0.0-20260115033456-f47bc2d6f199",
+    shared="engine",
     outputs=(Output(name="pulumi-resource-kubernetes", package=".", cpu_seconds=615),),
     ldflags=(f"-X github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version={KUBERNETES_PROVIDER_CODE_OF}"),
     embeds="kubernetes-schema",
+    edits=PROVIDER_EDITS,
 )
 
 ETCD = Recipe(

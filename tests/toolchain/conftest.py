@@ -11,12 +11,17 @@ from toolchain.cache import Cache
 from toolchain.recipes import Copy, Output, Recipe
 
 FAKE_GO = """#!{python}
-import json, os, sys, time
+import json, os, shutil, sys, time
 arguments, home = sys.argv[1:], {home!r}
 if arguments[0] == "version":
     print("go version go" + open(home + "/version").read() + " linux/amd64")
 elif arguments[:2] == ["mod", "download"]:
     print(json.dumps({{"Dir": home + "/module"}}))
+elif arguments[:2] == ["mod", "edit"]:
+    for argument in arguments[2:]:
+        name, module, folder = argument.split("=")
+        assert name == "-replace", argument
+        shutil.copytree(folder, home + "/replaced/" + module)
 elif arguments[0] == "build":
     with open(home + "/builds", "a") as builds:
         builds.write(arguments[-1] + " " + str(os.getpid()) + "\\n")
