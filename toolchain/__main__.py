@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toolchain.ahead import downloading_ahead
 from toolchain.cache import Cache
-from toolchain.console import OfflineError, ToolchainError, duration, megabytes, say
+from toolchain.console import OfflineError, ToolchainError, megabytes, say
 from toolchain.failures import no_space
 from toolchain.golang import find_go
 from toolchain.packages import require_compiler
@@ -63,11 +63,8 @@ def _ensure_programs(cache: Cache, venv: Path, recipes: list[AnyRecipe]) -> list
     if not missing:  # so that a whole cache may be read-only
         return [folder_of(cache, recipe) for recipe in recipes]
     progress = Progress.of(missing)
-    if count := len(progress.outputs):
-        say(
-            f"{count} program{'s' if count > 1 else ''} to build, once: about {duration(progress.expected_seconds())} on {progress.cores} cores; "
-            "building all of them takes up to 17 GB of disk"
-        )
+    if progress.outputs:
+        say(f"{progress.announcement()}; building all of them takes up to 17 GB of disk")
         say("you can stop this at any time; the next run continues from there")
     go = lru_cache(maxsize=None)(partial(find_go, cache, venv / "bin" / "python"))
     later = [recipe for recipe in missing if isinstance(recipe, Recipe)][1:]

@@ -47,8 +47,8 @@ def _apply(edit: Edit, file: Path) -> None:
     text, times = re.subn(edit.pattern, edit.by, file.read_text() if file.exists() else "", flags=re.MULTILINE)
     if times != edit.times:
         raise ToolchainError(
-            f"{edit.file} of the Go module {edit.module} contains {edit.pattern!r} {times} times and not {edit.times}, so the pinned version "
-            "is another one than toolchain/edits.py was written for; adapt the edit to it, or remove the edit if it is not needed any more"
+            f"{edit.file} of the Go module {edit.module} contains {edit.pattern!r} {times} times and not {edit.times}: toolchain/edits.py "
+            "was written for another version than the pinned one; adapt the edit to it, or remove the edit if it is not needed any more"
         )
     file.write_text(text)
 
@@ -61,9 +61,9 @@ _LIBOPENAPI = "github.com/pb33f/libopenapi"
 
 PROVIDER_EDITS = (
     # Pulumi 3.274 made this field a pointer. With this the provider compiles in Pulumi's module graph, and shares 850 packages with it.
-    Edit(module=_PROVIDER, file="pkg/gen/schema.go", pattern=r"^\t\tProvider: pschema\.ResourceSpec\{", by="\t\tProvider: &pschema.ResourceSpec{"),
-    # The objects of a chart or a YAML file are registered by their type's name, and the Go variable that receives their outputs is not
-    # read. The provider uses one Go type for custom resources; with it for all, the Go types of Kubernetes (26 MB of source) are not needed.
+    Edit(module=_PROVIDER, file="pkg/gen/schema.go", pattern=r"^(\t\tProvider: )(pschema\.ResourceSpec\{)", by=r"\1&\2"),
+    # The objects of a chart or a YAML file are registered under the name of their type, which stays. The Go variable that receives their
+    # outputs is never read, so that of custom resources does for all, without the Go types of all Kubernetes objects (26 MB of source).
     Edit(
         module=_KUBERNETES_SDK,
         file="go/kubernetes/yaml/v2/kinds.go",
@@ -84,7 +84,8 @@ PROVIDER_EDITS = (
         module=_CLIENT_GO,
         file=_INFORMER,
         pattern=r"^var _ informers\.GenericInformer",
-        by="type GenericInformer interface {\n\tInformer() cache.SharedIndexInformer\n\tLister() cache.GenericLister\n}\n\nvar _ GenericInformer",
+        by="type GenericInformer interface {\n\tInformer() cache.SharedIndexInformer\n\tLister() cache.GenericLister\n}\n"
+        "var _ GenericInformer",
     ),
     Edit(module=_CLIENT_GO, file=_INFORMER, pattern=r"\binformers\.GenericInformer\b", by="GenericInformer", times=4),
     Edit(module=_CLIENT_GO, file="dynamic/dynamicinformer/interface.go", pattern=r'^\t"k8s\.io/client-go/informers"\n', by=""),

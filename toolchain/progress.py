@@ -30,6 +30,12 @@ class Progress:
         """Returns the progress of a run that builds all programs of these recipes."""
         return cls(outputs=[output for recipe in recipes for output in recipe.outputs])
 
+    def announcement(self) -> str:
+        """Returns how many programs there are to build, and how long that takes."""
+        count = len(self.outputs)
+        programs = "1 program" if count == 1 else f"{count} programs"
+        return f"{programs} to build, once: about {duration(self.expected_seconds())} on {self.cores} cores"
+
     def start(self, name: str, cpu_seconds: float) -> Callable[[], None]:
         """Announces a program, and returns a function that reports how far the run is."""
         self.end()

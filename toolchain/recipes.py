@@ -114,7 +114,7 @@ PULUMI = Recipe(
     module="github.com/pulumi/pulumi/pkg/v3",
     version=PULUMI_VERSION,
     shared="engine",
-    outputs=(Output(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", cpu_seconds=276),),
+    outputs=(Output(name="pulumi", package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", cpu_seconds=228),),
     copies=(
         Copy(
             module="github.com/pulumi/pulumi/sdk/v3",
@@ -123,7 +123,7 @@ PULUMI = Recipe(
         ),
     ),
     ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={PULUMI_VERSION}",
-    # Cloud Storage's client without gRPC, as its documentation offers. The back end for gs:// uses HTTP.
+    # Google's storage client without gRPC, as its documentation offers. Pulumi's back end for gs:// uses HTTP.
     tags="disable_grpc_modules",
     edits=PULUMI_EDITS,
 )
@@ -138,7 +138,7 @@ PULUMI_LANGUAGE_PYTHON = Recipe(
         Output(
             name="pulumi-language-python",
             package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
-            cpu_seconds=81,
+            cpu_seconds=56,
         ),
     ),
     ldflags="-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.76.0",
@@ -167,7 +167,7 @@ KUBERNETES_PROVIDER = Recipe(
     module="github.com/pulumi/pulumi-kubernetes/provider/v4",
     version="v4.0.0-20260115033456-f47bc2d6f199",
     shared="engine",
-    outputs=(Output(name="pulumi-resource-kubernetes", package=".", cpu_seconds=615),),
+    outputs=(Output(name="pulumi-resource-kubernetes", package=".", cpu_seconds=170),),
     ldflags=(f"-X github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version={KUBERNETES_PROVIDER_CODE_OF}"),
     embeds="kubernetes-schema",
     edits=PROVIDER_EDITS,

@@ -42,7 +42,8 @@ def test_each_program_s_sources_are_asked_for(listed, recipe, pins):
     go, file = listed(0)
     with downloading_ahead([recipe, recipe], go, pins):
         until_called(file, 2)
-    assert all(line.startswith("list -deps -tags= example.org/thing/first example.org/thing/second ") for line in file.read_text().splitlines())
+    asked = "list -deps -tags= example.org/thing/first example.org/thing/second "
+    assert all(line.startswith(asked) for line in file.read_text().splitlines())
 
 
 def test_the_end_of_a_run_does_not_wait_for_a_download(listed, recipe, pins):

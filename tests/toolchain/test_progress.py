@@ -29,6 +29,11 @@ def progress(clock):
     return Progress(outputs=outputs, cores=2, clock=clock)
 
 
+def test_the_announcement_counts_in_plain_english(progress):
+    assert progress.announcement() == "3 programs to build, once: about 5 min on 2 cores"
+    assert Progress(outputs=progress.outputs[:1], cores=2).announcement() == "1 program to build, once: about 2 min on 2 cores"
+
+
 def test_a_slow_machine_is_expected_to_stay_slow(progress, clock, capsys):
     """The first 300 CPU seconds took 600 s instead of 150, so the other 300 take as long."""
     assert progress.expected_seconds() == 300
