@@ -88,12 +88,81 @@ class Compilation(Section):
 Count = Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model has such a shape")]
 
 
-class Shape(Section):
-    """The shape of a decoder-only transformer; descriptions give the names in its `config.json`."""
+Layers = Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers")]
+Some = Annotated[int, Field(ge=0, le=1_000_000), Otherwise("no model has such a shape")]
+Billions = Annotated[float, Field(gt=0, le=100_000), Otherwise("no model has that many parameters")]
 
-    params_b: Annotated[float, Field(gt=0, le=100_000), Otherwise("no model has that many parameters")]
+
+class Experts(Section):
+    """The feed-forwards of a mixture of experts, of which each token uses a few."""
+
+    count: Count
+    """Routed experts of a layer: num_experts, num_local_experts or n_routed_experts."""
+    per_token: Count
+    """num_experts_per_tok."""
+    intermediate: Count
+    """moe_intermediate_size, or intermediate_size where there is none."""
+    shared: Some = 0
+    """n_shared_experts: experts that every token uses."""
+    dense_layers: Some = 0
+    """first_k_dense_replace: first layers without experts."""
+
+
+class Latent(Section):
+    """Attention with one latent vector for all heads (MLA)."""
+
+    rank: Count
+    """kv_lora_rank."""
+    rope_dim: Count
+    """qk_rope_head_dim."""
+    index_bytes: Some = 0
+    """Bytes of a token in each layer for the indexer of sparse attention: 132 in DeepSeek-V3.2 and GLM-5."""
+
+
+class Windows(Section):
+    """Layers that look at the last tokens only."""
+
+    layers: Layers
+    """How many layers: those with sliding_attention in layer_types."""
+    tokens: Annotated[int, Field(ge=1, le=100_000_000), Otherwise("no model reads that many tokens")]
+    """sliding_window."""
+    token_values: Some = 0
+    """Values that a token leaves in such a layer; 0 where they are as many as in the others."""
+
+
+class State(Section):
+    """Layers that keep a state instead of each token: linear attention, Mamba."""
+
+    layers: Layers
+    """How many layers keep no keys and values."""
+    request_bytes: Annotated[int, Field(ge=0, le=2**40), Otherwise("no GPU holds such a state")]
+    """Bytes that a request keeps in all of them together."""
+
+
+class Checkpoint(Section):
+    """How the published files store the weights, if not in 16 bits throughout."""
+
+    precision: Literal["fp8", "int8", "int4", "mxfp4", "nvfp4"]
+    method: Literal["fp8", "mxfp4", "compressed-tensors", "awq", "gptq", "modelopt", "modelopt_fp4"]
+    """quant_method, as vLLM's `--quantization` names it."""
+    bytes_per_weight: Annotated[float, Field(gt=0, le=4), Otherwise("no format takes that many bytes for a weight")]
+    """Bytes of a quantised weight with its share of the scales."""
+    params_b: Annotated[float, Field(ge=0, le=100_000), Otherwise("no model has that many parameters")]
+    """Number of quantised parameters, in 10^9; all others have 16 bits."""
+
+
+class Shape(Section):
+    """The shape of a decoder-only transformer; descriptions give the names in its `config.json`.
+
+    `python -m planner model FILE` prints it. Without the sections at its end, a model is dense, and all of its layers attend to the whole
+    text.
+    """
+
+    params_b: Billions
     """Number of parameters, in 10^9."""
-    layers: Annotated[int, Field(ge=1, le=4096), Otherwise("no model has that many layers")]
+    active_params_b: Billions | None = None
+    """Number of parameters that one token uses, in 10^9. By default all, but for the experts that it does not choose."""
+    layers: Layers
     """num_hidden_layers."""
     hidden: Count
     """hidden_size."""
@@ -111,7 +180,17 @@ class Shape(Section):
     """max_position_embeddings."""
     attention: Literal["full", "windowed", "hybrid"] = "full"
     """`full` if all layers attend to the whole text, `windowed` if some attend to a window of it (layer_types with sliding_attention),
-    `hybrid` if some keep a state instead (linear attention, Mamba). Memory is always counted as for `full`."""
+    `hybrid` if some keep a state instead (linear attention, Mamba). Follows from `windows` and `state`; without them memory is counted as
+    for `full`."""
+    token_values: Some = 0
+    """Values that a token leaves in the cache of a layer that looks at the whole text; 0 for 2 x kvHeads x headDim."""
+    tied_embeddings: bool = False
+    """tie_word_embeddings."""
+    experts: Experts | None = None
+    latent: Latent | None = None
+    windows: Windows | None = None
+    state: State | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class Model(Section):

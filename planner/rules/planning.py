@@ -138,19 +138,7 @@ def _region(settings: StackSettings, problems: list[Problem]) -> None:
 def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | None:
     name, own = settings.model.name, settings.model.shape
     if own is not None:
-        return ModelShape(
-            name=name,
-            params_b=own.params_b,
-            layers=own.layers,
-            hidden=own.hidden,
-            heads=own.heads,
-            kv_heads=own.kv_heads,
-            head_dim=own.head_dim or own.hidden // own.heads,
-            intermediate=own.intermediate,
-            vocab=own.vocab,
-            context=own.context,
-            attention=own.attention,
-        )
+        return own_shape.described(name, own)
     shape = model_shapes.models().get(name)
     if shape is None:
         problems.append(
