@@ -1,5 +1,5 @@
 """`python -m planner plan --stack prod` says what a stack file means before anything is bought. Other commands: estimate, recommend,
-compare.
+compare, model.
 
 Exit status: 0 with an answer, 1 with problems, 2 for wrong arguments.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from planner.recommend.assessment import assess
 from planner.rules.planning import plan
-from reports import commands, estimate_commands
+from reports import commands, estimate_commands, model_command
 from settings import SettingsError, files
 from settings.exit_status import ended
 
@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan_parser.add_argument("--html", type=Path, metavar="FILE", help="also write one self-contained HTML page")
     estimate_commands.add(subparsers)
     commands.add(subparsers)
+    model_command.add(subparsers)
     options = parser.parse_args(arguments)
     if options.command == "estimate":
         return estimate_commands.run(options)
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         return commands.run(options)
     if options.command == "compare":
         return commands.run_compare(options)
+    if options.command == "model":
+        return model_command.run(options)
     try:
         asked = files.from_file(options.file or files.stack_file_path(options.stack), options.stack).require()
         planned = plan(asked)

@@ -15,7 +15,7 @@ class Quantization(Section):
     """The precision of the weights."""
 
     enabled: bool = True
-    precision: Literal["fp16", "bf16", "fp8", "int8", "int4"] = "int8"
+    precision: Literal["fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"] = "int8"
     dynamic: bool = True
     """Chooses scales at run time instead of from calibration data."""
     calibration_dataset: (

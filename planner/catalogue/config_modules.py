@@ -15,10 +15,17 @@ from typing import Any
 
 Config = Mapping[str, Any]
 
-DENSE = frozenset("llama mistral ministral3 qwen2 qwen3 phi3 gemma2 gemma3_text olmo2 olmo3 granite smollm3 seed_oss exaone4".split())
-EXPERTS = frozenset("mixtral qwen3_moe gpt_oss llama4_text glm4_moe minimax_m2 gemma4_text".split())
-LATENT = frozenset("deepseek_v3 deepseek_v32 kimi_k2 glm_moe_dsa".split())
-HYBRID = frozenset("qwen3_next qwen3_5_text qwen3_5_moe_text nemotron_h".split())
+_WORDS = {
+    "dense": "llama mistral ministral3 qwen2 qwen3 phi3 gemma2 gemma3_text olmo2 olmo3 granite smollm3 seed_oss exaone4",
+    "experts": "mixtral qwen3_moe gpt_oss llama4_text glm4_moe minimax_m2 gemma4_text",
+    "latent": "deepseek_v3 deepseek_v32 kimi_k2 glm_moe_dsa",
+    "hybrid": "qwen3_next qwen3_5_text qwen3_5_moe_text nemotron_h",
+}
+"""Values of model_type by what their layers are like."""
+DENSE = frozenset(_WORDS["dense"].split())
+EXPERTS = frozenset(_WORDS["experts"].split())
+LATENT = frozenset(_WORDS["latent"].split())
+HYBRID = frozenset(_WORDS["hybrid"].split())
 DENSE_WITH_WINDOW = ("mistral", "mixtral", "phi3")
 """Families in which a sliding_window is that of every layer."""
 KNOWN = DENSE | EXPERTS | LATENT | HYBRID
@@ -164,7 +171,11 @@ def _latent(config: Config) -> dict[str, int]:
         "self_attn.kv_a_proj_with_mqa": hidden * (rank + rope),
         "self_attn.kv_b_proj": rank * heads * (nope + values),
         "self_attn.o_proj": heads * values * hidden,
-        **({"self_attn.indexer.wq_b": (queries or hidden) * index * width, "self_attn.indexer.wk": hidden * (width + index)} if index else {}),
+        **(
+            {"self_attn.indexer.wq_b": (queries or hidden) * index * width, "self_attn.indexer.wk": hidden * (width + index)}
+            if index
+            else {}
+        ),
     }
 
 

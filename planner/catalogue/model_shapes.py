@@ -1,10 +1,12 @@
-"""The models whose shape is known: `data/models.csv`."""
+"""The models whose shape is known: `data/models.csv`; and published `config.json` files, `data/configs/`."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from planner.catalogue.csv_files import number, rows
 
@@ -101,6 +103,12 @@ class ModelShape:
 def models() -> dict[str, ModelShape]:
     """Returns every model of known shape by its name."""
     return {row["model"]: _shape(row) for row in rows("models.csv")}
+
+
+def configs() -> dict[str, dict[str, Any]]:
+    """Returns the entries of `data/configs` by their names: repository, source, source_date and config."""
+    folder = Path(__file__).parent / "data" / "configs"
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
 def _shape(row: dict[str, str]) -> ModelShape:

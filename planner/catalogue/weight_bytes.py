@@ -46,3 +46,6 @@ WEIGHT_BYTES = {
     "q6_k": _same(0.82),
 }
 """The bytes by precision. Formats that a stack cannot choose, such as q4_k_m, have one figure."""
+
+COUNTED_AS = {"nvfp4": "fp4"}
+"""Values of `model.quantization.precision` that have another name in this table and in the measurements."""

@@ -62,6 +62,8 @@ class EngineTraits:
     """Whether a request stays in one pipeline stage's part of the cache; otherwise it may use all of it."""
     beyond_the_cache: str = "further ones must wait"
     """What happens to requests for which the cache has no room: a clause without a capital or a full stop."""
+    windows_save_cache: bool = False
+    """Whether a layer that looks at a window of the text keeps no more of it; otherwise its cache is counted for the whole text."""
     keeps_prompts_on_host: bool = False
     """Whether `caching.l1Cache` is memory of the host, in which a pipeline's pods keep the KV cache of prompts."""
     release: str = ""
@@ -107,8 +109,15 @@ class EngineTraits:
 
     def precisions_of(self, shape: ModelShape) -> frozenset[str]:
         """Returns the values of `model.quantization.precision` in which it serves this kind of model."""
+        if shape.published and shape.published.precision in self.weight_precisions:
+            own = frozenset({shape.published.precision})
+            # gpt-oss was trained in MXFP4, and there are no checkpoints of it in other formats of few bits.
+            return own | (frozenset({"fp16", "bf16"}) if own == {"mxfp4"} else self._by_kind(shape))
+        return self._by_kind(shape)
+
+    def _by_kind(self, shape: ModelShape) -> frozenset[str]:
         precisions = self.latent_cache_precisions if shape.kv == "mla" else self.expert_precisions if shape.experts else None
-        return self.weight_precisions if precisions is None else precisions
+        return (self.weight_precisions if precisions is None else precisions) - {"mxfp4"}
 
     def serves(self, shape: ModelShape, precision: str) -> bool:
         """Whether it serves a model of the catalogue in this precision."""

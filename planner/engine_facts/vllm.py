@@ -141,6 +141,8 @@ def _traits(
     *more: FixedSetting,
     splits_prompts: bool,
     keeps_prompts_on_host: bool,
+    windows_save_cache: bool,
+    four_bit_floats: frozenset[str],
     latent_cache_precisions: frozenset[str],
     grouped_precisions: frozenset[str],
     expert_precisions: frozenset[str] | None = None,
@@ -155,6 +157,8 @@ def _traits(
         # vllm/v1/core/sched/scheduler.py, _preempt_request; vllm/core/scheduler.py of the older release.
         beyond_the_cache="further ones wait, and a request that outgrows the cache goes back to the queue and is computed again later",
         keeps_prompts_on_host=keeps_prompts_on_host,
+        # vllm/v1/core/kv_cache_utils.py, get_kv_cache_groups.
+        windows_save_cache=windows_save_cache,
         release=release,
         before_turing=before_turing,
         flash_attention_2=True,
@@ -163,7 +167,7 @@ def _traits(
         rocm_image=f"docker.io/vllm/vllm-openai-rocm:v{RELEASE}",
         weights_file=None,
         own_weight_cache=False,
-        weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}),
+        weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}) | four_bit_floats,
         latent_cache_precisions=latent_cache_precisions,
         grouped_precisions=grouped_precisions,
         expert_precisions=expert_precisions,
@@ -186,6 +190,8 @@ _ON_VOLTA = _traits(
     *_FIXED_ON_VOLTA,
     splits_prompts=False,
     keeps_prompts_on_host=False,
+    windows_save_cache=False,
+    four_bit_floats=frozenset(),
     # It has kernels for them only from compute capability 8.0 on: vllm/platforms/cuda.py, get_attn_backend_cls.
     latent_cache_precisions=frozenset(),
     grouped_precisions=frozenset({"int8", "int4"}),
@@ -199,6 +205,9 @@ TRAITS = _traits(
     before_turing=_ON_VOLTA,
     splits_prompts=True,
     keeps_prompts_on_host=True,
+    windows_save_cache=True,
+    # Marlin's kernels read both where the GPU has none of its own: vllm/model_executor/layers/quantization/mxfp4.py, modelopt.py.
+    four_bit_floats=frozenset({"mxfp4", "nvfp4"}),
     # llm-compressor quantizes layers of the class "Linear", and this release has another class for the first layer of such models'
     # attention: vllm#36247, which later releases have. FP8 is the format in which these models are published.
     latent_cache_precisions=frozenset({"fp16", "bf16", "fp8"}),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.catalogue.hardware import Gpu
-from planner.catalogue.model_shapes import ModelShape
-from planner.catalogue.weight_bytes import WEIGHT_BYTES
+from planner.catalogue.model_shapes import ModelShape, Published
+from planner.catalogue.weight_bytes import COUNTED_AS, WEIGHT_BYTES
 
 _GIB = 2**30
 
@@ -71,19 +71,62 @@ def weights_gib(shape: ModelShape, first_layer: int, last_layer: int, precision:
     checkpoints have them (huggingface.co/neuralmagic/starcoder2-7b-quantized.w8a8 recipe.yaml: only linear layers,
     without lm_head). A tied head is a second copy where first and last stage differ. Norms are counted with their layers.
     """
-    layers = _layer_params(shape, first_layer, last_layer) * WEIGHT_BYTES[precision].planned
+    layers = _layer_params(shape, first_layer, last_layer) * _bytes_per_weight(shape, precision)
     tables = _table_params(shape, first_layer, last_layer) * max(WEIGHT_BYTES[precision].planned, WEIGHT_BYTES["fp16"].planned)
     return (layers + tables) / _GIB
 
 
-def kv_bytes_per_token(shape: ModelShape, layers: int, kv_precision: str) -> float:
+def published_in(shape: ModelShape, precision: str) -> Published | None:
+    """Returns how the published checkpoint stores the weights, if that is in this precision; otherwise None."""
+    stated = shape.published
+    return stated if stated is not None and COUNTED_AS.get(stated.precision, stated.precision) == precision else None
+
+
+def _bytes_per_weight(shape: ModelShape, precision: str) -> float:
+    """The mean over the layers' weights, of which a published checkpoint keeps some in 16 bits."""
+    stated = published_in(shape, precision)
+    if stated is None:
+        return WEIGHT_BYTES[precision].planned
+    in_layers = shape.params_b - table_params(shape) / 1e9
+    return 2 - (2 - stated.bytes_per_weight) * min(1.0, stated.quantized_b / in_layers)
+
+
+def kv_bytes_per_token(shape: ModelShape, layers: int, kv_precision: str, *, windows: bool = False) -> float:
     """Returns the bytes that one token leaves in the KV cache of this many layers.
 
     gqa: layers x 2 x kv_heads x head_dim values. mla: layers x (kv_lora_rank + qk_rope_head_dim) values, one latent vector for
-    all heads (DeepSeek-V2, arXiv:2405.04434, section 2.1).
+    all heads (DeepSeek-V2, arXiv:2405.04434, section 2.1). Layers that keep a state instead leave nothing of a token. With `windows`, nor
+    do those that look at a window of the text: `kv_bytes_per_request` has theirs. Without, they hold the whole text too.
     """
-    values = shape.kv_lora_rank + shape.qk_rope_head_dim if shape.kv == "mla" else 2 * shape.kv_heads * shape.head_dim
-    return layers * values * WEIGHT_BYTES[kv_precision].planned
+    size = WEIGHT_BYTES[kv_precision].planned
+    full = shape.layers - shape.windowed_layers - shape.state_layers
+    windowed = 0 if windows else shape.windowed_layers * (shape.windowed_values or _token_values(shape))
+    return (full * (_token_values(shape) * size + shape.index_bytes) + windowed * size) * layers / shape.layers
+
+
+def kv_bytes_per_request(shape: ModelShape, layers: int, kv_precision: str, *, windows: bool = False) -> float:
+    """Returns the bytes that a request takes at most in this many layers, however long it is: the state of layers that keep one and, with
+    `windows`, whole windows."""
+    window = shape.windowed_layers * (shape.windowed_values or _token_values(shape)) * shape.window if windows else 0
+    return (window * WEIGHT_BYTES[kv_precision].planned + shape.state_bytes) * layers / shape.layers
+
+
+def _token_values(shape: ModelShape) -> int:
+    return shape.kv_lora_rank + shape.qk_rope_head_dim if shape.kv == "mla" else shape.token_values or 2 * shape.kv_heads * shape.head_dim
+
+
+def _tokens(shape: ModelShape, layers: int, kv_precision: str, kv_bytes: float, *, sequences: int, windows: bool) -> int:
+    """The tokens that this much cache holds beside what the requests take that run at once.
+
+    Short requests do not fill their windows, so it is at least what the cache holds if each layer holds the whole text.
+    """
+    ways = (False, True) if windows and shape.windowed_layers else (False,)
+    held = (
+        (kv_bytes - sequences * kv_bytes_per_request(shape, layers, kv_precision, windows=way))
+        / kv_bytes_per_token(shape, layers, kv_precision, windows=way)
+        for way in ways
+    )
+    return max(0, int(max(held)))
 
 
 def activations_gib(
@@ -158,11 +201,13 @@ def fit(
     kv_asked_gib: float,
     gpus: int = 1,
     batch_sequences: int = DEFAULT_BATCH_SEQUENCES,
+    windows: bool = False,
 ) -> MemoryFit:
     """Returns how much of a stage's KV cache fits beside its weights on `gpus` GPUs with tensor parallelism.
 
     Tensor parallelism divides the weights, and the cache by KV heads: GPUs beyond their number hold copies, as do all GPUs with mla.
     `memory_fraction` is a share of all memory (as vLLM counts it). The CUDA context lies outside it, so at least that much is kept free.
+    `windows`: whether layers with a window keep no more of a request than that.
     """
     weights = weights_gib(shape, first_layer, last_layer, weight_precision) / gpus
     samples = last_layer == shape.layers - 1
@@ -182,5 +227,5 @@ def fit(
         ),
         kv_room_gib=room * parts,
         short_gib=max(0.0, -room),
-        tokens=int(kv * parts * _GIB / kv_bytes_per_token(shape, last_layer - first_layer + 1, kv_precision)),
+        tokens=_tokens(shape, last_layer - first_layer + 1, kv_precision, kv * parts * _GIB, sequences=batch_sequences, windows=windows),
     )

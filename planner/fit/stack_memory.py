@@ -9,6 +9,7 @@ from functools import partial
 
 from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
+from planner.catalogue.weight_bytes import COUNTED_AS
 from planner.engine_facts import EngineTraits, traits
 from planner.fit import layers, memory_model
 from planner.fit.memory_model import MemoryFit
@@ -45,10 +46,17 @@ def tightest(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> MemoryFit:
         kv_asked_gib=model.kv_cache.max_cache_size.gib / split if has_cache(settings, gpu) else 0.0,
         gpus=gpus_of_shard(settings) if split == 1 else 1,
         batch_sequences=settings.coordinator.config.dynamic_batching.max_batch_size,
+        windows=_windows_save_cache(settings, gpu),
     )
     fits = [fit_of(first_layer=stage.first_layer, last_layer=stage.last_layer) for stage in candidates]
     # A token is in the cache of every stage, so the stage that holds the fewest decides.
     return replace(min(fits, key=lambda fit: (-fit.short_gib, fit.kv_room_gib)), tokens=min(fit.tokens for fit in fits))
+
+
+def _windows_save_cache(settings: StackSettings, gpu: Gpu) -> bool:
+    """Whether layers with a window keep no more of a request than that. With a cache on the host, they keep all of it."""
+    engine_traits = traits(settings.engine, gpu)
+    return engine_traits.windows_save_cache and not (engine_traits.keeps_prompts_on_host and settings.caching.l1_cache.enabled)
 
 
 def has_cache(settings: StackSettings, gpu: Gpu) -> bool:
@@ -93,7 +101,8 @@ def parallel_of(gpus: int, shards: int, engine_traits: EngineTraits, shape: Mode
 def precisions(settings: StackSettings) -> tuple[str, str]:
     """Returns the precision of the weights and of the KV cache."""
     quantization = settings.model.quantization
-    return quantization.precision if quantization.enabled else "fp16", "int8" if settings.model.kv_cache.compression else "fp16"
+    weights = quantization.precision if quantization.enabled else "fp16"
+    return COUNTED_AS.get(weights, weights), "int8" if settings.model.kv_cache.compression else "fp16"
 
 
 def token_floor_s(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
@@ -122,7 +131,9 @@ def missing_gib(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
     if not has_cache(settings, gpu):
         return fit.short_gib
     most = math.ceil(shape.layers / (settings.sharding.shards_count * _layer_split(settings, gpu, shape)))
-    least_gib = batch_tokens(settings, gpu, shape) * memory_model.kv_bytes_per_token(shape, most, precisions(settings)[1]) / 2**30
+    kv_precision = precisions(settings)[1]
+    least = batch_tokens(settings, gpu, shape) * memory_model.kv_bytes_per_token(shape, most, kv_precision)
+    least_gib = (least + memory_model.kv_bytes_per_request(shape, most, kv_precision)) / 2**30
     return max(0.0, least_gib - fit.kv_room_gib)
 
 

@@ -15,7 +15,7 @@ from planner.fit.verdicts import Prediction, predict
 from planner.performance.estimate import Range
 from settings import StackSettings
 
-BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
+BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "mxfp4": 4, "nvfp4": 4, "fp4": 4}
 """Bits of one weight by precision."""
 
 

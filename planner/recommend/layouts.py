@@ -27,12 +27,15 @@ class EngineLayout:
 
 
 def engine_layouts(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator[EngineLayout]:
-    """Yields every layout that the engine accepts on this size. bf16 is left out: it equals fp16 in size and speed."""
+    """Yields every layout that the engine accepts on this size."""
     gpu, layers = hardware.gpu_of(size), shape.layers
     engine_traits = traits(settings.engine, gpu)
     # Where the layers do not divide evenly, all stages wait for those that have one layer more.
     stages = (1,) if engine_traits.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)
-    for precision in sorted(engine_traits.weight_precisions - {"bf16"}, key=lambda name: (-BITS[name], name)):
+    # Checkpoints in these formats are the makers' own, and bf16 equals fp16 in size and speed.
+    published = {shape.published.precision} if shape.published else set()
+    left_out = {"bf16", *({"mxfp4", "nvfp4"} - published)}
+    for precision in sorted(engine_traits.precisions_of(shape) - left_out, key=lambda name: (-BITS[name], name)):
         for gpus in range(1, size.gpus + 1):
             for count in stages:
                 yield EngineLayout(precision=precision, gpus=gpus, stages=count)

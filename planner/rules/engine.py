@@ -157,7 +157,17 @@ def weight_types(context: RuleContext) -> Iterator[Finding]:
     quantization, served = settings.model.quantization, traits.precisions_of(shape)
     if not quantization.enabled or quantization.precision in served:
         return
-    if shape.kv == "mla" and "fp8" in served and context.gpu.fp8:
+    if shape.published and shape.published.precision in served:
+        yield Finding(
+            code="ENGINE-003",
+            outcome="adjusted",
+            path=("model", "quantization", "precision"),
+            value=shape.published.precision,
+            because=f"{shape.name} is published in {shape.published.precision} ({shape.published.method}), and {settings.engine} serves no "
+            f"{quantization.precision} of it",
+            source="planner/catalogue/data/configs",
+        )
+    elif shape.kv == "mla" and "fp8" in served and context.gpu.fp8:
         yield Finding(
             code="ENGINE-003",
             outcome="adjusted",

@@ -9,7 +9,7 @@ from planner.catalogue import hardware, mig, model_names, model_shapes
 from planner.catalogue.hardware import Gpu, GpuSize
 from planner.catalogue.model_shapes import ModelShape
 from planner.catalogue.redis_skus import smallest_sku
-from planner.fit import stack_memory
+from planner.fit import own_shape, stack_memory
 from planner.fit.concurrency import concurrency, waiting_requests
 from planner.fit.demand import demand_of
 from planner.fit.layers import split_layers
@@ -146,8 +146,8 @@ def _shape(settings: StackSettings, problems: list[Problem]) -> ModelShape | Non
                 key="model.name",
                 value=name,
                 consequence="its shape is not in the catalogue, so its layers cannot be split and its memory is unknown",
-                fix=f"{model_names.suggestion(name, model_shapes.models())}; for another model, put the figures of its config.json in "
-                "model.shape",
+                fix=f"{model_names.suggestion(name, model_shapes.models())}; for another model, `python -m planner model CONFIG_JSON` "
+                "prints the model.shape to paste",
             )
         )
     return shape

@@ -157,7 +157,7 @@ def counted_params_b(shape: model_shapes.ModelShape) -> float:
     return (shape.layers * attention + dense + with_experts * expert * (shape.experts + shape.shared_experts) + tables) / 1e9
 
 
-@pytest.mark.parametrize("shape", model_shapes.models().values(), ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", [model_shapes.models()[row["model"]] for row in rows("models.csv")], ids=lambda shape: shape.name)
 def test_a_models_shape_makes_its_parameters(shape):
     assert counted_params_b(shape) == pytest.approx(shape.params_b, rel=0.005)
     assert (shape.kv == "mla") == (shape.kv_lora_rank > 0) == (shape.qk_rope_head_dim > 0)

@@ -32,7 +32,10 @@ def test_only_the_same_model_is_meant(name, same):
 
 @pytest.mark.parametrize(
     ("name", "listed"),
-    [("qwen3-4b", "the catalogue has qwen3-14b, qwen3-8b, "), ("deepseek-v3.1", "the catalogue has deepseek-v3, deepseek-r1; for another")],
+    [
+        ("qwen3-4b", "the catalogue has qwen3-14b, qwen3-8b, "),
+        ("deepseek-v3.1", "the catalogue has deepseek-v3, deepseek-r1; for another"),
+    ],
 )
 def test_an_unknown_model_is_told_its_relatives_and_to_give_its_shape(name, listed):
     """Followed, "did you mean qwen3-14b?" planned another model."""
