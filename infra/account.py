@@ -31,12 +31,12 @@ from infra.naming import Names
 from infra.reading import read, same
 from infra.registration import Registration
 from planner.engine_facts import traits
+from planner.fit import own_shape
 from planner.fit.plan import Plan
 from settings import StackSettings
 from settings.account import PLAN, Effect, Resource, not_read, path_text
 from settings.error_messages import key_text
 from settings.flatten import leaves
-from settings.model import Shape
 
 _ORDER = ("not supported", "translated", "in force", "passed through", "unused")
 """Those first that most is known of."""
@@ -146,8 +146,8 @@ def _everywhere(settings: StackSettings, names: Names) -> Iterator[Effect]:
 def _plan() -> Iterator[Effect]:
     """Settings that decide by themselves what is planned."""
     yield PLAN.effect("model.name", "shape.name")
-    for name, field in Shape.model_fields.items():
-        yield PLAN.effect(f"model.shape.{field.alias}", f"shape.{name}")
+    for key, field in own_shape.FIELDS.items():
+        yield PLAN.effect(f"model.shape.{key}", f"shape.{field}")
     yield PLAN.effect("engine", "settings.engine")
     yield PLAN.effect("sizing.mode", "settings.sizing.mode")
     yield PLAN.effect("targets.tokens", "settings.targets.tokens")

@@ -91,6 +91,15 @@ def _bytes_per_weight(shape: ModelShape, precision: str) -> float:
     return 2 - (2 - stated.bytes_per_weight) * min(1.0, stated.quantized_b / in_layers)
 
 
+def weights_read_gb(shape: ModelShape, precision: str) -> float:
+    """Returns the weights that one token uses, in GB (10^9 bytes): all of them except the experts that it does not choose."""
+    whole = weights_gib(shape, 0, shape.layers - 1, precision) * _GIB / 1e9
+    stated = published_in(shape, precision)
+    # Where a checkpoint keeps some weights in 16 bits, it quantises the experts first.
+    size = stated.bytes_per_weight if stated else WEIGHT_BYTES[precision].planned
+    return whole - (shape.params_b - shape.active_params_b) * size
+
+
 def kv_bytes_per_token(shape: ModelShape, layers: int, kv_precision: str, *, windows: bool = False) -> float:
     """Returns the bytes that one token leaves in the KV cache of this many layers.
 

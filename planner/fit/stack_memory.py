@@ -112,8 +112,7 @@ def token_floor_s(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float
 
 def weights_read_gb(settings: StackSettings, shape: ModelShape) -> float:
     """Returns the weights that one token uses, in GB (10^9 bytes): all of them except the experts that it does not choose."""
-    weights_gib = memory_model.weights_gib(shape, 0, shape.layers - 1, precisions(settings)[0])
-    return weights_gib * 2**30 / 1e9 * shape.active_params_b / shape.params_b
+    return memory_model.weights_read_gb(shape, precisions(settings)[0])
 
 
 def _layer_split(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> int:
