@@ -2,7 +2,8 @@
 
 The program asks before it creates anything; in a rehearsal `ARM_ENDPOINT` points here. Paths and JSON shapes (Azure REST API reference):
 Microsoft.Compute `skus` 2021-07-01 and `locations/{location}/usages` 2024-07-01, Microsoft.ContainerService
-`locations/{location}/kubernetesVersions` 2025-09-01, `resourceGroups/{group}/resources` 2021-04-01, and GET of a resource.
+`locations/{location}/kubernetesVersions` 2025-09-01, Microsoft.Features `providers/{provider}/features/{feature}` 2021-07-01,
+`resourceGroups/{group}/resources` 2021-04-01, and GET of a resource.
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ def kubernetes_versions(subscription: Subscription) -> dict[str, Any]:
     return {"values": [{"version": version, "capabilities": plans, "isPreview": None} for version in subscription.kubernetes_versions]}
 
 
+def feature(subscription: Subscription, name: str) -> dict[str, Any]:
+    """Returns a feature of the subscription, such as `Microsoft.Compute/EncryptionAtHost`, in whatever case it was asked for."""
+    registered = name.lower() in {one.lower() for one in subscription.features}
+    return {"name": name, "properties": {"state": "Registered" if registered else "NotRegistered"}}
+
+
 def resource(cloud: Cloud, identifier: str) -> dict[str, Any] | None:
     """Returns a resource as ARM does, with what is particular to its type under `properties`; None if there is none."""
     found = cloud.get(identifier)
@@ -141,6 +148,8 @@ def _handler(subscription: Subscription, state: StateFile) -> type[BaseHTTPReque
                 return self._answer(200, usages(subscription, state.read(), normal_location(usages_path.group(1))))
             if re.fullmatch(rf"{here}/providers/microsoft\.containerservice/locations/[^/]+/kubernetesversions", path):
                 return self._answer(200, kubernetes_versions(subscription))
+            if asked := re.fullmatch(rf"{here}/providers/microsoft\.features/providers/([^/]+)/features/([^/]+)", path):
+                return self._answer(200, feature(subscription, f"{asked[1]}/{asked[2]}"))
             if path.startswith(f"{here}/resourcegroups/"):
                 return self._existing(path, query)
             return self._answer(404, _error("InvalidResourceType", f"The rehearsal's Azure answers no GET {parsed.path}."))

@@ -135,6 +135,9 @@ class Cluster(Section):
     """Public address ranges that may reach the public API server; without any it is open to all."""
     admin_group_object_ids: tuple[Guid, ...] = ()
     """Entra groups whose members administer the cluster."""
+    encryption_at_host: bool = False
+    """Also encrypts the temporary disks of all nodes and the caches of their other disks. The subscription must have registered the feature
+    EncryptionAtHost, and it is fixed when the stack is created, unless the system pool is exchanged by hand (docs/operations.md)."""
     system_pool: SystemPool = SystemPool()
     zones: tuple[Zone, ...] = ("1", "2", "3")
     """Zones of the system pool, of the outbound address and of the storage. They are fixed when the stack is created."""

@@ -1,7 +1,8 @@
 """Asks Azure before anything is registered whether it would refuse what the stack asks for.
 
 All calls only read, and use Pulumi's own credentials: Resource SKUs (`Microsoft.Compute/skus`), compute usages
-(`Microsoft.Compute/locations/{location}/usages`), the Kubernetes versions of AKS in the region, and what runs already (`running.py`).
+(`Microsoft.Compute/locations/{location}/usages`), the Kubernetes versions of AKS in the region, what encryption needs
+(`encryption.py`), and what runs already (`running.py`).
 It checks neither prices nor capacity, which Azure does not promise before a machine starts. A size that is not sold is refused for pools
 that are to be made; existing ones go on (Azure/azure-rest-api-specs pull request 3039).
 """
@@ -24,7 +25,7 @@ from planner.fit.plan import Plan
 from planner.rules.service import CURRENT_SIZE
 from settings import Problem, SettingsError, StackSettings
 from settings.rules.nodes import SYSTEM_POOL_VCPUS, too_small_for_a_system_pool
-from stacks import running
+from stacks import encryption, running
 from stacks.arm import AKS, Arm, Missing, Unanswered
 from stacks.running import Running
 
@@ -66,6 +67,7 @@ class Offer:
     vcpus: int
     family: str
     """The quota family as Azure spells it; compare it by `_family`."""
+    encryption_at_host: bool
 
 
 def needs(settings: StackSettings, plan: Plan, there: Running) -> tuple[Need, ...]:
@@ -145,13 +147,14 @@ def _offer(sku: dict[str, Any]) -> Offer:
         zones=frozenset(zones - closed_zones),
         vcpus=int(capabilities.get("vCPUs", 0)),
         family=sku.get("family", ""),
+        encryption_at_host=capabilities.get(encryption.OF_A_SIZE, "True").lower() == "true",
     )
 
 
 def problems(settings: StackSettings, plan: Plan, arm: Arm, there: Running) -> list[Problem]:
     """Returns what Azure would refuse of this plan; empty if it can proceed. Raises Unanswered."""
     location = settings.azure.location
-    found: list[Problem] = list(_version_problem(settings, arm, there))
+    found: list[Problem] = [*_version_problem(settings, arm, there), *encryption.feature_problem(settings, arm)]
     sold, limits = offers(arm, location), vcpu_limits(arm, location)
     wanted, cores = needs(settings, plan, there), 0
     for need in wanted:
@@ -169,6 +172,8 @@ def problems(settings: StackSettings, plan: Plan, arm: Arm, there: Running) -> l
                     fix=f"zones: {json.dumps(sorted(offer.zones))}",
                 )
             )
+        if settings.cluster.encryption_at_host and not offer.encryption_at_host:
+            found.append(encryption.size_problem(need.key, need.size))
         if need.key == _SYSTEM_SIZE and offer.vcpus < SYSTEM_POOL_VCPUS:
             found.append(too_small_for_a_system_pool(need.size, offer.vcpus))
         cores += 0 if need.spot else need.nodes * offer.vcpus

@@ -4,11 +4,10 @@ A resource of Azure takes some of its properties when it is created and never ag
 update, or the deletion of a whole cluster, and Azure refuses the one half-way through `up`. So the running stack is compared with what
 is asked before anything is registered.
 
-Sources: MicrosoftDocs/azure-aks-docs articles/aks/create-node-pools.md (VM size, zones), private-clusters.md (private mode);
-cost-analysis.md (tier);
-pulumi/pulumi-azure-native provider/pkg/gen/replacement.go (address ranges of pods and Services); the properties that
-hashicorp/terraform-provider-azurerm replaces a storage account, an address and a Redis for; MicrosoftDocs/azure-docs
-articles/redis/how-to-scale.md (its size).
+Sources: MicrosoftDocs/azure-aks-docs articles/aks/create-node-pools.md (VM size, zones), enable-host-encryption.md (encryption),
+private-clusters.md (private mode), cost-analysis.md (tier); pulumi/pulumi-azure-native provider/pkg/gen/replacement.go (address ranges of
+pods and Services); the properties that hashicorp/terraform-provider-azurerm replaces a storage account, an address and a Redis for;
+MicrosoftDocs/azure-docs articles/redis/how-to-scale.md (its size).
 """
 
 from __future__ import annotations
@@ -165,11 +164,20 @@ def _cluster(settings: StackSettings, running: Running) -> Iterator[Problem]:
             asked.system_pool.vm_size,
             system["vmSize"],
             "system pool",
-            f'{system["vmSize"]}, or exchange the pool first as docs/operations.md says under "Another VM size for the system pool"',
+            f'{system["vmSize"]}, or exchange the pool first as docs/operations.md says under "Another system pool"',
         )
     if system and sorted(system.get("availabilityZones") or []) != sorted(asked.zones):
         zones = ", ".join(sorted(system.get("availabilityZones") or []))
         yield _fixed("cluster.zones", ", ".join(asked.zones) or "[]", zones, "cluster with its storage and address")
+    encrypted = bool(system and system.get("enableEncryptionAtHost"))
+    if system and encrypted != asked.encryption_at_host:
+        yield _fixed(
+            "cluster.encryptionAtHost",
+            str(asked.encryption_at_host).lower(),
+            f"encryptionAtHost: {str(encrypted).lower()}",
+            "system pool",
+            f'{str(encrypted).lower()}, or exchange the pool first as docs/operations.md says under "Another system pool"',
+        )
     private = bool((cluster.get("apiServerAccessProfile") or {}).get("enablePrivateCluster"))
     if private != asked.private:
         yield _fixed("cluster.private", str(asked.private).lower(), f"private: {str(private).lower()}", "cluster")

@@ -238,6 +238,8 @@ def _system_pool(args: ClusterArgs) -> aks.ManagedClusterAgentPoolProfileArgs:
         orchestrator_version=settings.kubernetes_version,
         enable_node_public_ip=False,
         enable_fips=False,
+        # Left out where it is off, which is AKS's default, so that nothing changes in a cluster that runs.
+        enable_encryption_at_host=settings.encryption_at_host or None,
         upgrade_settings=aks.AgentPoolUpgradeSettingsArgs(max_surge=SYSTEM_SURGE, drain_timeout_in_minutes=30),
         # As in the GPU pools: pods may ask the cluster's own resolvers only.
         local_dns_profile=aks.LocalDNSProfileArgs(mode="Disabled"),
@@ -282,6 +284,7 @@ _FIELDS = {
     "cluster.systemPool.vmSize": ("agentPoolProfiles[system].vmSize",),
     "cluster.systemPool.minNodes": ("agentPoolProfiles[system].minCount", "agentPoolProfiles[system].count"),
     "cluster.systemPool.maxNodes": ("agentPoolProfiles[system].maxCount",),
+    "cluster.encryptionAtHost": ("agentPoolProfiles[system].enableEncryptionAtHost",),
     "cluster.zones": ("agentPoolProfiles[system].availabilityZones",),
     "monitoring.managedPrometheus": ("azureMonitorProfile.metrics.enabled",),
     "rollout.terminationGrace": ("autoScalerProfile.maxGracefulTerminationSec",),

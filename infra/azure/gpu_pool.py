@@ -46,6 +46,7 @@ class MachineArgs:
     tuning: NodeTuning
     weights_on_node: bool
     """Whether a local disk is for weights."""
+    encryption_at_host: bool
     base_name: str = "gpu"
     """First letters of the pool's Azure name, different for each pool of a cluster."""
 
@@ -78,6 +79,7 @@ def machines(plan: Plan) -> tuple[MachineArgs, ...]:
             settings=settings.gpu_pool,
             tuning=settings.node_tuning,
             weights_on_node=on_node,
+            encryption_at_host=settings.cluster.encryption_at_host,
             base_name=f"gpuz{pool.zones[0]}" if place else "gpu",
         )
         for place, pool in enumerate(plan.gpu_pools)
@@ -160,6 +162,8 @@ def fixed_at_creation(args: MachineArgs) -> dict[str, Any]:
         },
         "scale_set_priority": "Regular",
     }
+    if args.encryption_at_host:
+        fixed |= {"enable_encryption_at_host": True}
     if settings.mig:
         fixed |= {"gpu_instance_profile": settings.mig}
     if settings.spot:
@@ -209,6 +213,7 @@ _FIELDS = {
     "gpuPool.sysctls": ("linuxOSConfig.sysctls",),
     "nodeTuning.transparentHugePages": ("linuxOSConfig.transparentHugePageEnabled",),
     "cluster.kubernetesVersion": ("orchestratorVersion",),
+    "cluster.encryptionAtHost": ("enableEncryptionAtHost",),
     "rollout.modelLoadTimeout": ("upgradeSettings.drainTimeoutInMinutes",),
     "rollout.terminationGrace": ("upgradeSettings.drainTimeoutInMinutes",),
     "caching.l2Cache.enabled": ("osDiskType",),

@@ -68,6 +68,8 @@ class Subscription:
     kubernetes_versions: list[str]
     not_offered: frozenset[str]  # lower case
     quota: dict[str, Any]
+    features: frozenset[str] = frozenset()
+    """What is registered beyond the defaults, such as `Microsoft.Compute/EncryptionAtHost`."""
 
     def zones(self, location: str) -> list[str]:
         """Returns the zones of a region, which may be none."""
@@ -125,4 +127,5 @@ def load(name: str) -> Subscription:
         kubernetes_versions=[str(version) for version in raw["kubernetesVersions"]],
         not_offered=frozenset(size.lower() for size in raw.get("notOffered", [])),
         quota=raw["quota"],
+        features=frozenset(raw.get("features", [])),
     )

@@ -109,7 +109,12 @@ VARIATIONS = {
     },
     "mig": {"gpuPool": {"vmSize": "Standard_NC24ads_A100_v4", "mig": "MIG2g"}},
     "private, administrators": {
-        "cluster": {"private": True, "adminGroupObjectIds": ["11111111-2222-3333-4444-555555555555"], "controlPlaneLogs": False},
+        "cluster": {
+            "private": True,
+            "encryptionAtHost": True,
+            "adminGroupObjectIds": ["11111111-2222-3333-4444-555555555555"],
+            "controlPlaneLogs": False,
+        },
         "azure": {"network": {"buildersCidr": "10.64.9.0/27"}},
     },
     "inside only, unwatched": {

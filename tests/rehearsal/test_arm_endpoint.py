@@ -9,10 +9,11 @@ from urllib.parse import quote
 import pytest
 
 from infra import naming
+from planner import plan
 from rehearsal.arm_endpoint import ArmEndpoint
 from rehearsal.azure import subscription as subscriptions
 from rehearsal.azure.pools import autoscale
-from settings import StackSettings
+from settings import StackSettings, load
 from stacks import preflight, running
 from stacks.arm import Arm
 from stacks.running import Running
@@ -111,3 +112,14 @@ def test_the_versions_of_a_region(landscape):
     arm = Arm(subscription_id=endpoint_subscription("default"), token="t", endpoint=endpoint.url)
     assert StackSettings().cluster.kubernetes_version in preflight.kubernetes_versions(arm, "eastus", long_term=False)
     endpoint.stop()
+
+
+@pytest.mark.parametrize(("subscription", "refused"), [("default", ["cluster.encryptionAtHost"]), ("encrypted", [])])
+def test_the_program_finds_a_feature_that_the_subscription_lacks(landscape, subscription, refused):
+    settings = load({"cluster": json.dumps({"encryptionAtHost": True})})
+    endpoint = ArmEndpoint(subscriptions.load(subscription), landscape.azure.provider.state)
+    try:
+        arm = Arm(subscription_id=endpoint_subscription(subscription), token="t", endpoint=endpoint.url)
+        assert [problem.key for problem in preflight.problems(settings, plan(settings), arm, Running())] == refused
+    finally:
+        endpoint.stop()

@@ -20,13 +20,13 @@ from stacks.arm import Arm
 from stacks.running import Running
 
 
-def sku(name, *, zones=("1", "2", "3"), vcpus=24, family="standardNCSv3Family", restrictions=()):
+def sku(name, *, zones=("1", "2", "3"), vcpus=24, family="standardNCSv3Family", restrictions=(), **facts):
     return {
         "name": name,
         "resourceType": "virtualMachines",
         "family": family,
         "locationInfo": [{"location": "eastus", "zones": list(zones)}],
-        "capabilities": [{"name": "vCPUs", "value": str(vcpus)}],
+        "capabilities": [{"name": key, "value": str(value)} for key, value in {"vCPUs": vcpus, **facts}.items()],
         "restrictions": list(restrictions),
     }
 
@@ -168,6 +168,20 @@ def test_quota_for_the_nodes_alone_is_said_to_stop_every_later_upgrade(ask, warn
 def test_a_version_that_aks_no_longer_offers_is_refused_with_those_it_does(ask):
     (problem,) = ask([sku("Standard_NC24s_v3"), SYSTEM], versions=("1.37", "1.38"))
     assert (problem.key, problem.fix) == ("cluster.kubernetesVersion", "one of 1.37, 1.38")
+
+
+@pytest.mark.parametrize(("answer", "state"), [("NotRegistered", "NotRegistered"), ("Registering", "Registering"), (None, "NotRegistered")])
+def test_encryption_needs_a_feature_that_is_registered_first(monkeypatch, ask, answer, state):
+    """AKS refused the nodes after the network was made."""
+    encrypted, sold = {"cluster": {"encryptionAtHost": True}}, [sku("Standard_NC24s_v3"), SYSTEM]
+    monkeypatch.setattr(Arm, "find", lambda self, path, query: answer and {"properties": {"state": answer}})
+    (problem,) = ask(sold, **encrypted)
+    assert problem.key == "cluster.encryptionAtHost" and f"EncryptionAtHost is {state}" in problem.consequence
+    assert "az feature register --namespace Microsoft.Compute --name EncryptionAtHost" in problem.fix
+    monkeypatch.setattr(Arm, "find", lambda self, path, query: {"properties": {"state": "Registered"}})
+    assert ask(sold, **encrypted) == []
+    (problem,) = ask([sku("Standard_NC24s_v3", EncryptionAtHostSupported=False), SYSTEM], **encrypted)
+    assert problem.key == "cluster.encryptionAtHost" and "Standard_NC24s_v3 (gpuPool.vmSize) cannot encrypt" in problem.consequence
 
 
 def test_a_size_whose_name_hides_its_vcpus_is_still_too_small_for_a_system_pool(ask):

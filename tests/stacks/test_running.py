@@ -94,6 +94,7 @@ def test_cost_analysis_is_turned_off_before_the_tier_that_lacks_it():
     ("sections", "key", "fix"),
     [
         ({"cluster": {"systemPool": {"vmSize": "Standard_D16ds_v5"}}}, "cluster.systemPool.vmSize", "docs/operations.md"),
+        ({"cluster": {"encryptionAtHost": True}}, "cluster.encryptionAtHost", "false, or exchange the pool"),
         ({"cluster": {"zones": []}}, "cluster.zones", "1, 2, 3, or another stack"),
         ({"cluster": {"private": True}} | BUILDERS, "cluster.private", "private: false, or another stack"),
         ({"azure": {"network": {"podCidr": "10.200.0.0/16"}}}, "azure.network.podCidr", "10.244.0.0/16"),

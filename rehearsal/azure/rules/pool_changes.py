@@ -11,8 +11,8 @@ from rehearsal.azure.rules.base import Refused, Request
 def unchangeable(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
     """A pool's machines are for life. Text: AKS's PropertyChangeNotAllowed.
 
-    Source: MicrosoftDocs/azure-aks-docs articles/aks/create-node-pools.md; hashicorp/terraform-provider-azurerm replaces a pool for the
-    same properties (kubernetes_cluster_resource.go, cycleNodePoolProperties).
+    Source: MicrosoftDocs/azure-aks-docs articles/aks/create-node-pools.md and enable-host-encryption.md;
+    hashicorp/terraform-provider-azurerm replaces a pool for the same properties (kubernetes_cluster_resource.go, cycleNodePoolProperties).
     """
     for key in (
         "vmSize",
@@ -25,10 +25,11 @@ def unchangeable(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         "linuxOSConfig",
         "availabilityZones",
         "osType",
+        "enableEncryptionAtHost",
         "gpuProfile",
         "gpuInstanceProfile",
     ):
-        if old.get(key) != new.get(key) and not (key in CHOSEN and new.get(key) is None):
+        if (old.get(key) or None) != (new.get(key) or None) and not (key in CHOSEN and new.get(key) is None):
             raise Refused(
                 "PropertyChangeNotAllowed",
                 f"Changing property 'properties.{key}' is not allowed. Agent pool {name}.",

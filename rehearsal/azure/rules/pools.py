@@ -19,6 +19,7 @@ from rehearsal.azure.rules.network import RESERVED_ADDRESSES, prefixes
 from rehearsal.azure.rules.node_config import node_configuration
 from rehearsal.azure.subscription import Size, sizes
 
+ENCRYPTION_AT_HOST = "Microsoft.Compute/EncryptionAtHost"
 _QUOTA_HINT = "If you want to increase the quota, please follow this instruction: https://learn.microsoft.com/azure/quotas/view-quotas."
 
 
@@ -73,6 +74,7 @@ def pool_rules(request: Request, name: str, pool: dict[str, Any], pool_id: str, 
     _zones(request, name, pool)
     _disk(name, pool, size)
     _gpu(name, pool, size)
+    _encryption(request, pool)
     max_pods = pool.get("maxPods", 250)
     if not 10 <= max_pods <= 250:
         raise _invalid("maxPods", f"Invalid value '{max_pods}' for maxPods of agent pool {name}: it must be between 10 and 250.")
@@ -213,6 +215,16 @@ def _gpu(name: str, pool: dict[str, Any], size: Size) -> None:
         raise _invalid("gpuInstanceProfile", f"{size.name} of agent pool {name} does not support MIG.")
     if (pool.get("gpuProfile") or {}).get("driver") and not size.gpus:
         raise _invalid("gpuProfile.driver", f"{size.name} of agent pool {name} has no GPU.")
+
+
+def _encryption(request: Request, pool: dict[str, Any]) -> None:
+    """The subscription must have the feature. Text: Azure/azure-cli issue 16788, where AKS hands on what Compute says."""
+    if pool.get("enableEncryptionAtHost") and ENCRYPTION_AT_HOST not in request.subscription.features:
+        raise Refused(
+            "InvalidParameter",
+            f"The property 'securityProfile.encryptionAtHost' is not valid because the '{ENCRYPTION_AT_HOST}' feature is not enabled for this subscription.",
+            "securityProfile.encryptionAtHost",
+        )
 
 
 def _labels(name: str, pool: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ def args(context):
         tuning=NodeTuning(),
         rollout=Rollout(),
         weights_on_node=False,
+        encryption_at_host=False,
     )
 
 
@@ -139,6 +140,7 @@ FIXED = {
     "size": {"plan": pool_plan(size=gpu_size(name="Standard_NC48ads_A100_v4"))},
     "os disk": {"settings": GpuPool(os_disk_gib=256)},
     "zones": {"plan": pool_plan(zones=("1",))},
+    "encryption": {"encryption_at_host": True},
     "mig": {"settings": GpuPool(mig="MIG1g")},
     "spot": {"settings": GpuPool(spot=True)},
     "cpu manager": {"settings": GpuPool(cpu_manager_policy="none")},

@@ -15,6 +15,7 @@ from settings.operations import Monitoring
 from settings.platform import Azure, Budget, Cluster, GpuPool
 from tests.infra.azure import sdk
 from tests.infra.azure.conftest import make_plan, pool_plan
+from tests.infra.registered import registered
 from tests.mocks import Recorder, RecordingMonitor, run
 
 POOL = "azure-native:containerservice:AgentPool"
@@ -227,3 +228,12 @@ def test_a_pipeline_more_does_not_replace_the_pool_of_the_others(recorder, every
     run(lambda: platform.deploy(EVERYTHING, make_plan(ZONAL[0]), "test").cluster_name)
     alone, first = recorder.one(POOL), everything.recorder.one(POOL, "gpu-pool")
     assert (alone.name, alone.inputs["agentPoolName"]) == (first.name, first.inputs["agentPoolName"])
+
+
+@pytest.mark.parametrize(("stack", "encrypted"), [("private, administrators", True), ("prod", None)])
+def test_the_nodes_of_all_pools_are_encrypted_at_host_or_none_is(stack, encrypted):
+    """Prompts are in the coordinators' logs on the system pool, and weights on the GPU nodes."""
+    there = [one for one in registered(stack) if one.type.startswith("azure-native:containerservice:")]
+    pools = [one.inputs for one in there if one.kind == "AgentPool"]
+    pools += [pool for one in there if one.kind == "ManagedCluster" for pool in one.inputs["agentPoolProfiles"]]
+    assert len(pools) > 1 and {pool.get("enableEncryptionAtHost") for pool in pools} == {encrypted}

@@ -146,6 +146,7 @@ def test_a_new_autoscaled_pool_starts_between_its_bounds(landscape):
         {"maxPods": 60},
         {"osDiskSizeGB": 256},
         {"osDiskType": "Managed"},
+        {"enableEncryptionAtHost": True},
     ],
 )
 def test_a_system_pools_machines_are_for_life(landscape, change):
@@ -245,3 +246,16 @@ def test_the_last_system_pool_stays(landscape):
     assert cluster.id
     pool = landscape.make_pool("sys2", mode="System", vmSize="Standard_D4ds_v5")
     landscape.azure.delete("containerservice:AgentPool", pool.id)  # another one is left
+
+
+def test_encryption_at_host_is_a_feature_of_the_subscription(landscape, subscribe):
+    landscape.make_cluster()
+    refused(
+        "'securityProfile.encryptionAtHost' is not valid because the 'Microsoft.Compute/EncryptionAtHost' feature is not enabled",
+        landscape.make_pool,
+        enableEncryptionAtHost=True,
+    )
+    landscape.make_pool(enableEncryptionAtHost=False)
+    encrypted = Landscape(subscribe("encrypted"))
+    encrypted.make_cluster()
+    encrypted.make_pool(enableEncryptionAtHost=True)
