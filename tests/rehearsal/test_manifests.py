@@ -20,7 +20,8 @@ from tests.infra.registered import STACKS, manifests
 
 pytestmark = pytest.mark.process
 
-SETS = "leaderworkerset.x-k8s.io/v1"
+CUSTOM = ("leaderworkerset.x-k8s.io/v1", "keda.sh/v1alpha1")
+"""What is not Kubernetes' own: the server knows the fields by the definitions that the chart and the add-on install."""
 FOUNDATIONS = ("Namespace", "ServiceAccount", "PriorityClass")
 """What the admission of the others looks up."""
 
@@ -66,7 +67,8 @@ def judge(tmp_path_factory):
             judge = Judge(api)
             for file in sorted((control_plane.share() / "lws" / "crd").glob("*.yaml")):
                 judge.problem(yaml.safe_load(file.read_text()), keep=True)
-            served(api, SETS)
+            for version in CUSTOM:
+                served(api, version)
             for kind in FOUNDATIONS:
                 for stack in STACKS:
                     for manifest in manifests(stack):
@@ -132,8 +134,41 @@ def test_a_mistake_is_seen(judge, mistake):
     assert expected in judge.problem(broken)
 
 
-def test_a_mistake_in_a_set_of_shards_is_seen(judge):
-    """Its type is not Kubernetes' own: the server knows its fields by the definition that the chart installs."""
-    broken = named("LeaderWorkerSet", names.SHARD)
-    broken["spec"]["leaderWorkerTemplate"]["restartpolicy"] = "None"
-    assert 'unknown field "spec.leaderWorkerTemplate.restartpolicy"' in judge.problem(broken)
+FREE = ("metadata", "matchLabels", "nodeSelector", "selector", "limits", "requests", "capacity", "volumeAttributes", "data")
+"""Where names are our own choice."""
+
+
+def fields(value, path=""):
+    """The path of each mapping in an object that has fields."""
+    if isinstance(value, dict):
+        yield path, value
+        for key, child in value.items():
+            if key not in FREE:
+                yield from fields(child, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from fields(child, f"{path}[{index}]")
+
+
+def kinds():
+    """The object with the most fields of each kind that some stack has."""
+    found = {}
+    for stack in STACKS:
+        for manifest in manifests(stack):
+            kind = f"{manifest['apiVersion']} {manifest['kind']}"
+            found[kind] = max(found.get(kind, manifest), manifest, key=lambda one: len(list(fields(one))))
+    return found
+
+
+def test_a_misspelt_field_is_seen_in_every_kind_and_at_every_depth(judge):
+    """A definition may take any field somewhere (`x-kubernetes-preserve-unknown-fields`); there, nothing would judge."""
+    unseen = {}
+    assert set(CUSTOM) < {kind.split()[0] for kind in kinds()}
+    for kind, largest in kinds().items():
+        for path, _ in fields(largest):
+            broken = copy.deepcopy(largest)
+            dict(fields(broken))[path]["misspelt"] = "x"
+            where = f"{path}.misspelt" if path else "misspelt"
+            if f'unknown field "{where}"' not in (judge.problem(broken) or ""):
+                unseen.setdefault(kind, []).append(where)
+    assert unseen == {}
