@@ -76,7 +76,7 @@ def statements(registration: Registration) -> Iterator[Effect]:
     yield from _everywhere(plan.settings, names)
     yield from _azure(plan, names)
     yield from _kubernetes(plan, pods_at)
-    yield from _while(plan.settings.monitoring.enabled, "monitoring.enabled", prometheus_rules.effects())
+    yield from _while(plan.settings.monitoring.enabled, "monitoring.enabled", prometheus_rules.effects(workload))
     yield from network_policies.effects(workload)
     yield from _plan()
 

@@ -132,6 +132,10 @@ class Targets(Section):
     latency: Annotated[Duration, Between("1ms", "1h", "every request would fail the check, or none")] = Duration("2s")
     """Time of an answer of `tokens` tokens, at the 95th percentile."""
     tokens: Annotated[int, Field(ge=1, le=1_000_000), Otherwise("no model writes that many tokens")] = 100
+    availability: Annotated[Percent, Between("50%", "99.99%", "an alert would wait until most fails, or fire at the first error")] = (
+        Percent("99.5%")
+    )
+    """Share of requests that the service must neither fail nor refuse."""
     throughput_rps: Annotated[float, Field(gt=0, le=1_000_000), Otherwise("the alert would never fire, or always")] = 100.0
     gpu_utilization: Annotated[Percent, Between("0%", "100%", "a GPU is busy between 0 and 100 % of the time")] = Percent("80%")
     gpu_memory: Annotated[Percent, Between("1%", "100%", "a server needs some of its GPU's memory and cannot use more than all of it")] = (

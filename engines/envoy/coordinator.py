@@ -19,9 +19,10 @@ from engines.envoy.config import LIVE_PATH, READY_PATH, ProxyArgs, Route, bootst
 from engines.envoy.fields import COORDINATOR
 from engines.envoy.pipeline_cluster import NAME as PIPELINES
 from engines.envoy.pipeline_cluster import Pipelines
+from engines.envoy.stats import target_bound_ms
 from engines.flags import Flag, command_line, field_effects, flag_effects, plain
 from engines.images import image_reference
-from engines.metrics import Metric, table
+from engines.metrics import BUDGET_WINDOWS, Metric, table
 from engines.pods import at, container_effects, resource_list
 from engines.workload import ConfigFile, Endpoints, MountedSecret, Port, Probe, Series, Server
 from planner.rules.waiting import SHUTDOWN_SECONDS
@@ -74,19 +75,19 @@ LOAD_QUERY = f"sum({_ENVOY['active']}{_SERVICE}) + (sum({_REFUSED}) or vector(0)
 refused in one second. Without them a full line would look like one that is about to be full."""
 
 
-def signals(server: Mapping[str, Metric]) -> dict[str, str]:
+def signals(server: Mapping[str, Metric], target_s: float) -> dict[str, str]:
     """Returns what Envoy and a pipeline's server say about the service, by its key in `engines.metrics.RECORDED`.
 
-    `server`: the server's table. What it has no metric for is left out.
+    `server`: the server's table. What it has no metric for is left out. `target_s`: the time that a request should take, in seconds.
     """
-    all_requests = f"sum(rate({_ENVOY['by_class']}{_SERVICE}[5m]))"
-    failed = f"sum(rate({_BY_CLASS.format(_ENVOY['by_class'], COORDINATOR, 5)}[5m]))"
     found = {
-        # Envoy counts a class once it has answered with it, and no request at all is no failure.
-        "errors": f"({failed} or vector(0)) / ({all_requests} > 0) or vector(0)",
         "in_flight": LOAD_QUERY,
         "waiting": f"sum({_ENVOY['pending']}{_OF_PIPELINES}) + sum({server['waiting']})",
         "healthy": f"max({_ENVOY['healthy']}{_OF_PIPELINES})",
+        "ejected": f"max({_ENVOY['ejected']}{_OF_PIPELINES})",
+        "left": _share(f"{_ENVOY['left']}{_SERVICE}", f"{_ENVOY['by_class']}{_SERVICE}", "5m"),
+        "retried": _share(f"{_ENVOY['retried']}{_OF_PIPELINES}", f"{_ENVOY['sent']}{_OF_PIPELINES}", "5m"),
+        "certificate_days": f"min({_ENVOY['certificate_days']})",
         "prompt_tokens": f"sum(rate({server['prompt_tokens']}[5m]))",
         "answer_tokens": f"sum(rate({server['answer_tokens']}[5m]))",
     }
@@ -94,7 +95,19 @@ def signals(server: Mapping[str, Metric]) -> dict[str, str]:
         found["first_token_p95"] = f"histogram_quantile(0.95, sum by (le) (rate({server['first_token']}_bucket[5m])))"
     if "cache" in server:
         found["cache"] = f"max({server['cache']})"
+    if "preemptions" in server:
+        found["preemptions"] = f"sum(rate({server['preemptions']}[5m]))"
+    failed = _BY_CLASS.format(_ENVOY["by_class"], COORDINATOR, 5)
+    within = f'{LATENCY.name}_bucket{{envoy_http_conn_manager_prefix="{COORDINATOR}",le="{target_bound_ms(target_s)}"}}'
+    for window in BUDGET_WINDOWS:
+        found[f"errors_{window}"] = _share(failed, f"{_ENVOY['by_class']}{_SERVICE}", window)
+        found[f"slow_{window}"] = f"1 - {_share(within, f'{LATENCY.name}_count{LATENCY.where}', window, of_none='1')}"
     return found
+
+
+def _share(part: str, whole: str, window: str, of_none: str = "0") -> str:
+    """PromQL: how many of the events that one counter counts another counts too. Where there were none, `of_none`."""
+    return f"(sum(rate({part}[{window}])) / (sum(rate({whole}[{window}])) > 0) or vector({of_none}))"
 
 
 _REQUEST_SECONDS = 60

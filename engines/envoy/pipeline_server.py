@@ -130,6 +130,6 @@ def workload(
         latency=coordinator.LATENCY,
         requests=coordinator.REQUESTS,
         shards_measure=False,
-        signals=coordinator.signals(metrics),
+        signals=coordinator.signals(metrics, settings.targets.latency.seconds),
         effects=of_stack((*envoy_effects, *own_effects, *effects), leaves(settings)),
     )

@@ -37,6 +37,11 @@ def bounds_ms(target_s: float) -> list[int]:
     return [edge - 1 for edge in sorted(near | far) if edge > 1]
 
 
+def target_bound_ms(target_s: float) -> int:
+    """Returns the bound that tells requests within the target from slower ones: the last one that is not above it."""
+    return max(bound for bound in bounds_ms(target_s) if bound <= max(1, round(target_s * 1000)))
+
+
 def _near(target_ms: int) -> Iterator[int]:
     edge = _edge_below(target_ms)
     while edge >= 1:

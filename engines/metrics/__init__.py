@@ -55,6 +55,8 @@ def table(exporter: str) -> Mapping[str, Metric]:
         }
 
 
+BUDGET_WINDOWS = ("5m", "30m", "1h", "6h")
+"""Over which the shares of failed and of slow requests are recorded. https://sre.google/workbook/alerting-on-slos/"""
 RECORDED = table("recorded")
 """The series that Prometheus records for every engine alike, as far as its servers say what is needed."""
 

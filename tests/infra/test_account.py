@@ -70,6 +70,7 @@ OTHER = {
     # Far enough for fields that count in minutes, in nodes' disks or in thresholds.
     "coordinator.config.keepAliveTimeout": "500s",
     "coordinator.replicas": 1,
+    "targets.availability": "99%",
     "rollout.modelLoadTimeout": "55m",
     "rollout.terminationGrace": "700s",
     "gpuPool.osDiskGib": 1500,
