@@ -186,10 +186,11 @@ def _effect(carried: Carried) -> Effect:
 def without_flag(key: str, value: str, because: str, source: str, *accepted: str) -> Effect:
     """A setting that nothing is rendered of, because the engine has no such switch.
 
-    It is in force where its `value` asks for nothing, or is one of `accepted`, what the engine does in any case; else it is not supported.
+    It is in force where its `value` is one of `accepted`, what the engine does in any case, else it is not supported. Without `accepted`
+    the engine does nothing of the kind, and a value that asks for nothing is in force.
     Its place in the plan is the engine's name, the only evidence there is.
     """
-    outcome: Literal["in force", "not supported"] = "in force" if value in ("[]", "0", "false", *accepted) else "not supported"
+    outcome: Literal["in force", "not supported"] = "in force" if value in (accepted or ("[]", "0", "false")) else "not supported"
     return Effect(key=key, place=Place(kind="plan", path="settings.engine"), outcome=outcome, because=because, source=source)
 
 

@@ -1,7 +1,7 @@
 """`python -m stacks`: commands that read a stack file without starting Pulumi, for people, editors, hooks and CI.
 
 - `check` lists what `pulumi up` would refuse.
-- `explain` says what becomes of each setting.
+- `explain` says what becomes of each setting. A setting with the outcome `error` is a problem.
 - `coverage` prints docs/guide-coverage.md.
 - `api-keys` prints the Secret with the clients' keys.
 - `schema` prints the JSON schema of a stack file.
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--stack", help="name of the stack, whose file is Pulumi.<stack>.yaml")
     check.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
     check.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    explain = commands.add_parser("explain", help="say what becomes of each setting, where it takes effect, and why")
+    explain = commands.add_parser("explain", help="say what becomes of each setting, where it takes effect, and why; the exit status is 1 if one is rendered nowhere")
     explain.add_argument("key", nargs="?", help="a setting, such as shard.config.workerThreads, or a section, such as shard.config")
     explain.add_argument("--stack", default="prod", help="name of the stack, whose file is Pulumi.<stack>.yaml (default: prod)")
     explain.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
@@ -123,13 +123,14 @@ def _explain(path: Path, stack: str, key: str | None, *, as_json: bool) -> int:
     except KeyError as unknown:
         print(unknown.args[0], file=sys.stderr)
         return 1
+    status = 1 if any(row.outcome == "error" for row in rows) else 0
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
-        return 0
+        return status
     from rich.console import Console
 
     explain.show(rows, stack, Console() if sys.stdout.isatty() else Console(width=explain.WIDTH))
-    return 0
+    return status
 
 
 def _client(text: str) -> str:

@@ -64,7 +64,8 @@ def fitted(context: RuleContext, rules: Iterable[Rule]) -> Fitted:
 def completed(findings: Iterable[Finding], asked: StackSettings, deployed: StackSettings) -> tuple[Finding, ...]:
     """Fills in what each setting is in the stack file and what is deployed.
 
-    With `sizing.mode: verbatim` a value that a rule asks for is not deployed. The finding is then noted, and says what it would have been.
+    With `sizing.mode: verbatim` a value that a rule asks for is not deployed. The finding then says what it would have been, and is noted;
+    what the engine, the GPU or the node cannot do stays not supported.
     """
     asked_values, deployed_values = leaves(asked), leaves(deployed)
     return tuple(_completed(finding, asked_values, deployed_values) for finding in findings)
@@ -75,4 +76,5 @@ def _completed(finding: Finding, asked_values: dict[str, str], deployed_values: 
     if finding.value is None or deployed == text_of(finding.value):
         return replace(finding, asked=asked, given=finding.given or deployed)
     kept = f"{finding.because}; kept as written, `sizing: {{mode: fitted}}` would give {text_of(finding.value)}"
-    return replace(finding, outcome="noted", asked=asked, given=asked, because=kept)
+    outcome = "not supported" if finding.outcome == "not supported" else "noted"
+    return replace(finding, outcome=outcome, asked=asked, given=asked, because=kept)

@@ -1,5 +1,6 @@
 """`python -m stacks explain` as a user meets it, and that it, the plan and the preview say the same."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -107,8 +108,6 @@ def test_nothing_to_warn_of():
 
 
 def test_a_setting_with_two_findings_has_the_stronger_outcome_and_both_reasons(asked, plan):
-    import dataclasses
-
     [finding] = [finding for finding in plan.findings if finding.code == "FIT-002"]
     noted = dataclasses.replace(finding, code="X-001", outcome="noted", because="another reason", source="elsewhere")
     refused = dataclasses.replace(finding, code="X-002", outcome="not supported", given="0.5", because="a third", source="elsewhere")
@@ -174,6 +173,40 @@ def test_a_wrong_stack_file_is_told_as_check_tells_it(tmp_path, capsys):
     file.write_text("config:\n  zig-ai-aks:gpuPool:\n    vmSize: Standard_NC24_v9\n")
     assert main(["explain", "--file", str(file)]) == 1
     assert "gpuPool.vmSize: Standard_NC24_v9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_setting_that_is_rendered_nowhere_is_a_failure_for_a_script_too(form, rows, monkeypatch, capsys):
+    lost = dataclasses.replace(rows[0], outcome="error", because="rendered nowhere")
+    monkeypatch.setattr("reports.outcomes.outcomes", lambda asked, registration: (lost, *rows[1:]))
+    assert main(["explain", "--stack", "prod", *form]) == 1
+    assert "rendered nowhere" in capsys.readouterr().out
+    assert main(["explain", rows[1].key, "--stack", "prod", *form]) == 0, "of another setting nothing is wrong"
+
+
+CANNOT = [
+    ("llama_cpp", "model.kvCache.enabled", False),
+    ("vllm", "model.kvCache.enabled", False),
+    ("llama_cpp", "model.kvCache.preAllocate", False),
+    ("vllm", "model.kvCache.evictionPolicy", "lfu"),
+    ("vllm", "model.attention.fusedAttention", False),
+    ("zig_ai", "profiling.gpu.nvprof", True),
+    ("zig_ai", "shard.config.threadScheduler", "fifo"),
+]
+
+
+@pytest.mark.parametrize("mode", ["fitted", "verbatim"])
+@pytest.mark.parametrize(("engine", "key", "value"), CANNOT)
+def test_what_cannot_be_is_not_supported_also_where_it_is_deployed_as_written(engine, key, value, mode):
+    """`model.kvCache.enabled: false` was in force, it said, with engines that always cache."""
+    wanted = value
+    for part in reversed(key.split(".")):
+        wanted = {part: wanted}
+    asked = {"engine": engine, "model": {"name": "llama-3-8b"}, "sharding": {"shardsCount": 1}, "sizing": {"mode": mode}}
+    asked |= {"gpuPool": {"vmSize": "Standard_NC24ads_A100_v4"}, "profiling": {"enabled": True, "gpu": {"enabled": True}}}
+    made = make_plan(checked := variations.checked(variations.merged(asked, wanted)))
+    [row] = [row for row in outcomes(checked, registration(made, "test")) if row.key == key]
+    assert row.outcome == "not supported", row
 
 
 def test_what_is_switched_off_is_said_to_be_unused(capsys):
