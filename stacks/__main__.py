@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--stack", help="name of the stack, whose file is Pulumi.<stack>.yaml")
     check.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
     check.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    explain = commands.add_parser("explain", help="say what becomes of each setting, where it takes effect, and why; the exit status is 1 if one is rendered nowhere")
+    explain = commands.add_parser("explain", help="say what becomes of each setting, where it takes effect, and why; fail on an error")
     explain.add_argument("key", nargs="?", help="a setting, such as shard.config.workerThreads, or a section, such as shard.config")
     explain.add_argument("--stack", default="prod", help="name of the stack, whose file is Pulumi.<stack>.yaml (default: prod)")
     explain.add_argument("--file", type=Path, help="the stack file, if it is elsewhere")
