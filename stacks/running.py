@@ -99,7 +99,13 @@ def problems(settings: StackSettings, stack: str, running: Running, redis_sku: s
 
 
 def warnings(settings: StackSettings, stack: str, running: Running) -> Iterator[str]:
-    """Yields what the next `up` does to the running stack that its preview does not show."""
+    """Yields what the next `up` does to the running stack that its preview does not show, and why it may end with a traceback."""
+    if running.storage_accounts and not running.cluster:
+        yield (
+            f"the cluster {naming.names_of(settings.azure, stack).cluster} does not exist, although the stack's storage does. If somebody "
+            "deleted it outside Pulumi, asking for its credentials fails: docs/operations.md has the way out under "
+            '"A cluster that was deleted". If the first `up` has not yet come to the cluster, go on'
+        )
     identity = ((running.cluster.get("identityProfile") or {}).get("kubeletidentity") or {}).get("resourceId") or ""
     now, ours = identity.rsplit("/", 1)[-1], naming.names_of(settings.azure, stack).kubelet_identity
     if now and now.lower() != ours.lower():

@@ -7,6 +7,7 @@ import pytest
 
 from infra import naming
 from settings import StackSettings, load
+from settings.files import ROOT
 from stacks import running
 from stacks.running import Running
 
@@ -39,6 +40,19 @@ def found(sections, there=SAME, redis_sku="MemoryOptimized_M150"):
 def test_nothing_to_say_before_the_first_up_and_while_nothing_for_life_changes():
     assert found({"cluster": {"private": True, "zones": ["1"]}} | BUILDERS, Running()) == {}
     assert found({"cluster": {"tier": "Free", "kubernetesVersion": "1.37"}, "azure": {"tags": {"a": "b"}}}) == {}
+
+
+def test_a_cluster_that_somebody_deleted_is_named_with_the_way_out():
+    """What followed was thirty lines of a traceback around `listManagedClusterUserCredentials`, which said neither."""
+
+    def said(there):
+        return list(running.warnings(StackSettings(), "prod", there))
+
+    (text,) = said(dataclasses.replace(SAME, cluster={}))
+    assert "the cluster aks-zig-ai-prod does not exist" in text
+    section = text.split('under "')[1].split('"')[0]
+    assert f"## {section}\n" in (ROOT / "docs" / "operations.md").read_text()
+    assert said(SAME) == said(Running()) == said(Running(network=NETWORK)) == [], "nor before the first `up`, nor between its two steps"
 
 
 def test_nodes_that_get_another_identity_are_replaced_and_a_person_is_told():
