@@ -77,9 +77,11 @@ explain: environment ## Say what becomes of each setting, where it takes effect,
 	@python -m stacks explain $(KEY) --stack $(STACK)
 
 .PHONY: bench
-bench: toolchain ## Repeat the measurements behind the claims (minutes); results go to bench/results/
+bench: toolchain ## Repeat the measurements behind the claims (an hour on two cores); results go to bench/results/
 	@python -m bench.planner_speed
 	@python -m bench.engine_overhead
+	@python -m bench.preview_speed
+	@python -m bench.toolchain_build
 
 .PHONY: judge-vllm
 judge-vllm: toolchain ## Let vLLM's own code check the command lines that have no verdict yet (10 GB per release; ALL=1 repeats all)

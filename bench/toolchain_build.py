@@ -75,6 +75,14 @@ def show(programs: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
+def write(programs: dict[str, dict[str, float]], result: Path = RESULT) -> None:
+    """Writes the figures, and keeps those of programs that were not built this time, in the order of the table."""
+    figures = json.loads(result.read_text())["programs"] | programs
+    names = [output.name for recipe in PROGRAMS for output in recipe.outputs] + list(figures)
+    ordered = {name: figures[name] for name in dict.fromkeys(names) if name in figures}
+    result.write_text(json.dumps({"cores": os.cpu_count(), "programs": ordered}, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"what to build: {', '.join(GROUPS)}")
@@ -87,7 +95,7 @@ def main() -> None:
             build(options.groups or list(GROUPS), Path(cache))
             programs = figures_of(Cache(root=Path(cache)))
     show(programs)
-    RESULT.write_text(json.dumps({"cores": os.cpu_count(), "programs": programs}, indent=2) + "\n")
+    write(programs)
     print(f"written to {RESULT.relative_to(REPOSITORY)}")
 
 
