@@ -14,8 +14,9 @@ from types import SimpleNamespace
 
 from planner.performance import csv_rows, published_rows
 from planner.performance.constants import CONSTANTS, Shifts, shifted
-from planner.performance.estimate import TARGETS, estimate, prepared, rate_follows, target
+from planner.performance.estimate import estimate, logarithm, prepared, rate_follows, summed_times, target
 from planner.performance.model_inputs import ModelInputs
+from planner.performance.operations.served import Times
 from planner.performance.published_rows import Impossible
 from planner.performance.questions import Question
 
@@ -37,10 +38,12 @@ class Point:
     constants: SimpleNamespace
     measured: float
     """The logarithm of the seconds or of the output tokens a second."""
+    summed: Times | None = None
+    """The times by the table of operations, where it covers the question."""
 
     def error(self, shift: dict[str, float]) -> float:
         """Returns the measured minus the predicted logarithm, with the constants moved by `shift`."""
-        return self.measured - TARGETS[self.target](self.inputs, shifted(self.constants, shift), math.log)
+        return self.measured - logarithm(self.target, self.inputs, self.constants, shifted(self.constants, shift), self.summed)
 
 
 def spread(name: str) -> float:
@@ -118,10 +121,11 @@ def _add(row: dict[str, str], points: dict[str, list[Point]]) -> None:
         for quantity, (column, unit) in _COLUMNS.items()
         if quantity in targets and row.get(column, "").strip()
     }
+    summed = summed_times(question, inputs, constants)
     if rate_follows(question) and (rate := measured.pop("rate", None)) and "tpot" not in measured:
         measured["tpot"] = _per_token_s(question, rate, measured.get("ttft"))
     for quantity, value in measured.items():
-        point = Point(target=targets[quantity], inputs=inputs, constants=constants, measured=math.log(value))
+        point = Point(target=targets[quantity], inputs=inputs, constants=constants, measured=math.log(value), summed=summed)
         points.setdefault(quantity, []).append(point)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from planner.performance import constants, equations, model
 from planner.performance.model_inputs import ModelInputs, model_inputs, with_concurrency
 from planner.performance.nearness import beyond_all, nearness, range_of
+from planner.performance.operations import served
 from planner.performance.questions import Question
 
 _FITTED = Path(__file__).parent / "data" / "fitted.json"
@@ -120,14 +121,15 @@ def estimate(question: Question, shifts: constants.Shifts | None = None) -> Answ
     moved = {quantity: constants.shifted(values, shift) for quantity, shift in (shifts or {}).items()}
     running = inputs.concurrency if question.kind == "saturated" else model.running(inputs, values, inputs.concurrency)
     floor = floor_tpot_s(inputs, running)
-    tpot = _range(question, "tpot", inputs, moved.get("tpot", values))
+    summed = summed_times(question, inputs, values)
+    tpot = _range(question, "tpot", inputs, values, moved, summed)
     if tpot is not None:
         tpot = _at_least(tpot, floor)
-    first = _range(question, "ttft", inputs, moved.get("ttft", values))
+    first = _range(question, "ttft", inputs, values, moved, summed)
     if first is not None and tpot is not None and rate_follows(question):
         rate = _by_littles_law(question, first, tpot)
     else:
-        rate = _range(question, "rate", inputs, moved.get("rate", values))
+        rate = _range(question, "rate", inputs, values, moved, summed)
     if rate is not None and question.kind == "concurrency":
         most = ceiling_tok_s(inputs, running, floor)
         rate = Range(value=min(rate.value, most), low=min(rate.low, most), high=min(rate.high, most))
@@ -170,14 +172,45 @@ def _closed(question: Question, arrivals_per_s: float) -> Question:
     return question
 
 
-def _range(question: Question, quantity: str, inputs: ModelInputs, values: SimpleNamespace) -> Range | None:
+def summed_times(question: Question, inputs: ModelInputs, values: SimpleNamespace) -> served.Times | None:
+    """Returns the times by the table of operations; None for a question that it does not cover. Of the fit they take only how many requests
+    the cache holds."""
+    if not served.applies(question):
+        return None
+    return served.Served(question).at(inputs.concurrency, model.running(inputs, values, inputs.concurrency))
+
+
+def logarithm(name: str, inputs: ModelInputs, values: SimpleNamespace, moved: SimpleNamespace, summed: served.Times | None) -> float:
+    """Returns the logarithm of a target's seconds or tokens a second: by the table of operations where it says them, otherwise by the fit.
+
+    A user's own points move the constants from `values` to `moved`, and what that changes in the fit's estimate changes either.
+    """
+    seconds = summed and summed.of(name)
+    if not seconds:
+        return TARGETS[name](inputs, moved, math.log)
+    if moved is values:
+        return math.log(seconds)
+    return math.log(seconds) + TARGETS[name](inputs, moved, math.log) - TARGETS[name](inputs, values, math.log)
+
+
+def _range(
+    question: Question,
+    quantity: str,
+    inputs: ModelInputs,
+    values: SimpleNamespace,
+    moved: dict[str, SimpleNamespace],
+    summed: served.Times | None,
+) -> Range | None:
     name = target(question, quantity)
-    return None if name is None else _ranged(name, inputs, values)
+    return None if name is None else _ranged(name, inputs, values, moved.get(quantity, values), summed)
 
 
-def _ranged(name: str, inputs: ModelInputs, values: SimpleNamespace) -> Range:
-    value = math.exp(TARGETS[name](inputs, values, math.log))
-    low, high = _factors(name, nearness(name, inputs, _fitted()["seen"]), inputs.keys["engine"], inputs.keys["family"])
+def _ranged(name: str, inputs: ModelInputs, values: SimpleNamespace, moved: SimpleNamespace, summed: served.Times | None) -> Range:
+    value = math.exp(logarithm(name, inputs, values, moved, summed))
+    if summed and summed.of(name):
+        low, high = summed.range_of(name)
+    else:
+        low, high = _factors(name, nearness(name, inputs, _fitted()["seen"]), inputs.keys["engine"], inputs.keys["family"])
     return Range(value=value, low=value * low, high=value * high)
 
 
@@ -209,12 +242,16 @@ class ClosedLoop:
         self._constants = _constants(tuple(self._inputs.keys.items()))
         # The targets for the first token and for each further one. Of the load, `target` only looks at whether a request is alone.
         self._alone, self._several = (_targets(replace(question, concurrency=load)) for load in (1.0, 2.0))
+        self._summed = served.Served(question) if served.applies(question) else None
 
     def at(self, concurrency: float) -> TokenTimes:
         """Returns the same times as `estimate`."""
         inputs, values = with_concurrency(self._inputs, concurrency), self._constants
-        first, further = (_ranged(name, inputs, values) for name in (self._alone if concurrency == 1 else self._several))
-        floor = floor_tpot_s(inputs, model.running(inputs, values, inputs.concurrency))
+        running = model.running(inputs, values, inputs.concurrency)
+        summed = self._summed.at(inputs.concurrency, running) if self._summed else None
+        names = self._alone if concurrency == 1 else self._several
+        first, further = (_ranged(name, inputs, values, values, summed) for name in names)
+        floor = floor_tpot_s(inputs, running)
         return TokenTimes(first, _at_least(further, floor), floor)
 
     @property

@@ -12,7 +12,7 @@ WEIGHT_BYTES = {"bf16": 2, "fp8": 1, "int8": 1, "int4": 0.5}
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    with open(ROOT / "bench" / "results" / f"{name}_nvidia_h200_vllm.csv", newline="") as file:
+    with open(ROOT / "planner" / "performance" / "data" / f"{name}_nvidia_h200_vllm.csv", newline="") as file:
         return list(csv.DictReader(file))
 
 
