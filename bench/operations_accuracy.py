@@ -1,15 +1,14 @@
 """Holds the estimates by operations against measured points: finds the host's constants, the errors, and the ranges.
 
-    python -m bench.operations_accuracy [--write] [--aiconfigurator]
+    python -m bench.operations_accuracy [--write]
 
-`planner/performance/operations` adds up measured kernels. What no kernel has, the host's work, are the constants of `steps.Host`, the same for all
-models, GPUs and loads. They are found here on all measured points of vLLM that the table covers, by a search along each of them. The errors
-are those of constants that were found without the point's whole group (one source's rows of a model in a precision on a GPU family), and so
-are the ranges: each is tested on groups that neither its constants nor its ends have seen.
+`planner/performance/operations` adds up measured kernels. What no kernel has, the host's work, are the constants of `steps.Host`, the same
+for all models, GPUs and loads. They are found here on all measured points of vLLM that the table covers, by a search along each of them. The
+errors are those of constants that were found without the point's whole group (one source's rows of a model in a precision on a GPU family).
+So are the ranges: each is tested on groups that neither its constants nor its ends have seen.
 
-`--write` keeps the constants and ranges in `planner/performance/data/operations.json` and all figures in
-`bench/results/operations_accuracy.json`. `--aiconfigurator` asks NVIDIA's aiconfigurator the same questions (bench/peers) and keeps both
-errors beside each other.
+`--write` keeps the constants and ranges in `planner/performance/data/operations.json`, all figures in
+`bench/results/operations_accuracy.json`, and the table in docs/performance-model.md.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import math
 import multiprocessing
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ from planner.performance.questions import precision_class
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "bench" / "results" / "operations_accuracy.json"
+PAGE = ROOT / "docs" / "performance-model.md"
+MARK = "<!-- operations -->"
 CONSTANTS = ROOT / "planner" / "performance" / "data" / "operations.json"
 START = Host(
     sequence=19.0, prompt=730.0, rank=76.0, graph_layer_16=158.0, graph_layer_int=179.0, graph_layer_fp8=260.0, layer=385.0, layer_8=606.0,
@@ -42,11 +43,11 @@ START = Host(
 STEPS = (1.3, 1.12, 1.05)
 NOISE = {"tpot": 0.04, "ttft": 0.1}
 WEIGHT = {"tpot": 1.0, "ttft": 0.3}
-OUTSIDE = 0.08
-"""The share of groups that a range leaves out at either end, as for the fit (bench/performance/ranges.py)."""
+PROMISED = 0.8
+"""The share of groups that a range promises to contain."""
+OURS = ("this repository", "H200")
 LEAST = 0.05
 """The smallest factor of a range, as a logarithm."""
-FEWEST_GROUPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,60 +148,114 @@ def by_class(errors: list[tuple[Point, dict[str, float]]]) -> dict[str, dict[str
     return found
 
 
-def ends(groups: Iterable[list[float]]) -> tuple[float, float]:
-    """The logarithms of the range that leaves out `OUTSIDE` of the groups at either end, all of which weigh the same."""
+def ends(groups: list[list[float]]) -> tuple[float, float]:
+    """The logarithms of a range of measured over estimated that contains 80 % x (n + 1) / n of n groups, which all weigh the same."""
+    outside = max(1 - PROMISED * (1 + 1 / len(groups)), 0.0) / 2
     weighted = sorted((-error, 1 / len(errors)) for errors in groups for error in errors)
-    total, low, high, passed = sum(weight for _, weight in weighted), weighted[0][0], weighted[-1][0], 0.0
+    total, passed = sum(weight for _, weight in weighted), 0.0
+    low, high = weighted[0][0], weighted[-1][0]
     for value, weight in weighted:
         before, passed = passed, passed + weight
-        low = value if before <= OUTSIDE * total else low
-        if passed >= (1 - OUTSIDE) * total:
+        low = value if before <= outside * total else low
+        if passed >= (1 - outside) * total:
             high = value
             break
     return min(low, -LEAST), max(high, LEAST)
 
 
-def inside(classes: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, Any]]:
-    """For each class, the share of groups and of rows inside ranges from the other groups."""
-    result = {}
-    for name, groups in classes.items():
-        shares, rows = [], []
-        for group, errors in groups.items():
-            low, high = ends([other for key, other in groups.items() if key != group] or [errors])
-            held = [low <= -error <= high for error in errors]
-            shares.append(statistics.fmean(held))
-            rows += held
-        low, high = ends(groups.values())
-        result[name] = {
-            "groups": len(groups), "rows": len(rows), "inside_groups": round(100 * statistics.fmean(shares), 1),
-            "inside_rows": round(100 * statistics.fmean(rows), 1), "range": [round(math.exp(low), 4), round(math.exp(high), 4)],
-        }  # fmt: skip
-    return result
+def ranges(classes: dict[str, dict[str, list[float]]], besides: str = "") -> dict[str, tuple[float, float]]:
+    """The range of each class, from all groups but one."""
+    return {name: ends([errors for group, errors in groups.items() if group != besides]) for name, groups in classes.items()}
 
 
-def summary(logs: list[float]) -> dict[str, float]:
+def held(errors: list[tuple[Point, dict[str, float]]]) -> list[dict[str, bool]]:
+    """Whether each measured quantity of each point lies in a range from other groups."""
+    classes = by_class(errors)
+    known = {group: ranges(classes, group) for group in {point.group for point, _ in errors}}
+    return [inside(point, values, known[point.group]) for point, values in errors]
+
+
+def inside(point: Point, errors: dict[str, float], known: dict[str, tuple[float, float]]) -> dict[str, bool]:
+    limits = {"tpot": known["served_tpot"], "ttft": known[point.first_token]}
+    found = {name: low <= -errors[name] <= high for name, (low, high) in limits.items() if name in errors}
+    if "rate" in errors:
+        # Little's law with both bounds, as the estimate has it.
+        question = point.question
+        times = {name: float(point.row[f"{name}_ms"]) * math.exp(errors[name]) / 1e3 for name in limits}
+        slow, quick = (
+            times["ttft"] * math.exp(limits["ttft"][end]) + (question.output_tokens - 1) * times["tpot"] * math.exp(limits["tpot"][end])
+            for end in (1, 0)
+        )
+        request_s = question.replicas * question.concurrency * question.output_tokens / float(point.row["output_tok_s"])
+        found["rate"] = quick <= request_s <= slow
+    return found
+
+
+def tested(errors: list[tuple[Point, dict[str, float]]], within: list[dict[str, bool]]) -> dict[str, dict[str, Any]]:
+    """What the ranges hold on groups that they have not seen: the mean over groups, and the share of all points."""
+    groups: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for (point, _), shares in zip(errors, within, strict=True):
+        for name in shares if point.trusted else ():
+            groups[point.first_token if name == "ttft" else name][point.group].append(shares[name])
+    return {
+        name: {
+            "groups": len(shares), "inside_groups": round(100 * statistics.fmean(map(statistics.fmean, shares.values()))),
+            "points": sum(map(len, shares.values())), "inside_points": round(100 * statistics.fmean(sum(shares.values(), []))),
+        }
+        for name, shares in groups.items()
+    }  # fmt: skip
+
+
+def summary(logs: list[float], within: list[bool]) -> dict[str, float]:
     percents = [100 * abs(math.expm1(error)) for error in logs]
-    return {"rows": len(logs), "median": round(statistics.median(percents), 1), "mean": round(statistics.fmean(percents), 1)} if logs else {}
+    return {
+        "points": len(logs), "median": round(statistics.median(percents), 1), "mean": round(statistics.fmean(percents), 1),
+        "inside": round(100 * statistics.fmean(within)),
+    }  # fmt: skip
 
 
 def slices(point: Point) -> list[str]:
     """The names of the sets of points in which a point counts."""
-    question, source = point.question, point.source
+    question, source, family = point.question, point.source, point.question.gpu.family
     if not point.trusted:
-        return ["prompts were cached"]
+        return ["vLLM 0.12, whose prompts were cached (not fitted)"]
     users = "one user" if question.concurrency == 1 else "several users" if question.concurrency < 200 else "200 users and more"
-    grade = "FP8" if question.weight_precision == "fp8" else "INT4" if "int4" in question.weight_precision else "16 bits"
-    names = ["all", source, f"{source}, {question.gpu.family}", f"{served.kind_of(question)}", grade, users, point.group]
-    return names + [f"{source}, H200, {name}" for name in (users, grade, served.kind_of(question)) if source == "this repository" and question.gpu.family == "H200"]
+    grade = "FP8" if question.weight_precision == "fp8" else "INT4" if "int4" in question.weight_precision else "16 bits and INT8"
+    sets = (served.kind_of(question), grade, users)
+    return ["all", *sets, f"{source}, {family}", *(f"this repository, H200, {name}" for name in sets if (source, family) == OURS)]
 
 
-def table(errors: list[tuple[Point, dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    sets: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for point, values in errors:
+def table(errors: list[tuple[Point, dict[str, float]]], within: list[dict[str, bool]]) -> dict[str, dict[str, Any]]:
+    sets: dict[str, dict[str, list[tuple[float, bool]]]] = defaultdict(lambda: defaultdict(list))
+    for (point, values), shares in zip(errors, within, strict=True):
         for name in slices(point):
             for quantity, value in values.items():
-                sets[name][quantity].append(value)
-    return {name: {quantity: summary(logs) for quantity, logs in quantities.items()} for name, quantities in sorted(sets.items())}
+                sets[name][quantity].append((value, shares[quantity]))
+    return {
+        name: {quantity: summary(*map(list, zip(*pairs, strict=True))) for quantity, pairs in quantities.items()}
+        for name, quantities in sorted(sets.items())
+    }
+
+
+def lines(result: dict[str, Any]) -> str:
+    """The table of the page: percent of measured, median / mean, and the share of points inside the range."""
+    head = ["| points | time per token | tokens/s | first token |", "|---|---|---|---|"]
+
+    def cell(part: dict[str, float] | None) -> str:
+        return f"{part['median']} / {part['mean']}, {part['inside']} % of {part['points']}" if part else "-"
+
+    return "\n".join(
+        head + [f"| {name} | {' | '.join(cell(parts.get(quantity)) for quantity in ('tpot', 'rate', 'ttft'))} |"
+                for name, parts in result["left_out"].items()]
+    )  # fmt: skip
+
+
+def write(result: dict[str, Any]) -> None:
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    kept = {name: result[name] for name in ("host", "ranges")}
+    CONSTANTS.write_text(json.dumps(kept, indent=2) + "\n")
+    before, rest = PAGE.read_text().split(MARK, 1)
+    PAGE.write_text(before + MARK + "\n" + lines(result) + "\n" + rest[rest.index("<!-- end -->") :])
 
 
 def main() -> None:
@@ -210,16 +265,16 @@ def main() -> None:
     given = points()
     whole = found([point for point in given if point.trusted])
     errors = left_out(given, whole)
-    classes = inside(by_class(errors))
+    within = held(errors)
     result = {
         "host": {name: round(value, 4) for name, value in dataclasses.asdict(whole).items()},
-        "left_out": table(errors), "seen": table([(point, point.errors(whole)) for point in given]), "ranges": classes,
-    }  # fmt: skip
+        "ranges": {name: [round(math.exp(end), 4) for end in both] for name, both in ranges(by_class(errors)).items()},
+        "tested": tested(errors, within),
+        "left_out": table(errors, within),
+    }
     print(json.dumps(result, indent=1))
     if options.write:
-        RESULT.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-        kept = {"host": result["host"], "ranges": {name: each["range"] for name, each in classes.items()}}
-        CONSTANTS.write_text(json.dumps(kept, indent=2) + "\n")
+        write(result)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     vllm/bin/python bench/gpu/steps.py --out steps.csv
 
-The engines of all arms start side by side, then one after another is measured while the others wait. Each runs with vLLM's defaults but the
-size of its cache. While a number of sequences are answered, the engine's outputs are counted: first without prompts, then with a prompt of
-one length before every fourth step, so that `added_ms` is what the step of such a prompt takes longer than the others. Weights are vLLM's
-dummies, as the host's time is asked, which does not depend on them; models with experts have a third of their layers.
+The engines of all arms start side by side, then one after another is measured while the others wait. Each has the limits of a server (1,024
+sequences, 8,192 tokens a step) and a cache of 8 GiB. While a number of sequences are answered, the engine's outputs are counted: first
+without prompts, then with a prompt of one length before every fourth step, so that `added_ms` is what the step of such a prompt takes longer
+than the others. Weights are vLLM's dummies, as the host's time is asked, which does not depend on them; models with experts have a third of
+their layers.
 """
 
 from __future__ import annotations
@@ -59,8 +60,17 @@ class Engine:
         self._sampling = SamplingParams
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(
-                model=folder, skip_tokenizer_init=True, load_format="dummy", kv_cache_dtype=cache, max_model_len=8192,
-                kv_cache_memory_bytes=8 << 30, gpu_memory_utilization=0.1, disable_log_stats=True, enable_prefix_caching=False,
+                model=folder,
+                skip_tokenizer_init=True,
+                load_format="dummy",
+                kv_cache_dtype=cache,
+                max_model_len=8192,
+                max_num_seqs=1024,
+                max_num_batched_tokens=8192,
+                kv_cache_memory_bytes=8 << 30,
+                gpu_memory_utilization=0.1,
+                disable_log_stats=True,
+                enable_prefix_caching=False,
             )  # fmt: skip
         )
         self._ids = itertools.count()
@@ -109,7 +119,7 @@ def child(arm: str, folder: str) -> None:
     engine = Engine(folder, cache)
     print("READY", flush=True)
     sys.stdin.readline()
-    print("ROWS " + json.dumps(measured(engine, arm, config["num_hidden_layers"])), flush=True)
+    print("ROWS " + json.dumps(measured(engine, arm, int(str(config["num_hidden_layers"])))), flush=True)
 
 
 def started(arm: str, work: Path) -> subprocess.Popen:

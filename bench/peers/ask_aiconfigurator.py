@@ -16,7 +16,8 @@ from answering import answered
 MODELS = {
     "Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B", "Llama-3.1-8B": "meta-llama/Meta-Llama-3.1-8B", "Qwen3-32B": "Qwen/Qwen3-32B",
     "Qwen3-235B-A22B": "Qwen/Qwen3-235B-A22B", "gpt-oss-120b": "openai/gpt-oss-120b", "Kimi-K2.5": "moonshotai/Kimi-K2.5",
-    "GLM-5": "zai-org/GLM-5-FP8",
+    "GLM-5": "zai-org/GLM-5-FP8", "Llama-3-8B": "meta-llama/Meta-Llama-3.1-8B", "Llama-3-70B": "meta-llama/Meta-Llama-3.1-70B",
+    "Qwen3-30B-A3B": "Qwen/Qwen3-30B-A3B",
 }  # fmt: skip
 SYSTEMS = {"H100": "h100_sxm", "H200": "h200_sxm"}
 BACKENDS = {"vLLM": "vllm", "TensorRT-LLM": "trtllm", "SGLang": "sglang"}
@@ -53,13 +54,14 @@ def main():
         logging.disable(logging.CRITICAL)
         start_s = time.perf_counter() - started
         answers = answered(questions["rows"], lambda row: estimate(cli_estimate, row))
-        begun = time.perf_counter()
-        ask = questions["sweep"]
-        cli_default(
-            model_path=MODELS[ask["model"]], total_gpus=ask["gpus"], system=SYSTEMS[ask["gpu"]], backend=BACKENDS[ask["engine"]],
-            isl=ask["isl"], osl=ask["osl"], ttft=ask["ttft_ms"], tpot=ask["tpot_ms"],
-        )  # fmt: skip
-    print(json.dumps({"start_s": start_s, "answers": answers, "sweep_s": time.perf_counter() - begun}))
+        begun, ask = time.perf_counter(), questions["sweep"]
+        if ask:
+            cli_default(
+                model_path=MODELS[ask["model"]], total_gpus=ask["gpus"], system=SYSTEMS[ask["gpu"]], backend=BACKENDS[ask["engine"]],
+                isl=ask["isl"], osl=ask["osl"], ttft=ask["ttft_ms"], tpot=ask["tpot_ms"],
+            )  # fmt: skip
+    sweep_s = time.perf_counter() - begun if ask else None
+    print(json.dumps({"start_s": start_s, "answers": answers, "sweep_s": sweep_s}))
 
 
 main()

@@ -180,13 +180,13 @@ def summed_times(question: Question, inputs: ModelInputs, values: SimpleNamespac
     return served.Served(question).at(inputs.concurrency, model.running(inputs, values, inputs.concurrency))
 
 
-def logarithm(name: str, inputs: ModelInputs, values: SimpleNamespace, moved: SimpleNamespace, summed: served.Times | None) -> float:
+def logarithm(name: str, inputs: model.Inputs, values: SimpleNamespace, moved: SimpleNamespace, summed: served.Times | None) -> float:
     """Returns the logarithm of a target's seconds or tokens a second: by the table of operations where it says them, otherwise by the fit.
 
     A user's own points move the constants from `values` to `moved`, and what that changes in the fit's estimate changes either.
     """
-    seconds = summed and summed.of(name)
-    if not seconds:
+    seconds = summed.of(name) if summed else None
+    if seconds is None:
         return TARGETS[name](inputs, moved, math.log)
     if moved is values:
         return math.log(seconds)
@@ -207,7 +207,7 @@ def _range(
 
 def _ranged(name: str, inputs: ModelInputs, values: SimpleNamespace, moved: SimpleNamespace, summed: served.Times | None) -> Range:
     value = math.exp(logarithm(name, inputs, values, moved, summed))
-    if summed and summed.of(name):
+    if summed and summed.of(name) is not None:
         low, high = summed.range_of(name)
     else:
         low, high = _factors(name, nearness(name, inputs, _fitted()["seen"]), inputs.keys["engine"], inputs.keys["family"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.performance.operations.steps import Host, Steps
-from planner.performance.questions import Question, precision_class
+from planner.performance.questions import Architecture, Question, precision_class
 
 _FITTED = Path(__file__).parents[1] / "data" / "operations.json"
 MOST_TOKENS = 8192
@@ -52,8 +52,20 @@ def applies(question: Question) -> bool:
         and question.expert_parallel <= 1
         and architecture.latent == 0
         and architecture.full_attention == 1
+        and _is_plain(architecture)
         and precision_class(question.weight_precision) in _GRADES[kind_of(question)]
     )
+
+
+_ALIKE = 1.15
+
+
+def _is_plain(architecture: Architecture) -> bool:
+    """Whether the matrices that the sum counts are all parameters: not with shared experts, dense layers among those with experts, or
+    layers that differ."""
+    counted = architecture.attention_params + 2.0 * architecture.vocab * architecture.hidden
+    counted += 3.0 * architecture.layers * architecture.hidden * architecture.intermediate * architecture.experts
+    return 1 / _ALIKE < counted / architecture.params < _ALIKE
 
 
 @dataclass(frozen=True)
@@ -127,4 +139,3 @@ def _random_counts(mean: float) -> list[tuple[float, float]]:
         share *= mean / (count + 1)
     total = sum(share for _, share in counts)
     return [(count, share / total) for count, share in counts]
-

@@ -50,7 +50,8 @@ class Host:
     front_end_busy: float
     """How much more that is for each request a second."""
     steps_waited: float
-    """Steps, not microseconds, between a request's arrival and its own: the rest of the one that runs, and one that is scheduled already."""
+    """Steps, not microseconds, between a request's arrival and its own: what is left of the one that runs, and one that is scheduled
+    already."""
     together: float
     """Prompts of others in the step of one's own, over their mean in a step: while a long step runs, several arrive."""
 
