@@ -2,10 +2,10 @@
 
     python -m bench.operations_accuracy [--write]
 
-`planner/performance/operations` adds up measured kernels. What no kernel has, the host's work, are the constants of `steps.Host`, the same
-for all models, GPUs and loads. They are found here on all measured points of vLLM that the table covers, by a search along each of them. The
-errors are those of constants that were found without the point's whole group (one source's rows of a model in a precision on a GPU family).
-So are the ranges: each is tested on groups that neither its constants nor its ends have seen.
+`planner/performance/operations` adds up measured kernels. What no kernel has, the host's work, are the constants of `steps.Host`, the
+same for all models, GPUs and loads. They are found here on all measured points of vLLM that the table covers, by a search along each of
+them. The errors are those of constants that were found without the point's whole group (one source's rows of a model in a precision on a
+GPU family). So are the ranges: each is tested on groups that neither its constants nor its ends have seen.
 
 `--write` keeps the constants and ranges in `planner/performance/data/operations.json`, all figures in
 `bench/results/operations_accuracy.json`, and the table in docs/performance-model.md.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import multiprocessing
@@ -200,7 +201,7 @@ def tested(errors: list[tuple[Point, dict[str, float]]], within: list[dict[str, 
     return {
         name: {
             "groups": len(shares), "inside_groups": round(100 * statistics.fmean(map(statistics.fmean, shares.values()))),
-            "points": sum(map(len, shares.values())), "inside_points": round(100 * statistics.fmean(sum(shares.values(), []))),
+            "points": sum(map(len, shares.values())), "inside_points": round(100 * statistics.fmean(itertools.chain(*shares.values()))),
         }
         for name, shares in groups.items()
     }  # fmt: skip

@@ -2,11 +2,11 @@
 
     vllm/bin/python bench/gpu/steps.py --out steps.csv
 
-The engines of all arms start side by side, then one after another is measured while the others wait. Each has the limits of a server (1,024
-sequences, 8,192 tokens a step) and a cache of 8 GiB. While a number of sequences are answered, the engine's outputs are counted: first
-without prompts, then with a prompt of one length before every fourth step, so that `added_ms` is what the step of such a prompt takes longer
-than the others. Weights are vLLM's dummies, as the host's time is asked, which does not depend on them; models with experts have a third of
-their layers.
+The engines of all arms start side by side, then one after another is measured while the others wait. Each has the limits of a server
+(1,024 sequences, 8,192 tokens a step) and a cache of 8 GiB. While a number of sequences are answered, the engine's outputs are counted:
+first without prompts, then with a prompt of one length before every fourth step, so that `added_ms` is what the step of such a prompt takes
+longer than the others. Weights are vLLM's dummies, as the host's time is asked, which does not depend on them; models with experts have a
+third of their layers.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Engine:
                 gpu_memory_utilization=0.1,
                 disable_log_stats=True,
                 enable_prefix_caching=False,
-            )  # fmt: skip
+            )
         )
         self._ids = itertools.count()
 
