@@ -111,12 +111,14 @@ def _errors(rows):
     return found
 
 
-def test_the_stored_constants_give_the_stored_error():
-    """The fit's report is of the planner's constants: a constant or an equation changed alone shows here.
+def test_the_stored_constants_give_the_stored_error(monkeypatch):
+    """The fit's report is of the planner's constants: a constant or an equation changed alone shows here. Sums of operations are not the
+    fit's.
 
     The fit takes the 45 open loops' requests in flight from their measurements, the estimate works them out: so a little apart.
     """
     stored = json.loads(results.REPORT.read_text())["inside"]
+    monkeypatch.setattr(estimate.served, "applies", lambda question: False)
     found = _errors(ROWS)
     under_load = [error for _, error in found["served_ttft"]]
     rates = [
