@@ -178,12 +178,13 @@ class GpuPool(Section):
     max_surge: Annotated[
         str,
         Form(
-            r"[1-9][0-9]{0,3}|(?:100|[1-9][0-9]?)%",
-            "is not a number or share of nodes above zero, so AKS would refuse it",
-            'nodes or a share in quotes, such as "1" or "33%"',
+            r"0|[1-9][0-9]{0,3}|(?:100|[1-9][0-9]?)%",
+            "is not a number or share of nodes, so AKS would refuse it",
+            'nodes or a share in quotes, such as "1" or "33%", or "0" to upgrade without extra nodes',
         ),
     ] = "1"
-    """Extra nodes during an upgrade: a number or a share."""
+    """Extra nodes during an upgrade: a number or a share. With 0, which needs no quota, nodes are emptied and upgraded one by one, and a
+    pipeline of the node that is upgraded does not run meanwhile."""
     cpu_manager_policy: Literal["none", "static"] = "static"
     topology_manager_policy: Literal["none", "best-effort", "restricted", "single-numa-node"] = "best-effort"
     sysctls: dict[str, Annotated[int | str, WholeNumberOrText]] = Field(default_factory=dict)

@@ -10,7 +10,6 @@ that are to be made; existing ones go on (Azure/azure-rest-api-specs pull reques
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,6 @@ import pulumi
 from pulumi_azure_native import authorization
 
 from infra import naming
-from infra.azure.cluster import SYSTEM_SURGE
 from infra.azure.gpu_pool import machines
 from planner.fit.plan import Plan
 from planner.rules.service import CURRENT_SIZE
@@ -48,7 +46,8 @@ class Need:
     most_nodes: int
     """As many as the autoscaler may bring them to."""
     surge_nodes: int
-    """As many as an upgrade adds for a while."""
+    """As few as an upgrade must add for a while. AKS goes on with one where there is no quota for all of `gpuPool.maxSurge`
+    (upgrade-aks-node-pools-rolling.md, from Kubernetes 1.35)."""
     zones: tuple[str, ...]
     """Of the pools that are to be made."""
     new: bool
@@ -83,7 +82,7 @@ def needs(settings: StackSettings, plan: Plan, there: Running) -> tuple[Need, ..
             nodes=sum(max(pool.nodes, pool.min_nodes) for pool in pools),
             most_nodes=sum(max(pool.nodes, pool.max_nodes) for pool in pools),
             # Pools are upgraded one after the other. Spot nodes have no surge.
-            surge_nodes=0 if gpu.spot else max((_surge(gpu.max_surge, pool.nodes) for pool in pools), default=0),
+            surge_nodes=0 if gpu.spot or gpu.max_surge == "0" else 1,
             zones=tuple(zone for pool in new for zone in pool.zones),
             new=bool(new),
             spot=gpu.spot,
@@ -94,16 +93,11 @@ def needs(settings: StackSettings, plan: Plan, there: Running) -> tuple[Need, ..
             size=system.vm_size,
             nodes=system.min_nodes,
             most_nodes=system.max_nodes,
-            surge_nodes=_surge(SYSTEM_SURGE, system.min_nodes),
+            surge_nodes=1,
             zones=() if there.cluster else settings.cluster.zones,
             new=not there.cluster,
         ),
     )
-
-
-def _surge(asked: str, nodes: int) -> int:
-    """Returns the nodes of a surge, of which AKS rounds a share up."""
-    return math.ceil(int(asked[:-1]) / 100 * nodes) if asked.endswith("%") else int(asked)
 
 
 def offers(arm: Arm, location: str) -> dict[str, Offer]:
@@ -209,10 +203,12 @@ def _compare_quota(found: list[Problem], need: Need, offer: Offer, limits: Mappi
 
 def _later(need: Need, vcpus: int, limit: int) -> str:
     """Says what the quota has no room for once the nodes are there; empty if there is room for all of it."""
+    weekly = "the weekly upgrade of the node image, which starts a new node before it stops an old one"
+    weekly += "" if need.key == _SYSTEM_SIZE else ', unless gpuPool.maxSurge is "0"'
     short = [
         f"{what} ({nodes * vcpus} vCPUs)"
         for what, nodes in (
-            ("an upgrade of the node image, each week, which starts new nodes before it stops old ones", need.nodes + need.surge_nodes),
+            (weekly, need.nodes + need.surge_nodes),
             ("as many nodes as the autoscaler may start", need.most_nodes),
             ("a change of VM size, disk or kernel settings, which starts a second pool", 2 * need.nodes if need.key != _SYSTEM_SIZE else 0),
         )

@@ -196,6 +196,9 @@ def _upgrade_settings(args: GpuPoolArgs) -> aks.AgentPoolUpgradeSettingsArgs:
     seconds = args.rollout.termination_grace.seconds + args.rollout.model_load_timeout.seconds
     return aks.AgentPoolUpgradeSettingsArgs(
         max_surge=args.settings.max_surge,
+        # Written out in both cases, since AKS may keep what an update does not name. More than one node at a time would win nothing: the
+        # disruption budget lets one pipeline go at a time.
+        max_unavailable="1" if args.settings.max_surge == "0" else "0",
         drain_timeout_in_minutes=min(1440, math.ceil(seconds / 60) + 5),
         # A node that will not drain is set aside, and the upgrade goes on with the others.
         undrainable_node_behavior="Cordon",
@@ -234,7 +237,7 @@ def effects(plan: Plan) -> Iterator[Effect]:
     pools, settings = Resource("AgentPool", "gpu*"), plan.settings.gpu_pool
     for key, paths in _FIELDS.items():
         yield from (pools.effect(key, path) for path in paths)
-    surge = [pools.effect("gpuPool.maxSurge", "upgradeSettings.maxSurge")]
+    surge = [pools.effect("gpuPool.maxSurge", f"upgradeSettings.{field}") for field in ("maxSurge", "maxUnavailable")]
     yield from not_read(surge, "gpuPool.spot", "true") if settings.spot else surge
     # Each pool has its pipelines' share of the nodes, and one more pipeline may be one more pool.
     for key in ("sharding.pipelines", "sharding.shardsCount", "autoscaling.enabled", "autoscaling.maxPipelines"):

@@ -160,7 +160,14 @@ def test_quota_for_the_nodes_alone_is_said_to_stop_every_later_upgrade(ask, warn
     """The weekly upgrade of node images failed each week, and a change of the pool in `up`."""
     assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: 96}) == []
     (warning,) = warnings
-    assert "not for an upgrade of the node image" in warning and "(120 vCPUs)" in warning and "a second pool (192 vCPUs)" in warning
+    assert "not for the weekly upgrade of the node image" in warning and "(120 vCPUs)" in warning and "a second pool (192 vCPUs)" in warning
+    assert 'unless gpuPool.maxSurge is "0"' in warning
+    warnings.clear()
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: 96}, gpuPool={"maxSurge": "0"}) == []
+    assert "upgrade" not in warnings[0] and "a second pool (192 vCPUs)" in warnings[0]
+    warnings.clear()
+    assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: 120}, gpuPool={"maxSurge": "100%"}) == []
+    assert "upgrade" not in warnings[0]
     warnings.clear()
     assert ask([sku("Standard_NC24s_v3"), SYSTEM], AMPLE | {GPU_QUOTA: 192}) == [] and warnings == []
 

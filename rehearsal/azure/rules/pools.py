@@ -252,6 +252,8 @@ def _upgrades(name: str, pool: dict[str, Any]) -> None:
     surge, unavailable = (str(settings.get(key) or "0").rstrip("%") for key in ("maxSurge", "maxUnavailable"))
     if "maxSurge" in settings and int(surge) == int(unavailable) == 0:
         raise _invalid("upgradeSettings.maxSurge", f"Agent pool {name} requires maxSurge to be greater than 0 when maxUnavailable is 0.")
+    if int(unavailable) and pool.get("mode") == "System":
+        raise _invalid("upgradeSettings.maxUnavailable", f"Agent pool {name} is a system pool, for which maxUnavailable cannot be set.")
 
 
 def _subnet(request: Request, name: str, pool: dict[str, Any], pool_id: str) -> None:

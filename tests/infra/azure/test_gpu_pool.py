@@ -112,8 +112,19 @@ def test_whole_gpus_have_no_profile(deploy):
 def test_regular_machines_are_upgraded_by_surge_and_drained_long_enough(deploy):
     """A drain must outlast the last request and the load of the same weights elsewhere, or AKS kills what is being served."""
     pool = deploy(settings=GpuPool(max_surge="33%"), rollout=Rollout(termination_grace=Duration("90s"), model_load_timeout=Duration("1h")))
-    assert pool["upgradeSettings"] == {"maxSurge": "33%", "drainTimeoutInMinutes": 67, "undrainableNodeBehavior": "Cordon"}
+    assert pool["upgradeSettings"] == {
+        "maxSurge": "33%",
+        "maxUnavailable": "0",
+        "drainTimeoutInMinutes": 67,
+        "undrainableNodeBehavior": "Cordon",
+    }
     assert (pool["scaleSetPriority"], pool.get("scaleSetEvictionPolicy"), pool.get("spotMaxPrice")) == ("Regular", None, None)
+
+
+def test_without_quota_for_a_surge_nodes_are_upgraded_in_their_place(deploy):
+    """AKS needs one of the two, and the weekly upgrade failed each week where the quota was for the nodes alone."""
+    upgrade = deploy(settings=GpuPool(max_surge="0"))["upgradeSettings"]
+    assert (upgrade["maxSurge"], upgrade["maxUnavailable"]) == ("0", "1")
 
 
 def test_drain_timeout_has_azures_limit(deploy):

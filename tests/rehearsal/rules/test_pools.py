@@ -211,6 +211,8 @@ def test_refused_system_pools(landscape, more, words):
         ({"osDiskType": "Ephemeral", "osDiskSizeGB": 256, "vmSize": "Standard_NC4as_T4_v3"}, "has a max cache size/temp disk size of 176 GB, but the OS disk requires 256 GB"),
         ({"osDiskType": "Ephemeral", "vmSize": "Standard_NC24ads_A100_v4"}, "has a max cache size/temp disk size of 64 GB, but the OS disk requires 128 GB"),
         ({"upgradeSettings": {"maxSurge": "0%"}}, "requires maxSurge to be greater than 0 when maxUnavailable is 0"),
+        ({"upgradeSettings": {"maxSurge": "0", "maxUnavailable": "0"}}, "requires maxSurge to be greater than 0 when maxUnavailable is 0"),
+        ({"mode": "System", "upgradeSettings": {"maxSurge": "0", "maxUnavailable": "1"}}, "for which maxUnavailable cannot be set"),
         ({"maxPods": 9}, "must be between 10 and 250"),
         ({"minCount": 1}, "can only be set when enableAutoScaling is true"),
         ({"enableAutoScaling": True, "minCount": 3, "maxCount": 2}, "must not exceed maxCount"),
