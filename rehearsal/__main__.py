@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     run_parser = commands.add_parser("run", help="rehearse a stack: preview, up, up again, refresh, changes, destroy")
     run_parser.add_argument("--stack", required=True, type=_stack)
     run_parser.add_argument(
-        "--subscription", default="default", help="the subscription to rehearse: default, today, tight-quota, granted or no-zones"
+        "--subscription", default="default", help="the subscription to rehearse, a file of rehearsal/subscriptions (docs/rehearsal.md)"
     )
     run_parser.add_argument("--keep", action="store_true", help="stop after the first up and leave everything running")
     run_parser.add_argument(

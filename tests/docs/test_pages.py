@@ -52,6 +52,12 @@ def test_every_page_is_in_the_index():
     assert len(pages) > 10 and [page for page in pages if f"]({page})" not in index] == []
 
 
+def test_every_subscription_that_can_be_rehearsed_is_in_the_page():
+    page = (REPOSITORY / "docs" / "rehearsal.md").read_text()
+    names = [file.stem for file in (REPOSITORY / "rehearsal" / "subscriptions").glob("*.yaml")]
+    assert len(names) > 3 and [name for name in names if f"| `{name}` |" not in page] == []
+
+
 def links(text: str) -> list[str]:
     """Returns the targets of a page's links into this repository, without those in code."""
     prose = re.sub(r"(?ms)^```.*?^```", "", text)
