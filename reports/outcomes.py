@@ -31,7 +31,7 @@ class Row:
     """What became of one setting."""
 
     key: str
-    """As in the stack file: `shard.config.workerThreads`, `shard.env.GC_THREADS`."""
+    """The key as in the stack file: `shard.config.workerThreads`, `shard.env.GC_THREADS`."""
     asked: str
     outcome: Outcome
     given: str

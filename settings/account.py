@@ -41,7 +41,8 @@ class Place:
     """`namespace/name` in Kubernetes, the resource's name in Azure. `*` matches a generated hash or a number; where several resources
     match, their sum (counts) or union (zones) is the value."""
     path: str = ""
-    """As `path_text` writes it. It may go on inside a YAML or JSON file that is the value of a ConfigMap's key. Empty for the whole."""
+    """The path as `path_text` writes it. It may go on inside a YAML or JSON file that is the value of a ConfigMap's key, and is empty for
+    the whole."""
     file: str = ""
     """The file in which a program reads it, when that says more than the path; with the line, once the place was read."""
     holds: str | None = ""
@@ -61,7 +62,7 @@ class Effect:
     """What one setting does at one place, or why it does nothing."""
 
     key: str
-    """As in the stack file: `shard.config.workerThreads`, `shard.env.GC_THREADS`."""
+    """The key as in the stack file: `shard.config.workerThreads`, `shard.env.GC_THREADS`."""
     place: Place
     outcome: Outcome = "in force"
     given: str = ""

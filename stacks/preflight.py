@@ -44,12 +44,12 @@ class Need:
     size: str
     nodes: int
     most_nodes: int
-    """As many as the autoscaler may bring them to."""
+    """The most nodes that the autoscaler may bring them to."""
     surge_nodes: int
-    """As few as an upgrade must add for a while. AKS goes on with one where there is no quota for all of `gpuPool.maxSurge`
-    (upgrade-aks-node-pools-rolling.md, from Kubernetes 1.35)."""
+    """The fewest nodes that an upgrade must add for a while. AKS goes on with one where there is no quota for
+    all of `gpuPool.maxSurge` (upgrade-aks-node-pools-rolling.md, from Kubernetes 1.35)."""
     zones: tuple[str, ...]
-    """Of the pools that are to be made."""
+    """The zones of the pools that are to be made."""
     new: bool
     """Whether any pool is to be made. One that runs keeps its nodes, whatever Azure sells today."""
     spot: bool = False

@@ -30,7 +30,7 @@ LEVELS: dict[str, Level] = {
 @dataclass(frozen=True, kw_only=True)
 class NamespacesArgs:
     kubernetes_version: str
-    """As in settings, `1.36` or `1.36.3`: Pod Security's rules are those of that minor version."""
+    """The version as in the settings, `1.36` or `1.36.3`: Pod Security's rules are those of that minor version."""
 
 
 def pod_security_labels(level: Level, kubernetes_version: str) -> dict[str, str]:

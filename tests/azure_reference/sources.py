@@ -18,7 +18,7 @@ class Source:
     """One module with models, and those of its models that are bodies of resources."""
 
     package: str
-    """As `wheels.txt` pins it."""
+    """The version that `wheels.txt` pins."""
     module: str
     """Where in the package the models are."""
     api_version: str

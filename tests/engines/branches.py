@@ -47,7 +47,7 @@ def _jumps(code: CodeType) -> dict[int, dis.Instruction]:
 
 
 def _text(code: CodeType, offset: int, jumped: bool) -> str:
-    """Of a comparison with None, what the jump asks."""
+    """What the jump asks, for a comparison with None."""
     jump = _jumps(code)[offset]
     place = jump.positions
     assert place and place.lineno

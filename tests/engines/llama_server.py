@@ -16,7 +16,7 @@ LIST = Path(__file__).with_name("llama_server_flags.txt")
 
 
 def known() -> dict[str, bool]:
-    """Of the list: flag to whether a value follows it."""
+    """Maps each flag of the list to whether a value follows it."""
     lines = [line for line in LIST.read_text().splitlines() if not line.startswith("#")]
     return {line.split()[0]: line.endswith(" VALUE") for line in lines}
 

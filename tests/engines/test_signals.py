@@ -30,7 +30,7 @@ def took(proxy, seconds):
 
 
 def test_the_95th_percentile_is_right_and_the_alert_stands_only_while_the_target_is_missed(tmp_path):
-    """By Envoy's own bounds, of 1 and 2.5 s, answers in 1.26 s had a 95th percentile of 2.4 s, and the alert stood for ever."""
+    """With Envoy's own bounds, of 1 and 2.5 s, answers in 1.26 s had a 95th percentile of 2.4 s, and the alert stood for ever."""
     dev = make_plan(changed(settings_of("dev"), "targets", latency=Duration("2s")))
     rules = rules_yaml(dev, render(dev.settings, dev))
 
@@ -39,7 +39,7 @@ def test_the_95th_percentile_is_right_and_the_alert_stands_only_while_the_target
         with observing({"inference": [f"127.0.0.1:{proxy.metrics_port}"]}, rules, tmp_path) as observer:
 
             def p95_of(answers, seconds):
-                """By Prometheus, over what the clients saw, with ten more answers."""
+                """The 95th percentile that Prometheus gives for what the clients saw, with ten more answers."""
                 with concurrent.futures.ThreadPoolExecutor(10) as pool:
                     answers += counted(proxy, lambda: list(pool.map(lambda _: took(proxy, seconds), range(10))))
                 observer.has_read()

@@ -18,7 +18,7 @@ LISTS = Path(__file__).with_name("vllm_flags")
 
 @dataclass(frozen=True)
 class Flag:
-    """Of a command line: whether a value follows it, and which ones it may be; no choices are any."""
+    """A flag of a command line: whether a value follows it, and which ones it may be; no choices means any."""
 
     value: bool
     choices: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Flag:
 
 
 def known(release: str) -> tuple[dict[str, Flag], set[str]]:
-    """Of a release's list: its flags, and the variables it reads."""
+    """Returns the flags of a release's list, and the variables that the release reads."""
     lines = [line.split() for line in (LISTS / f"{release}.txt").read_text().splitlines() if not line.startswith("#")]
     flags = {name: Flag(bool(rest), tuple(rest[1].split("|")) if rest[1:] else ()) for name, *rest in lines if name.startswith("--")}
     return flags, {name for name, *_ in lines if not name.startswith("--")}
@@ -125,7 +125,7 @@ def members(node: ast.ClassDef | None, *, by_value: bool) -> list[str]:
 
 
 def of_type(source: Source, name: str, annotation: ast.expr) -> dict[str, Flag]:
-    """As vllm/engine/arg_utils.py, get_kwargs makes a flag of a dataclass's field."""
+    """Makes a flag of a dataclass's field as get_kwargs in vllm/engine/arg_utils.py does."""
     if "bool" in names_in(source, annotation):
         return {name: Flag(False), f"--no-{name.removeprefix('--')}": Flag(False)}
     literal = {"Literal", "AttentionBackendEnum"} & names_in(source, annotation)

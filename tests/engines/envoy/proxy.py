@@ -47,11 +47,11 @@ class Pipeline:
         self.process.wait()
 
     def hang(self):
-        """As a deadlock or a stuck GPU does: it accepts connections and answers nothing."""
+        """Accepts connections and answers nothing, like a server with a deadlock or a stuck GPU."""
         self.process.send_signal(signal.SIGSTOP)
 
     def replace(self, serving_on, ending):
-        """As a rolling change does with a pod: out of the DNS, serving on, told to end, killed, started again, ready."""
+        """Does what a rolling change does with a pod: out of the DNS, serving on, told to end, killed, started again, ready."""
         self.published = False
         time.sleep(serving_on)
         self.process.terminate()
@@ -150,7 +150,7 @@ class Proxy:
             return [answer for future in [pool.submit(user) for _ in range(users)] for answer in future.result()]
 
     def gauge(self, name):
-        """Of the cluster of pipelines; 0 while nothing answers."""
+        """A gauge of the cluster of pipelines; 0 while nothing answers."""
         try:
             metrics = self.request("GET", "/metrics", port=self.metrics_port)[2].decode()
         except OSError:

@@ -80,7 +80,7 @@ def test_a_key_is_shown_nowhere_and_stays_with_the_coordinator(one, tmp_path):
 
 
 def test_curl_reads_a_refusal_of_a_request_that_has_a_body(one, tls, tmp_path):
-    """By HTTP/2 Debian 12's curl says in two of three tries that the stream was broken."""
+    """With HTTP/2, Debian 12's curl says in two of three tries that the stream was broken."""
     ca, told = tls
     guard = {"tls": told, "api_keys_dir": str(mounted_keys(tmp_path, alice=ALICE))}
     with running(arguments(*one, guard=guard), one, tmp_path) as proxy:

@@ -56,7 +56,7 @@ def test_the_guides_keys_are_flags_and_variables(path, change, a100s):
 
 
 def test_the_coordinator_finds_leaders_and_no_workers(v100s):
-    """By the name that only leaders have, on a port that only they serve."""
+    """It asks for the name that only leaders have, and for a port that only they serve."""
     workload, _ = v100s
     [file] = [file for file in workload.coordinator.config_files if file.name == coordinator.CONFIG_FILE]
     assert "zig-ai-shard-leaders.zig-ai.svc.cluster.local" in file.content

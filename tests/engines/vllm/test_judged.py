@@ -34,7 +34,7 @@ def test_vllm_starts_with_every_line(rendered, known, release):
 
 
 def test_the_cache_holds_what_the_plan_has_counted(rendered, known):
-    """By vLLM's own count, the cache of each line that was judged as it is holds at least the longest request."""
+    """vLLM itself counts: the cache of each line that was judged as it is holds at least the longest request."""
     counted = [known[kind] for kind, line in rendered.items() if kind in known and known[kind].line == line and known[kind].starts]
     assert len(counted) > 100
     for one in counted:

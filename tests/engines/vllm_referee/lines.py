@@ -34,9 +34,9 @@ class Line:
 
     release: str
     gpu: str
-    """Of planner/catalogue/data/gpus.csv."""
+    """A name in planner/catalogue/data/gpus.csv."""
     model: str
-    """Of models.json."""
+    """A name in models.json."""
     scheme: str
     """The checkpoint's quantisation, by llm-compressor's names, gptq with its bits, fp8 as DeepSeek publishes; empty for 16 bits."""
     args: tuple[str, ...]

@@ -22,14 +22,14 @@ class Verdict:
     """That the cache holds by vLLM's own count, of requests of the greatest length."""
 
     def said(self) -> dict:
-        """As the judge put it."""
+        """What the judge said, in its own words."""
         if not self.starts:
             return {"starts": False, "error": self.error}
         return {"starts": True, "attention": list(self.attention), "cache_tokens": self.cache_tokens}
 
 
 def read(folder: Path = FOLDER) -> dict[tuple[str, ...], Verdict]:
-    """By the kind of line."""
+    """Returns the verdicts by the kind of line."""
     found = {}
     for path in sorted(folder.glob("*.jsonl")):
         for row in map(json.loads, path.read_text().splitlines()):

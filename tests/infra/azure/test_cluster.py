@@ -120,7 +120,7 @@ def test_the_system_pool_scales_without_zones_or_taints(recorder, context, netwo
 
 
 def test_a_running_system_pool_keeps_the_nodes_it_has(recorder, context, network):
-    """By name: Azure lists all pools of a cluster, and the first of them is another one."""
+    """The pool is found by its name: Azure lists all pools of a cluster, and the first of them is another one."""
     deploy(context, network, Settings(system_pool=SystemPool(min_nodes=2, max_nodes=5)), node_counts={"gpu0ld": 8, "system": 4})
     (pool,) = recorder.one(CLUSTER).inputs["agentPoolProfiles"]
     assert (pool["count"], pool["minCount"]) == (4, 2)
@@ -141,7 +141,7 @@ def test_upgrades_stay_in_the_window(recorder, context, network):
 
 
 def test_autoscaler_may_empty_gpu_nodes(recorder, context, network):
-    """By default a pod with an emptyDir, which every shard has, keeps its node for ever."""
+    """Otherwise a pod with an emptyDir, which every shard has, keeps its node for ever."""
     deploy(context, network, termination_grace_seconds=90)
     profile = recorder.one(CLUSTER).inputs["autoScalerProfile"]
     assert profile["skipNodesWithLocalStorage"] == "false"

@@ -29,7 +29,7 @@ users:
       command: kubelogin
       provideClusterInfo: false
 """
-"""As `az aks get-credentials` writes it. Ids: https://learn.microsoft.com/azure/aks/kubelogin-authentication"""
+"""What `az aks get-credentials` writes. Ids: https://learn.microsoft.com/azure/aks/kubelogin-authentication"""
 
 
 def test_login_is_that_of_the_azure_cli():

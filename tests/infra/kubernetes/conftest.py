@@ -51,7 +51,7 @@ class Deployed:
     endpoint: Any
 
     def inputs(self, type_: str, name: str) -> dict[str, Any]:
-        """Of the only object with that Kubernetes name."""
+        """The inputs of the only object with that Kubernetes name."""
         [found] = [r.inputs for r in self.recorder.all(type_) if r.inputs["metadata"]["name"] == name]
         return found
 

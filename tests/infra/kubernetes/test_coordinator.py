@@ -119,7 +119,7 @@ def test_https_is_where_clients_expect_it(locked, deploy, prod):
 
 
 def test_secrets_are_files_for_the_server_alone(locked):
-    """Of an environment variable a changed key would need a restart, and every process of the pod could read it."""
+    """In an environment variable, a changed key would need a restart, and every process of the pod could read it."""
     spec = pod(locked)["spec"]
     [container] = spec["containers"]
     secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}

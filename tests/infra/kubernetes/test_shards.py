@@ -225,7 +225,7 @@ def test_an_autoscaled_set_states_no_count(deploy, prod):
 
 @pytest.mark.process  # the CRD comes with the toolchain
 def test_a_loaded_service_keeps_its_pipelines_while_prometheus_is_away(deploy, prod):
-    """As the CRD of the add-on has it; by KEDA's own default the planned number would run again, whatever the load."""
+    """The field is that of the add-on's CRD; with KEDA's own default the planned number would run again, whatever the load."""
     deployed = deploy(changed(prod, "autoscaling", enabled=True))
     fallback = deployed.recorder.one("kubernetes:keda.sh/v1alpha1:ScaledObject").inputs["spec"]["fallback"]
     assert fallback == {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}

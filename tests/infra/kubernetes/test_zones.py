@@ -35,7 +35,7 @@ def test_the_guides_constraint_spreads_pipelines(deployed):
 
 
 def test_verbatim_spreads_shards(deploy, prod):
-    """As pasted the constraint has no label selector, and so would count no pods."""
+    """The constraint that is pasted has no label selector, and so would count no pods."""
     spec = template(deploy(verbatim(prod)))["spec"]
     assert spec["topologySpreadConstraints"] == [
         {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": SHARDS}}

@@ -38,7 +38,7 @@ def found(name, **wish):
 
 
 def merged(document, more):
-    """As a person pastes lines: a key that is there gets the new value, another is added."""
+    """Merges as a person pastes lines: a key that is there gets the new value, another is added."""
     both = document | {
         key: merged(document[key], value) if isinstance(value, dict) and key in document else value for key, value in more.items()
     }

@@ -9,7 +9,7 @@ FOLDER = f"hf://org/name@{'0' * 40}"
 
 
 def small_disk():
-    """Of 176 GiB the operating system has 128."""
+    """The operating system has 128 of its 176 GiB."""
     return settings(
         engine="vllm",
         gpuPool={"vmSize": "Standard_NC4as_T4_v3"},

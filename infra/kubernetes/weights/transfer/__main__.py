@@ -33,7 +33,7 @@ WORKERS = 8
 
 
 def digests_of(place, file, pool):
-    """Of the file as it now is, read back from the place; a few blocks ahead of the sum."""
+    """Returns the digests of the file as it is now, read back from the place. Blocks are read a few ahead of the sum."""
     known = {"sha256": hashlib.sha256, "md5": hashlib.md5, "git": lambda: hashlib.sha1(f"blob {file.size}\0".encode())}
     sums = {name: known[name]() for name in {"sha256", *file.digests}}
     starts, ahead = iter(range(0, file.size, BLOCK)), []

@@ -49,16 +49,17 @@ class BlobFolder:
             raise
 
     def age_s(self):
-        """Since it was complete, or was found complete by a fetch that asked for it again."""
+        """Seconds since it was complete, or was found complete by a fetch that asked for it again."""
         return time.time() - self._container.about(f"{self.folder}/{MANIFEST}")["modified"]
 
     def others(self):
-        """Of the container, those that a fetch made."""
+        """The other folders of the container that a fetch made."""
         folders = [name.removesuffix(f"/{MANIFEST}") for name in self._names("") if name.endswith(f"/{MANIFEST}")]
         return made_by_a_fetch(BlobFolder(self._container, folder) for folder in folders if folder != self.folder)
 
     def delete(self):
-        """The manifest last: an end in the middle is gone on with. A fetch that wants the folder again looks at its files too."""
+        """Deletes the folder, its manifest last, so that an interrupted deletion is continued. A fetch that wants the folder again looks at
+        its files too."""
         names = [name for name in self._names(f"{self.folder}/") if name != f"{self.folder}/{MANIFEST}"]
         for name in (*names, f"{self.folder}/{MANIFEST}"):
             self._container.call("DELETE", name)
@@ -137,25 +138,25 @@ class NodeFolder:
         return json.loads(file.read_text()) if file.exists() else None
 
     def age_s(self):
-        """Since it was complete, or was found complete by an agent that was told of it again."""
+        """Seconds since it was complete, or was found complete by an agent that was told of it again."""
         return time.time() - (self.path / MANIFEST).stat().st_mtime
 
     def renew(self):
         os.utime(self.path / MANIFEST)
 
     def others(self):
-        """Of the disk, those that an agent made."""
+        """The other folders of the disk that an agent made."""
         folders = [file.parent.name for file in self._disk.glob(f"*/{MANIFEST}")]
         return made_by_a_fetch(NodeFolder(self._disk, folder) for folder in folders if folder != self.folder)
 
     def delete(self):
-        """From then on it is not complete, however far this comes."""
+        """Deletes the folder, which is not complete from the first step on, however far this comes."""
         shutil.rmtree(self._draft, ignore_errors=True)
         self.path.rename(self._draft)
         shutil.rmtree(self._draft)
 
     def clear(self):
-        """Of the disk, what is left of other copies, or of their deletion, that were interrupted: nobody reads it."""
+        """Deletes what interrupted copies and interrupted deletions of other folders left on the disk. Nobody reads it."""
         for draft in self._disk.glob(".*.part"):
             if draft != self._draft:
                 shutil.rmtree(draft)

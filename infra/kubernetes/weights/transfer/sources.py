@@ -65,7 +65,7 @@ def hub_files(source, rest, token):
 
 
 def one_copy(source, found):
-    """Of a published model's files: the weights that a server loads, once, and all that is no weights.
+    """Returns a published model's files: the weights that a server loads, once, and everything that is not weights.
 
     With an index those are the files it names, without one all safetensors files at the top: so does vLLM with `--load-format
     safetensors` (vllm-project/vllm v0.17.1 vllm/model_executor/model_loader/default_loader.py, _prepare_weights, and weight_utils.py,

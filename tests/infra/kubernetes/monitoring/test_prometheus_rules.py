@@ -80,7 +80,7 @@ def gauge(now, then):
 
 
 def counter(now, then):
-    """By what it grows each minute."""
+    """A counter, by what it grows each minute."""
     return f"0+{now}x{FAULT} {now * FAULT}+{then}x{LATER - FAULT}"
 
 
@@ -140,7 +140,7 @@ def gpu(busy=85, used=74_000, of=80_000, *, remap_failed=False):
 
 
 def xid(number):
-    """As the exporter counts it: for five minutes."""
+    """An error as the exporter counts it: for five minutes."""
     return {labelled("DCGM_EXP_XID_ERRORS_COUNT", **GPU, xid=number): f"_x20 1x5 _x{LATER}"}
 
 
@@ -345,7 +345,7 @@ def said(exporters):
 
 @pytest.mark.process
 def test_each_query_has_an_answer_from_each_release(promtool):
-    """By the release's own words: what is recorded, alerted on and scaled by has data."""
+    """The release itself says so: what is recorded, alerted on and scaled by has data."""
     for server in KINDS:
         _, workload = of(server)
         # dev's target, with which Envoy was recorded: its buckets follow the target.

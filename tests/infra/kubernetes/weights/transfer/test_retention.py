@@ -136,7 +136,7 @@ def test_a_nodes_copies_go_by_the_same_rule(two):
 
 @pytest.mark.parametrize("has_its_own", [False, True])
 def test_what_is_left_of_another_copy_goes(two, has_its_own):
-    """Of one that was interrupted, or whose deletion was."""
+    """The copy was interrupted, or its deletion was."""
     if has_its_own:
         succeeds(two.run("keep"))
     draft = two.disk / f".{OLD}.part"
