@@ -36,9 +36,11 @@ def render(file: Path, stack: str, pipelines: int, engine: str = ENGINE) -> Rend
     """Renders the stack's workload with this number of pipelines of `engine`. Raises SettingsError."""
     asked = settings = files.from_file(file, stack).require()
     if settings.engine != engine:
-        # Settings written for another engine are adjusted to this one instead of refused.
+        # Settings written for another engine are adjusted to this one instead of refused. Its weights are of another format, and a small
+        # model takes their place anyway.
         sizing = settings.sizing.model_copy(update={"mode": "fitted"})
-        settings = settings.model_copy(update={"engine": engine, "sizing": sizing})
+        model = settings.model.model_copy(update={"source": None, "token_secret": None})
+        settings = settings.model_copy(update={"engine": engine, "sizing": sizing, "model": model})
     plan = make_plan(settings)
     endpoints = Endpoints(
         namespace=names.SERVICE_NAMESPACE,

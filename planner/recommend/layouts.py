@@ -29,12 +29,13 @@ class EngineLayout:
 def engine_layouts(settings: StackSettings, shape: ModelShape, size: GpuSize) -> Iterator[EngineLayout]:
     """Yields every layout that the engine accepts on this size."""
     gpu, layers = hardware.gpu_of(size), shape.layers
-    engine_traits = traits(settings.engine, gpu)
+    engine_traits, quantization = traits(settings.engine, gpu), settings.model.quantization
+    other = "fp16" if gpu.bf16 and quantization.enabled and quantization.precision == "bf16" else "bf16"
     # Where the layers do not divide evenly, all stages wait for those that have one layer more.
     stages = (1,) if engine_traits.whole_pipeline_in_a_pod else tuple(count for count in range(1, layers + 1) if layers % count == 0)
-    # Checkpoints in these formats are the makers' own, and bf16 equals fp16 in size and speed.
+    # Checkpoints in these formats are the makers' own. fp16 and bf16 are alike in size and speed, so the stack's own type stands for both.
     published = {shape.published.precision} if shape.published else set()
-    left_out = {"bf16", *({"mxfp4", "nvfp4"} - published)}
+    left_out = {other, *({"mxfp4", "nvfp4"} - published)}
     for precision in sorted(engine_traits.precisions_of(shape) - left_out, key=lambda name: (-BITS[name], name)):
         for gpus in range(1, size.gpus + 1):
             for count in stages:

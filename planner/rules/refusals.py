@@ -13,7 +13,7 @@ from settings import Problem
 
 def refused(context: RuleContext) -> list[Problem]:
     """Returns every reason why the stack could not run; none where it can. Whether it fits its GPUs and nodes is checked elsewhere."""
-    return [*_uneven_layers(context), *_unguarded(context), *_divided(context), *_not_served(context)]
+    return [*_uneven_layers(context), *_unguarded(context), *_first_cache(context), *_divided(context), *_not_served(context)]
 
 
 def _uneven_layers(context: RuleContext) -> Iterator[Problem]:
@@ -73,6 +73,19 @@ def _unguarded(context: RuleContext) -> Iterator[Problem]:
                 fix=f"leave {key} out and put a gateway in front, or an engine whose coordinator is the proxy of this project: "
                 f"{', '.join(name for name in NAMES if traits(name).proxied)}",
             )
+
+
+def _first_cache(context: RuleContext) -> Iterator[Problem]:
+    """A coordinator that keeps answers needs memory for them; the proxy of the other engines keeps none."""
+    cache, memory = context.settings.caching.l1_cache, context.settings.coordinator.resources.limits.memory
+    if not context.traits.proxied and cache.enabled and memory is not None and cache.size.bytes >= memory.bytes:
+        yield Problem(
+            key="caching.l1Cache.size",
+            value=cache.size,
+            consequence=f"the coordinator keeps this cache in its own memory, which coordinator.resources.limits.memory limits to "
+            f"{memory}, so it would be killed before the cache is full",
+            fix="a smaller cache, or a higher limit",
+        )
 
 
 def _divided(context: RuleContext) -> Iterator[Problem]:

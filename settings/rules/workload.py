@@ -112,20 +112,6 @@ def batches_fit_the_compiled_model(settings: StackSettings) -> Iterator[Problem]
         )
 
 
-@rule("coordinator", "caching")
-def first_cache_fits_the_coordinator(settings: StackSettings) -> Iterator[Problem]:
-    """The first-level cache fits into the coordinator's memory."""
-    cache, memory = settings.caching.l1_cache, settings.coordinator.resources.limits.memory
-    if cache.enabled and memory is not None and cache.size.bytes >= memory.bytes:
-        yield Problem(
-            key="caching.l1Cache.size",
-            value=cache.size,
-            consequence=f"the coordinator keeps this cache in its own memory, which coordinator.resources.limits.memory limits to "
-            f"{memory}, so it would be killed before the cache is full",
-            fix="a smaller cache, or a higher limit",
-        )
-
-
 @rule("sharding")
 def affinity_rules_make_sense(settings: StackSettings) -> Iterator[Problem]:
     """An affinity rule has values exactly if its operator needs them."""
@@ -206,7 +192,6 @@ RULES = (
     env_holds_no_credentials,
     connection_pool_fits,
     batches_fit_the_compiled_model,
-    first_cache_fits_the_coordinator,
     affinity_rules_make_sense,
     metrics_are_unique,
     pipelines_are_within_bounds,

@@ -8,7 +8,10 @@ import yaml
 
 import planner.__main__ as planner
 import stacks.__main__ as stacks
+from planner.recommend.assessment import assess
 from tests.docs.pages import PAGES, REPOSITORY, outputs, text
+from tests.planner.stacks import stack
+from tests.shipped import TODAY
 
 # Commands that give the same answer on each machine, by their first words, and what runs them.
 ANSWERS = {
@@ -38,6 +41,14 @@ def test_a_page_shows_what_the_command_prints(page, command, lines, capsys):
             continue
         start = line.removesuffix(" ...")
         assert any(actual.startswith(start) if start != line else actual == line.rstrip() for actual in printed), line
+
+
+def test_the_readme_has_the_prices_of_the_stacks_to_run_today():
+    chosen = [next(iter(assess(stack(name)).alternatives)) for name in TODAY]
+    prices = [[f"{one.usd_per_hour:.2f}", f"{one.predict().usd_per_million_tokens(one.usd_per_hour):.2f}"] for one in chosen]
+    part = text("README.md").partition("## To run it today")[2].partition("\n## ")[0]
+    hours = re.findall(r"(\d+\.\d\d) USD an hour", part)
+    assert [list(both) for both in zip(hours, re.findall(r"tokens cost (\d+\.\d\d) USD", part), strict=True)] == prices
 
 
 def test_outputs_are_found():

@@ -7,19 +7,20 @@ from typing import Any
 
 from infra.registration import Registered, registration
 from planner import plan
+from tests import shipped
 from tests.infra import variations
 from tests.infra.kubernetes.conftest import settings_of
 from tests.infra.variations import VARIATIONS
 
-STACKS = (*VARIATIONS, "dev", "watched by Azure")
+STACKS = (*VARIATIONS, *shipped.STACKS[1:], "watched by Azure")
 _WATCHED = {"monitoring": {"managedPrometheus": True}, "cluster": {"authorizedIpRanges": ["20.42.7.0/24"], "tier": "Premium"}}
 
 
 @functools.cache
 def registered(stack: str) -> tuple[Registered, ...]:
     """The resources of one of `STACKS`, components included."""
-    if stack == "dev":
-        asked = settings_of("dev")
+    if stack in shipped.STACKS:
+        asked = settings_of(stack)
     elif stack == "watched by Azure":
         asked = variations.checked(variations.merged(variations.document(settings_of("prod")), _WATCHED))
     else:

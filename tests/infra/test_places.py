@@ -21,6 +21,7 @@ from tests.infra import variations
 from tests.infra.changes import differences
 from tests.infra.kubernetes.conftest import settings_of
 from tests.mocks import Recorder, recording, run
+from tests.shipped import STACKS
 
 STACK = "test"
 TODAY = datetime.date(2026, 1, 1)
@@ -48,8 +49,8 @@ class Stack:
 
 
 def settings_named(variation):
-    if variation == "dev":
-        return settings_of("dev")
+    if variation in STACKS:
+        return settings_of(variation)
     return variations.all_changed() if variation == "all changed" else variations.variation(variation)
 
 
@@ -80,7 +81,7 @@ def test_each_engine_has_a_variation():
     assert {changes.get("engine", "zig_ai") for changes in variations.VARIATIONS.values()} == set(NAMES), "add one to variations.py"
 
 
-@pytest.mark.parametrize("variation", [*variations.VARIATIONS, "dev", "all changed"])
+@pytest.mark.parametrize("variation", [*variations.VARIATIONS, *STACKS[1:], "all changed"])
 def test_each_setting_is_somewhere_and_is_found_there(variation):
     stack = registered(variation)
     assert [row.key for row in stack.rows if row.outcome == "error"] == []

@@ -12,6 +12,7 @@ from rehearsal.changes import Change, Running, changes, names, refresh_and_settl
 from rehearsal.engine import Outcome
 from rehearsal.layout import Layout
 from settings import files
+from tests.shipped import STACKS
 
 POOL = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/aks/agentPools/gpu"
 SCALED = {"vmSize": "Standard_NC24s_v3", "enableAutoScaling": True, "minCount": 1, "maxCount": 3, "count": 1}
@@ -134,7 +135,7 @@ def test_a_setting_is_changed_at_its_key_and_nothing_else():
     assert changed == {"config": {"p:azure": {"location": "eastus", "tags": {"a": "b"}}, "p:sharding": {"pipelines": 2}}}
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod"])
+@pytest.mark.parametrize("stack", STACKS)
 def test_every_change_is_one_that_check_takes_by_itself(stack, tmp_path):
     """Only the running stack makes a change wrong; a key that nobody knows would be refused for another reason."""
     text = files.stack_file_path(stack).read_text()

@@ -12,6 +12,7 @@ from settings.files import ROOT
 from stacks.__main__ import main
 from tests.settings.guide_blocks import BLOCKS, content
 from tests.settings.test_bad_settings import TABLE
+from tests.shipped import STACKS
 
 
 def write(directory, text, stack="prod"):
@@ -20,7 +21,7 @@ def write(directory, text, stack="prod"):
     return file
 
 
-@pytest.mark.parametrize("stack", ["prod", "dev"])
+@pytest.mark.parametrize("stack", STACKS)
 def test_shipped_stacks_have_no_problems(stack, capsys):
     assert main(["check", "--stack", stack]) == 0
     printed = capsys.readouterr()

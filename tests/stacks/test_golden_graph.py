@@ -14,6 +14,7 @@ from planner import plan
 from settings import files
 from stacks import program
 from tests.mocks import recording, run
+from tests.shipped import STACKS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,7 +35,7 @@ def graph(stack: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod"])
+@pytest.mark.parametrize("stack", STACKS)
 def test_graph_is_the_reviewed_one(stack):
     file = GOLDEN / f"{stack}.txt"
     now = graph(stack)

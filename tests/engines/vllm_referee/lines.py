@@ -18,6 +18,7 @@ from planner.engine_facts.vllm import RELEASE_ON_VOLTA
 from settings import SettingsError, StackSettings, files
 from settings.flatten import with_values
 from tests.infra.variations import VARIATIONS, variation
+from tests.shipped import TODAY
 
 HERE = Path(__file__).parent
 MODELS: dict[str, dict[str, Any]] = json.loads((HERE / "models.json").read_text())
@@ -145,6 +146,8 @@ def _shape(name: str) -> dict[str, Any]:
 
 
 def _stacks() -> Iterator[tuple[StackSettings, str | None]]:
+    for name in TODAY:
+        yield files.from_file(files.stack_file_path(name), name).require(), None
     for name in VARIATIONS:
         settings = variation(name)
         if settings.engine == "vllm":

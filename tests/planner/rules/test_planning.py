@@ -7,7 +7,8 @@ from planner.catalogue.aks_reservations import reserved_cpu_millicores, reserved
 from planner.fit.layers import split_layers
 from settings import SettingsError
 from settings.flatten import leaves
-from tests.planner.stacks import settings, stack, verbatim
+from tests.planner.stacks import A100, settings, stack, verbatim
+from tests.shipped import STACKS
 
 
 def refusals(asked) -> dict[str, str]:
@@ -56,7 +57,7 @@ def test_autoscaling_makes_room_for_its_most_pipelines():
     assert (pool.min_nodes, pool.max_nodes, pool.zones) == (2, 6, ("1",))
 
 
-@pytest.mark.parametrize("name", ["prod", "dev"])
+@pytest.mark.parametrize("name", STACKS)
 def test_verbatim_deploys_what_was_written_and_fitted_says_what_it_changed(name):
     asked = stack(name)
     written = leaves(asked)
@@ -130,6 +131,7 @@ FULL_NODE = {"resources": {"requests": {"cpu": "24", "nvidia.com/gpu": 1}, "limi
         (verbatim(sharding={"shardsCount": 8, "layersPerShard": 11}), "sharding.layersPerShard", "88 layers but llama-2-70b has 80"),
         (settings(sharding={"shardsCount": 7, "layersPerShard": 11}), "sharding.layersPerShard", "77 layers but llama-2-70b has 80"),
         (settings(sharding={"shardsCount": 81}), "sharding.shardsCount", "at most 80"),
+        (settings(caching={"l1Cache": {"size": "16Gi"}}), "caching.l1Cache.size", "limits to 12Gi, so it would be killed"),
         (settings(gpuPool={"maxNodes": 1}), "gpuPool.maxNodes", "8 shards need 8 GPUs on 2 nodes of Standard_NC24s_v3, but 4 are allowed"),
         (settings(gpuPool={"minNodes": 0}), "gpuPool.minNodes", "huge pages"),
         (settings(gpuPool={"mig": "MIG1g"}), "gpuPool.mig", "the V100 has no Multi-Instance GPU"),
@@ -154,6 +156,22 @@ FULL_NODE = {"resources": {"requests": {"cpu": "24", "nvidia.com/gpu": 1}, "limi
 )
 def test_what_cannot_be_is_refused(asked, key, says):
     assert says in refusals(asked)[key]
+
+
+def test_a_first_cache_on_the_shards_hosts_needs_no_memory_of_the_coordinator():
+    """vLLM keeps it beside the GPUs, whose nodes have hundreds of gigabytes; a proxy of 4 GiB was said to be too small for it."""
+    one = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
+    made = plan(
+        settings(
+            engine="vllm",
+            gpuPool=A100,
+            model={"name": "qwen3-8b"},
+            sharding={"shardsCount": 1},
+            shard=one,
+            caching={"l1Cache": {"size": "64Gi"}},
+        )
+    )
+    assert made.settings.caching.l1_cache.size.gib == 64
 
 
 SURGE = {"maxUnavailablePipelines": 0, "maxSurgePipelines": 1}
