@@ -207,6 +207,7 @@ OTHER = {
     "nodeTuning.transparentHugePages": "madvise",
     "nodeTuning.overcommitMemory": 2,
     "targets.gpuMemory": "70%",
+    "targets.availability": "99%",
     "sizing.mode": "verbatim",
     "azure.location": "westeurope",
     "azure.namePrefix": "other",

@@ -190,7 +190,7 @@ def test_a_fault_that_is_none():
 
 
 def test_every_subscription_loads_and_says_what_it_is():
-    assert names() == ["default", "granted", "no-zones", "tight-quota", "today"]
+    assert names() == ["default", "encrypted", "granted", "no-zones", "tight-quota", "today"]
     for name in names():
         assert load(name).description
     assert load("today").regions == load("default").regions
