@@ -24,7 +24,7 @@ from infra.kubernetes import (
     shards,
     zones,
 )
-from infra.kubernetes.monitoring import gpu_metrics, prometheus, prometheus_config, prometheus_rules
+from infra.kubernetes.monitoring import alertmanager, gpu_metrics, prometheus, prometheus_config, prometheus_rules
 from infra.kubernetes.nodes import device_plugin, node_tuning
 from infra.kubernetes.weights import fetch_job, node_copy
 from infra.naming import Names
@@ -71,13 +71,13 @@ def statements(registration: Registration) -> Iterator[Effect]:
     pods_at = [engine_places.pod(workload, role) for role in ("shard", *(("worker",) if workload.worker else ()))]
     names = naming.names_of(plan.settings.azure, registration.stack)
     yield from engine_places.effects(workload)
-    for switch in (autoscaling.switch(), prometheus.switch(), redis.switch()):
+    for switch in (autoscaling.switch(), prometheus.switch(), alertmanager.switch(), redis.switch()):
         yield from switch
     yield from _everywhere(plan.settings, names)
     yield from _azure(plan, names)
     yield from _kubernetes(plan, pods_at)
     yield from _while(plan.settings.monitoring.enabled, "monitoring.enabled", prometheus_rules.effects(workload))
-    yield from network_policies.effects(workload)
+    yield from network_policies.effects(workload, plan.settings.monitoring.receivers)
     yield from _plan()
 
 
@@ -97,6 +97,7 @@ def _kubernetes(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
         prometheus.effects(),
         prometheus_config.effects(settings.monitoring),
         gpu_metrics.effects(settings.monitoring),
+        alertmanager.effects(settings.monitoring),
     ):
         yield from _while(settings.monitoring.enabled, "monitoring.enabled", watching)
     yield from _weights(plan, pods_at)

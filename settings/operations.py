@@ -7,11 +7,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings.base import Otherwise, Section
+from settings.formats import DnsName, Email, Form
 from settings.quantities import Between, ByteSize, Duration, KubernetesSize, Percent
 
 Volume = Annotated[KubernetesSize, Between("1Gi", "64Ti", "an Azure disk holds from 1 GiB to 64 TiB")]
 Sampling = Annotated[Duration, Between("1ms", "1h", "sampling so often would slow the server down, or so rarely would show nothing")]
 Stage = Annotated[Duration, Between("1s", "24h", "a stage of the load test lasts from a second to a day")]
+MailServer = Annotated[
+    str,
+    Form(
+        r"[A-Za-z0-9.-]+:[0-9]{1,5}", "is not a mail server, so no mail would be sent", 'a host and a port, such as "smtp.example.com:587"'
+    ),
+]
 
 
 class Metric(Section):
@@ -20,6 +27,25 @@ class Metric(Section):
     name: Literal["gpu_utilization", "gpu_memory_usage", "inference_latency", "throughput_rps", "cpu_utilization", "memory_usage"]
     interval: Annotated[Duration, Between("1s", "1h", "Prometheus would be overloaded, or alerts would come an hour late")]
     """How often Prometheus reads the metric."""
+
+
+class Receiver(Section):
+    """Somebody who hears of alerts. What must stay secret is in a Secret of the namespace monitoring."""
+
+    name: DnsName
+    kind: Literal["email", "webhook", "slack", "teams", "pagerduty"]
+    secret_name: DnsName
+    """The Secret with `password` for `email`, `routing-key` for `pagerduty`, and `url` for the others: HTTPS on port 443."""
+    severities: Annotated[
+        tuple[Literal["page", "ticket", "heartbeat"], ...], Field(min_length=1), Otherwise("the receiver would hear of nothing")
+    ] = ("page", "ticket")
+    """`page` must be seen now, `ticket` on the next working day. `heartbeat` is for a service that calls when it has heard nothing for some
+    minutes."""
+    to: Email | None = None
+    """Only for `email`, like the next two."""
+    sender: Annotated[Email | None, Field(alias="from")] = None
+    """The address that mails come from, which is also the name of the account."""
+    smarthost: MailServer | None = None
 
 
 class Monitoring(Section):
@@ -31,6 +57,8 @@ class Monitoring(Section):
         "15d"
     )
     storage: Volume = KubernetesSize("64Gi")
+    receivers: tuple[Receiver, ...] = ()
+    """Who hears of alerts. By default nobody: they are series in Prometheus (`ALERTS`)."""
     managed_prometheus: bool = False
     """Sends metrics to an Azure Monitor workspace too."""
 

@@ -43,6 +43,7 @@ class Images(Section):
     device_plugin: ImageReference = "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"
     gpu_metrics: ImageReference = "nvcr.io/nvidia/k8s/dcgm-exporter:4.5.3-4.8.2-distroless"
     prometheus: ImageReference = "quay.io/prometheus/prometheus:v3.13.3"
+    alertmanager: ImageReference = "quay.io/prometheus/alertmanager:v0.31.1"
     load_test: ImageReference = "docker.io/grafana/k6:1.8.1"
     # Python 3.13.14. docker-library/repo-info repos/python/remote/3.13-slim.md@2986dca3 (2026-08-05)
     weights: ImageReference = "docker.io/library/python:3.13-slim@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6"

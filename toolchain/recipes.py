@@ -225,6 +225,15 @@ PROMETHEUS = Recipe(
     tags="remove_all_sd,enable_kubernetes_sd",
 )
 
+ALERTMANAGER = Recipe(
+    name="alertmanager",
+    module="github.com/prometheus/alertmanager",
+    # The newest whose module has the web pages that the program embeds: later ones have only the sources of these.
+    version="v0.31.1",
+    outputs=(Output(name="alertmanager", package="github.com/prometheus/alertmanager/cmd/alertmanager", cpu_seconds=100),),
+    ldflags="-X github.com/prometheus/common/version.Version=0.31.1",
+)
+
 ACTIONLINT = Recipe(
     name="actionlint",
     module="github.com/rhysd/actionlint",
@@ -253,6 +262,7 @@ RECIPES: tuple[Recipe, ...] = (
     ACTIONLINT,
     KUBE_SCORE,
     PROMETHEUS,
+    ALERTMANAGER,
 )
 
 # llama.cpp's server for CPUs, without OpenMP and not optimised for this CPU, because the cache may be moved to another machine.
@@ -316,7 +326,7 @@ GROUPS: dict[str, tuple[AnyRecipe, ...]] = {
     "engine": (PULUMI_LANGUAGE_PYTHON, PULUMI, KUBERNETES_PROVIDER),
     "cluster": (ETCD, KUBERNETES, KWOK, LWS, KEDA),
     "serving": PACKAGES,
-    "checks": (ACTIONLINT, KUBE_SCORE, CHECKOV, PROMETHEUS, *NPM_PACKAGES),
+    "checks": (ACTIONLINT, KUBE_SCORE, CHECKOV, PROMETHEUS, ALERTMANAGER, *NPM_PACKAGES),
 }
 
 # The programs that come with an official Pulumi CLI.

@@ -19,10 +19,11 @@ import pulumi_kubernetes as k8s
 from engines.workload import Server, Workload
 from infra.kubernetes import names, namespaces
 from infra.kubernetes.coordinator import client_ranges
-from infra.kubernetes.monitoring import prometheus
+from infra.kubernetes.monitoring import alertmanager, prometheus
 from infra.kubernetes.pods import Manifest
 from planner.catalogue import redis_skus
 from settings.account import Effect, Resource
+from settings.operations import Receiver
 from settings.platform import Exposure, Network
 
 _KUBELET_PORT = 10250
@@ -42,6 +43,8 @@ class NetworkPoliciesArgs:
     copies_weights: bool
     """Node agents then read the weight storage."""
     monitoring: bool
+    receivers: tuple[Receiver, ...]
+    """Who hears of alerts."""
     autoscaling: bool
     """KEDA, in `kube-system`, then asks Prometheus."""
 
@@ -175,8 +178,10 @@ def _monitoring_policies(args: NetworkPoliciesArgs) -> list[Policy]:
                 # Kubelets: nodes are no pods, and no address block matches them.
                 {"ports": _ports(_KUBELET_PORT)},
                 _TO_ANY_HTTPS,
+                *((_to([_pods(names.selector(names.ALERTMANAGER))], alertmanager.PORT),) if args.receivers else ()),
             ),
         ),
+        *_alertmanager_policies(args.receivers),
         Policy(
             namespace=names.NODE_AGENTS_NAMESPACE,
             name=names.GPU_METRICS,
@@ -184,6 +189,19 @@ def _monitoring_policies(args: NetworkPoliciesArgs) -> list[Policy]:
             ingress=(_from([_PROMETHEUS], names.GPU_METRICS_PORT),),
         ),
     ]
+
+
+def _alertmanager_policies(receivers: tuple[Receiver, ...]) -> Iterator[Policy]:
+    """Receivers are somewhere in the world: HTTPS, and the ports of mail servers."""
+    if receivers:
+        mail = sorted({int(one.smarthost.rpartition(":")[2]) for one in receivers if one.smarthost})
+        yield Policy(
+            namespace=names.MONITORING_NAMESPACE,
+            name=names.ALERTMANAGER,
+            pods=names.selector(names.ALERTMANAGER),
+            ingress=(_from([_PROMETHEUS], alertmanager.PORT),),
+            egress=({"ports": _ports(*sorted({_HTTPS, *mail}))},),
+        )
 
 
 def policy_spec(policy: Policy) -> Any:
@@ -212,7 +230,7 @@ class NetworkPolicies(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def effects(workload: Workload) -> Iterator[Effect]:
+def effects(workload: Workload, receivers: Iterable[Receiver]) -> Iterator[Effect]:
     """The settings that decide which edges there are, and which addresses they name."""
     coordinator, shard = (Resource("NetworkPolicy", f"{names.SERVICE_NAMESPACE}/{name}") for name in (names.COORDINATOR, names.SHARD))
     for key in ("exposure.public", "exposure.allowedIpRanges", "azure.network.addressSpace"):
@@ -225,6 +243,10 @@ def effects(workload: Workload) -> Iterator[Effect]:
     watching = Resource("NetworkPolicy", f"{names.MONITORING_NAMESPACE}/{names.PROMETHEUS}")
     yield watching.effect("monitoring.enabled")
     yield Resource("NetworkPolicy", f"{names.NODE_AGENTS_NAMESPACE}/{names.GPU_METRICS}").effect("monitoring.enabled")
+    heard = Resource("NetworkPolicy", f"{names.MONITORING_NAMESPACE}/{names.ALERTMANAGER}")
+    yield heard.effect("monitoring.enabled")
+    for one in receivers:
+        yield heard.effect(f"monitoring.receivers.{one.name}.smarthost", "spec.egress[0].ports")
     for server in (coordinator, shard):
         yield server.effect("monitoring.enabled", "spec.ingress")
     for path in ("spec.ingress", "spec.policyTypes"):

@@ -15,6 +15,7 @@ from infra.kubernetes.azure_inputs import AzureInputs
 from infra.kubernetes.coordinator import Coordinator, CoordinatorArgs
 from infra.kubernetes.k6 import LoadTest, LoadTestArgs
 from infra.kubernetes.leader_worker_set import leader_worker_set_controller
+from infra.kubernetes.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
 from infra.kubernetes.monitoring.gpu_metrics import GpuMetrics, GpuMetricsArgs
 from infra.kubernetes.monitoring.prometheus import Prometheus, PrometheusArgs
 from infra.kubernetes.namespaces import Namespaces, NamespacesArgs
@@ -91,6 +92,7 @@ def _policies_args(parts: _Parts) -> NetworkPoliciesArgs:
         fetches_weights=parts.plan.weights.source is not None,
         copies_weights=parts.plan.weights.on_node,
         monitoring=settings.monitoring.enabled,
+        receivers=settings.monitoring.receivers,
         autoscaling=settings.autoscaling.enabled,
     )
 
@@ -233,6 +235,9 @@ def _operations(
         GpuMetrics(names.GPU_METRICS, gpu_metrics, parts.after(namespaces, policies))
         prometheus = PrometheusArgs(plan=parts.plan, workload=parts.workload)
         Prometheus(names.PROMETHEUS, prometheus, parts.after(namespaces, policies))
+        if settings.monitoring.receivers:
+            alertmanager = AlertmanagerArgs(image=images.alertmanager, monitoring=settings.monitoring)
+            Alertmanager(names.ALERTMANAGER, alertmanager, parts.after(namespaces, policies))
     if parts.plan.scaling:
         # KEDA refuses a scaler whose target does not exist.
         autoscaler(settings.autoscaling, parts.plan.scaling, parts.workload.load_query, parts.after(shards))

@@ -140,6 +140,35 @@ def metrics_are_unique(settings: StackSettings) -> Iterator[Problem]:
             )
 
 
+_MAIL = ("to", "from", "smarthost")
+
+
+@rule("monitoring")
+def receivers_can_be_reached(settings: StackSettings) -> Iterator[Problem]:
+    """Each receiver has a name of its own, and what its kind needs; there is something that it can hear of."""
+    receivers = settings.monitoring.receivers
+    names = [one.name for one in receivers]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            consequence = f"is the name of {names.count(name)} receivers, so it is unclear which one is meant"
+            yield Problem(key="monitoring.receivers", value=name, consequence=consequence, fix="another name for each")
+    for one in receivers:
+        given = dict(zip(_MAIL, (one.to, one.sender, one.smarthost), strict=True))
+        for field, value in given.items():
+            key = f"monitoring.receivers.{one.name}.{field}"
+            if one.kind == "email" and value is None:
+                yield Problem(key=key, value="not set", consequence="is needed to send mail, so no alert would arrive", fix="set it")
+            elif one.kind != "email" and value is not None:
+                yield Problem(key=key, value=value, consequence=f"has no effect for kind {one.kind}", fix="remove it, or kind: email")
+    if receivers and not settings.monitoring.enabled:
+        yield Problem(
+            key="monitoring.receivers",
+            value=", ".join(names),
+            consequence="would hear of nothing, because monitoring.enabled: false leaves out what evaluates alerts",
+            fix="monitoring: {enabled: true}, or no receivers",
+        )
+
+
 @rule("autoscaling", "sharding")
 def pipelines_are_within_bounds(settings: StackSettings) -> Iterator[Problem]:
     """The autoscaler's bounds are in order and contain the number of pipelines."""
@@ -194,6 +223,7 @@ RULES = (
     batches_fit_the_compiled_model,
     affinity_rules_make_sense,
     metrics_are_unique,
+    receivers_can_be_reached,
     pipelines_are_within_bounds,
     autoscaler_has_something_to_ask,
     rollout_can_proceed,

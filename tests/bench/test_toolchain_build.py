@@ -23,6 +23,7 @@ ROWS = {
     ],
     "llama-server": ["llama-server"],
     "Prometheus and promtool": ["prometheus", "promtool"],
+    "Alertmanager": ["alertmanager"],
 }
 
 

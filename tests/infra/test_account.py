@@ -44,6 +44,7 @@ STACKS = {
         "gpuPool": {"minNodes": 2, "maxNodes": 6, "sysctls": {"net.core.somaxconn": 8192}, "usdPerHour": 3.5},
         "exposure": {"allowedIpRanges": ["20.42.9.0/24"]},
         "budget": {"alertEmails": ["somebody@example.com"]},
+        "monitoring": {"receivers": variations.RECEIVERS},
         "redis": {"sku": "Balanced_B250"},
         "coordinator": LIMITS,
     },
@@ -70,6 +71,12 @@ OTHER = {
     # Far enough for fields that count in minutes, in nodes' disks or in thresholds.
     "coordinator.config.keepAliveTimeout": "500s",
     "coordinator.replicas": 1,
+    "monitoring.receivers.team.kind": "webhook",
+    "monitoring.receivers.team.severities": ["page"],
+    "monitoring.receivers.mail.severities": ["page", "heartbeat"],
+    "monitoring.receivers.mail.smarthost": "smtp.example.com:465",
+    "monitoring.receivers.mail.to": "other@example.com",
+    "monitoring.receivers.mail.from": "other@example.com",
     "targets.availability": "99%",
     "rollout.modelLoadTimeout": "55m",
     "rollout.terminationGrace": "700s",
@@ -88,6 +95,7 @@ REMOVED = {
 }
 """What is left out as well, one at a time."""
 NO_OTHER = {
+    ("zig_ai", "monitoring.receivers.mail.kind"): "the others need neither an address nor a mail server",
     ("zig_ai", "model.quantization.enabled"): "in 16 bits the model fits none of these GPUs",
     ("vllm", "model.name"): "model.source must be a source of that model",
     ("vllm", "model.source"): "tried with llama_cpp",

@@ -8,6 +8,18 @@ from settings.error_messages import key_text
 from settings.flatten import document
 from tests.infra.kubernetes.conftest import settings_of
 
+RECEIVERS = [
+    {"name": "team", "kind": "slack", "secretName": "slack"},
+    {
+        "name": "mail",
+        "kind": "email",
+        "secretName": "smtp",
+        "severities": ["page"],
+        "to": "ops@example.com",
+        "from": "alerts@example.com",
+        "smarthost": "smtp.example.com:587",
+    },
+]
 # What prod does not do; several at once where they do not touch.
 VARIATIONS = {
     "prod": {},
@@ -34,7 +46,10 @@ VARIATIONS = {
         "coordinator": {"limits": {"requestsPerMinutePerClient": 77, "requestTokens": 2048}},
         "rollout": {"terminationGrace": "90s"},
     },
-    "limits for each client": {"coordinator": {"limits": {"requestsPerMinutePerClient": 77, "requestTokens": 2048}}},
+    "limits for each client, somebody hears of alerts": {
+        "coordinator": {"limits": {"requestsPerMinutePerClient": 77, "requestTokens": 2048}},
+        "monitoring": {"receivers": RECEIVERS},
+    },
     "llama.cpp, nothing batched": {
         "engine": "llama_cpp",
         "gpuPool": {"vmSize": "Standard_NC96ads_A100_v4"},
@@ -202,6 +217,7 @@ OTHER = {
     # 10 s, so that a shard keeps serving longer than it must for the guide's 5 s.
     "coordinator.config.healthCheckInterval": "10s",
     "monitoring.enabled": True,
+    "monitoring.receivers": RECEIVERS,
     "images.nodeTuning": "docker.io/library/debian:13.2-slim",
     "images.weights": "docker.io/library/python:3.13.14-slim",
     "nodeTuning.transparentHugePages": "madvise",

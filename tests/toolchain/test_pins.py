@@ -25,6 +25,7 @@ EXPOSED = {
     "lws-controller",
     "prometheus",
     "promtool",
+    "alertmanager",
     "actionlint",
     "kube-score",
     "llama-server",

@@ -22,8 +22,8 @@ from settings.quantities import Duration
 APPLICATION_XIDS = (13, 31, 43, 45, 68, 109)
 """Errors that a program made on a healthy GPU. NVIDIA/k8s-device-plugin internal/rm/health.go, which takes a GPU out for all others."""
 
-PAGE, TICKET = "page", "ticket"
-"""Somebody is woken, or somebody looks on the next working day."""
+PAGE, TICKET, HEARTBEAT = "page", "ticket", "heartbeat"
+"""Somebody is woken, somebody looks on the next working day, or a service expects it and calls when it stays away."""
 WATCHDOG = "ZigAiWatchdog"
 """Fires for ever: whoever no longer hears it knows that no alert would arrive."""
 
@@ -103,7 +103,7 @@ def _client_alerts(recorded: Mapping[str, str]) -> Iterator[dict[str, Any]]:
 
 
 def _own_alerts() -> Iterator[dict[str, Any]]:
-    yield _alert(WATCHDOG, "vector(1)", "0m", "alerts are evaluated and delivered, as long as this one arrives", severity="none")
+    yield _alert(WATCHDOG, "vector(1)", "0m", "alerts are evaluated and delivered, as long as this one arrives", severity=HEARTBEAT)
     failing = f"increase({_PROMETHEUS['rule_failures']}[15m]) > 0"
     yield _alert("ZigAiRulesFail", failing, "5m", "Prometheus cannot evaluate a rule, so an alert may be missing")
     cut = f"increase({_PROMETHEUS['cut_by_size']}[3h]) > 0"

@@ -5,8 +5,8 @@
     kubectl exec -n monitoring deployment/prometheus -- promtool query instant http://localhost:9090 \\
       'rate(zig_ai_inference_requests_total[5m])'
 
-Not here: what is scraped and alerted on (`prometheus_config.py`, `prometheus_rules.py`), who may reach it (`network_policies.py`), an
-Alertmanager: alerts are series (`ALERTS`) until somebody says whom to wake. Azure's managed Prometheus is another setting (`infra/azure/`).
+Not here: what is scraped and alerted on (`prometheus_config.py`, `prometheus_rules.py`), who may reach it (`network_policies.py`),
+who hears of alerts (`alertmanager.py`). Azure's managed Prometheus is another setting (`infra/azure/`).
 """
 
 from __future__ import annotations

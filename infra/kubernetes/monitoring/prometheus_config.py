@@ -128,11 +128,19 @@ def _series(regex: str, action: str) -> dict[str, Any]:
     return {"metric_relabel_configs": [{"source_labels": ["__name__"], "regex": regex, "action": action}]}
 
 
+def _alerting(monitoring: Monitoring) -> dict[str, Any]:
+    if not monitoring.receivers:
+        return {}
+    host = f"{names.ALERTMANAGER}.{names.MONITORING_NAMESPACE}.svc.cluster.local"
+    return {"alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"{host}:9093"]}]}]}}
+
+
 def prometheus_yaml(monitoring: Monitoring, workload: Workload) -> str:
     """`prometheus.yml`."""
     document = {
         "global": {"scrape_interval": REST_INTERVAL, "evaluation_interval": REST_INTERVAL},
         "rule_files": ["/etc/prometheus/rules.yml"],
+        **_alerting(monitoring),
         "scrape_configs": scrape_jobs(monitoring, workload),
     }
     return yaml.dump(document, Dumper=_NoAliases, sort_keys=False, width=140)
