@@ -16,6 +16,9 @@ class Quantization(Section):
 
     enabled: bool = True
     precision: Literal["fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"] = "int8"
+    method: Literal["fp8", "mxfp4", "compressed-tensors", "awq", "gptq", "modelopt", "modelopt_fp4"] | None = None
+    """How the checkpoint was quantised: quant_method in its `config.json`. By default as the model was published in this precision, or as
+    llm-compressor writes it (compressed-tensors; GPTQ on a V100)."""
     dynamic: bool = True
     """Chooses scales at run time instead of from calibration data."""
     calibration_dataset: (
@@ -144,7 +147,7 @@ class Checkpoint(Section):
 
     precision: Literal["fp8", "int8", "int4", "mxfp4", "nvfp4"]
     method: Literal["fp8", "mxfp4", "compressed-tensors", "awq", "gptq", "modelopt", "modelopt_fp4"]
-    """quant_method, as vLLM's `--quantization` names it."""
+    """quant_method of its `config.json`, as vLLM's `--quantization` names it."""
     bytes_per_weight: Annotated[float, Field(gt=0, le=4), Otherwise("no format takes that many bytes for a weight")]
     """Bytes of a quantised weight with its share of the scales."""
     params_b: Annotated[float, Field(ge=0, le=100_000), Otherwise("no model has that many parameters")]

@@ -22,6 +22,11 @@ _WITHOUT_FLAG: tuple[tuple[str, str, str], ...] = (
     ("shard.config.compressionEnabled", _ONE_PROCESS, README),
     ("shard.config.compressionAlgorithm", _ONE_PROCESS, README),
     (
+        "model.quantization.method",
+        "the GGUF file states the type of each tensor itself",
+        f"{SOURCE} ggml/src/ggml-common.h",
+    ),
+    (
         "model.quantization.dynamic",
         "scales are in the GGUF file, one for 32 weights, as llama-quantize wrote them",
         f"{SOURCE} ggml/src/ggml-common.h, block_q8_0",

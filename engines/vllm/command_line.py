@@ -95,7 +95,8 @@ def _precision(settings: StackSettings, plan: Plan) -> tuple[Flag, ...]:
     precision = quantization.precision if quantization.enabled else "fp16"
     why = "quantised weights have the precision of the checkpoint; one of another method is an error at start"
     source = cited(release(plan), "docs/features/quantization")
-    keys = [f"model.quantization.{name}" for name in ("enabled", "precision")]
+    names = ("enabled", "precision", *(("method",) if quantization.method else ()))
+    keys = [f"model.quantization.{name}" for name in names]
     mixed = translated(
         "shard.config.enableMixedPrecision",
         "what is not quantised is computed in 16 bits, and summed up in 32 in the kernels; there is no switch",
@@ -118,12 +119,19 @@ def _precision(settings: StackSettings, plan: Plan) -> tuple[Flag, ...]:
     )
 
 
+_KERNELS = {"awq": "awq_marlin", "gptq": "gptq_marlin"}
+"""Methods that vLLM has faster kernels for, which it takes only where none or these are named (quantization/awq_marlin.py)."""
+
+
 def quantization_method(plan: Plan) -> str:
     """What `--quantization` calls a quantised checkpoint.
 
-    It is what llm-compressor writes, or GPTQ, which alone runs on Volta (docs/features/quantization); and FP8 as the models with a latent
+    It is what the stack or the published checkpoint states; otherwise what llm-compressor writes, or GPTQ, which alone runs on Volta (docs/features/quantization); and FP8 as the models with a latent
     cache are published.
     """
+    stated = stack_memory.checkpoint_method(plan.settings, plan.shape)
+    if stated is not None:
+        return stated if release(plan) == RELEASE_ON_VOLTA else _KERNELS.get(stated, stated)
     if plan.shape.kv == "mla" and plan.settings.model.quantization.precision == "fp8":
         return "fp8"
     return "gptq" if release(plan) == RELEASE_ON_VOLTA else "compressed-tensors"
@@ -204,10 +212,16 @@ def _kernels(settings: StackSettings, plan: Plan) -> tuple[Flag, ...]:
 def attention_backend(settings: StackSettings, plan: Plan) -> str | None:
     """The kernels that are named because FlashAttention is not wanted; None where vLLM chooses for the GPU, the model and the cache.
 
-    Models with one latent vector for all heads have kernels of their own, and what a model of `model.shape` needs is not known here.
+    Models with one latent vector for all heads or with windows have kernels of their own, and what a model of `model.shape` needs is not
+    known here.
     Triton's read no 8-bit cache before compute capability 8.9: docs/design/attention_backends.md.
     """
-    if settings.model.attention.flash_attention or plan.shape.kv == "mla" or settings.model.shape is not None:
+    if (
+        settings.model.attention.flash_attention
+        or plan.shape.kv == "mla"
+        or plan.shape.attention != "full"
+        or settings.model.shape is not None
+    ):
         return None
     return "FLASHINFER" if settings.model.kv_cache.compression else "TRITON_ATTN"
 

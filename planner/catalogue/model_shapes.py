@@ -1,4 +1,4 @@
-"""The models whose shape is known: `data/models.csv`; and published `config.json` files, `data/configs/`."""
+"""The models whose shape is known: `data/models.csv`, and `data/configs/` with the `config.json` of each as it was published."""
 
 from __future__ import annotations
 
@@ -102,7 +102,10 @@ class ModelShape:
 @cache
 def models() -> dict[str, ModelShape]:
     """Returns every model of known shape by its name."""
-    return {row["model"]: _shape(row) for row in rows("models.csv")}
+    from planner.catalogue.config_reader import read
+
+    published = {name: read(name, entry["config"]).shape for name, entry in configs().items()}
+    return {row["model"]: _shape(row) for row in rows("models.csv")} | published
 
 
 def configs() -> dict[str, dict[str, Any]]:

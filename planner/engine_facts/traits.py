@@ -84,6 +84,8 @@ class EngineTraits:
     """The values of `model.quantization.precision` that it supports."""
     latent_cache_precisions: frozenset[str] | None = None
     """The weight precisions in which it serves models with one latent vector for all heads; None for all of them."""
+    methods: tuple[tuple[str, float], ...] | None = None
+    """The methods of quantised checkpoints that it reads, each with the least compute capability; None where files have no method."""
     expert_precisions: frozenset[str] | None = None
     """The weight precisions in which it serves mixtures of experts; None for all of them."""
     grouped_precisions: frozenset[str] = frozenset()

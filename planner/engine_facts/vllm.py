@@ -143,6 +143,7 @@ def _traits(
     keeps_prompts_on_host: bool,
     windows_save_cache: bool,
     four_bit_floats: frozenset[str],
+    methods: tuple[tuple[str, float], ...],
     latent_cache_precisions: frozenset[str],
     grouped_precisions: frozenset[str],
     expert_precisions: frozenset[str] | None = None,
@@ -168,6 +169,7 @@ def _traits(
         weights_file=None,
         own_weight_cache=False,
         weight_precisions=frozenset({"fp16", "bf16", "fp8", "int8", "int4"}) | four_bit_floats,
+        methods=methods,
         latent_cache_precisions=latent_cache_precisions,
         grouped_precisions=grouped_precisions,
         expert_precisions=expert_precisions,
@@ -192,6 +194,8 @@ _ON_VOLTA = _traits(
     keeps_prompts_on_host=False,
     windows_save_cache=False,
     four_bit_floats=frozenset(),
+    # docs/source/features/quantization/supported_hardware.md: the only one for Volta.
+    methods=(("gptq", 6.0),),
     # It has kernels for them only from compute capability 8.0 on: vllm/platforms/cuda.py, get_attn_backend_cls.
     latent_cache_precisions=frozenset(),
     grouped_precisions=frozenset({"int8", "int4"}),
@@ -208,6 +212,16 @@ TRAITS = _traits(
     windows_save_cache=True,
     # Marlin's kernels read both where the GPU has none of its own: vllm/model_executor/layers/quantization/mxfp4.py, modelopt.py.
     four_bit_floats=frozenset({"mxfp4", "nvfp4"}),
+    # get_min_capability of each in vllm/model_executor/layers/quantization; AWQ and GPTQ with Marlin's kernels.
+    methods=(
+        ("compressed-tensors", 7.0),
+        ("fp8", 7.5),
+        ("awq", 7.5),
+        ("gptq", 7.5),
+        ("modelopt_fp4", 7.5),
+        ("mxfp4", 8.0),
+        ("modelopt", 8.9),
+    ),
     # llm-compressor quantizes layers of the class "Linear", and this release has another class for the first layer of such models'
     # attention: vllm#36247, which later releases have. FP8 is the format in which these models are published.
     latent_cache_precisions=frozenset({"fp16", "bf16", "fp8"}),

@@ -105,6 +105,13 @@ def precisions(settings: StackSettings) -> tuple[str, str]:
     return COUNTED_AS.get(weights, weights), "int8" if settings.model.kv_cache.compression else "fp16"
 
 
+def checkpoint_method(settings: StackSettings, shape: ModelShape) -> str | None:
+    """Returns the method by which the checkpoint was quantised, as its `config.json` names it, where that is stated: by
+    `model.quantization.method`, or by the model as it was published in this precision."""
+    published = memory_model.published_in(shape, precisions(settings)[0])
+    return settings.model.quantization.method or (published.method if published else None)
+
+
 def token_floor_s(settings: StackSettings, gpu: Gpu, shape: ModelShape) -> float:
     """Returns the least seconds a token: the weights it uses, read once at the full bandwidth of the GPUs that work at the same time."""
     return weights_read_gb(settings, shape) / (gpu.bandwidth_gb_s * parallel(settings, gpu, shape).tensor)

@@ -13,7 +13,8 @@ from settings import Problem
 
 def refused(context: RuleContext) -> list[Problem]:
     """Returns every reason why the stack could not run; none where it can. Whether it fits its GPUs and nodes is checked elsewhere."""
-    return [*_uneven_layers(context), *_unguarded(context), *_first_cache(context), *_divided(context), *_not_served(context)]
+    shaped = (*_uneven_layers(context), *_unguarded(context), *_first_cache(context), *_divided(context))
+    return [*shaped, *_not_served(context), *_method(context)]
 
 
 def _uneven_layers(context: RuleContext) -> Iterator[Problem]:
@@ -48,6 +49,24 @@ def _not_served(context: RuleContext) -> Iterator[Problem]:
             consequence=f"{context.settings.engine} {engine_traits.release} crashes at start with {context.shape.name} in {precision} on a "
             f"{context.gpu.name}",
             fix=f"{' or '.join(sorted(served))}, on GPUs that have it" if served else "a GPU of compute capability 8.0 or higher",
+        )
+
+
+def _method(context: RuleContext) -> Iterator[Problem]:
+    """Checkpoints of a method that the engine's release does not read on this GPU."""
+    method, engine_traits, gpu = stack_memory.checkpoint_method(context.settings, context.shape), context.traits, context.gpu
+    if method is None or engine_traits.methods is None or gpu.compute_capability is None:
+        return
+    needs = dict(engine_traits.methods).get(method)
+    if needs is None or needs > float(gpu.compute_capability):
+        name = f"{context.settings.engine} {engine_traits.release}"
+        on_gpus = "on no GPU" if needs is None else f"on GPUs of compute capability {needs} or higher"
+        read = [known for known, least in engine_traits.methods if least <= float(gpu.compute_capability)]
+        yield Problem(
+            key="model.quantization.method",
+            value=method,
+            consequence=f"{name} reads such checkpoints {on_gpus}, and a {gpu.name} has {gpu.compute_capability}: it would crash at start",
+            fix=f"a newer GPU, or a checkpoint of another method: {', '.join(read)}",
         )
 
 

@@ -56,6 +56,36 @@ def _requests_within_limits(key: str, resources: Resources) -> Iterator[Problem]
         )
 
 
+METHODS = {
+    "fp8": ("fp8",),
+    "mxfp4": ("mxfp4",),
+    "awq": ("int4",),
+    "gptq": ("int4", "int8"),
+    "modelopt": ("fp8",),
+    "modelopt_fp4": ("nvfp4",),
+    "compressed-tensors": ("fp8", "int8", "int4", "nvfp4", "mxfp4"),
+}
+"""The precisions in which each method stores weights."""
+
+
+@rule("model")
+def method_of_the_precision(settings: StackSettings) -> Iterator[Problem]:
+    """A method stores weights in precisions of its own."""
+    quantization = settings.model.quantization
+    if quantization.method is None:
+        return
+    stored = METHODS[quantization.method]
+    if not quantization.enabled or quantization.precision not in stored:
+        asked = quantization.precision if quantization.enabled else "16 bits, as model.quantization.enabled is false"
+        yield Problem(
+            key="model.quantization.method",
+            value=quantization.method,
+            consequence=f"stores weights in {' or '.join(stored)}, but the precision is {asked}: memory would be planned for other weights "
+            "than the server loads",
+            fix=f"model.quantization.precision: {stored[0]}, or leave the method out",
+        )
+
+
 @rule("shard")
 def env_names_are_unique(settings: StackSettings) -> Iterator[Problem]:
     """Each environment variable is listed once."""

@@ -200,6 +200,7 @@ OTHER = {
     "shard.nodeSelector.node.kubernetes.io/instance-type": "Standard_NC48ads_A100_v4",
     "model.name": "llama-3-70b",
     "model.quantization.precision": "int4",
+    "model.quantization.method": "compressed-tensors",
     "model.shape.checkpoint.precision": "int8",
     "model.shape.checkpoint.method": "gptq",
     "model.kvCache.evictionPolicy": "lfu",

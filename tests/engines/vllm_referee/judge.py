@@ -219,6 +219,8 @@ def quantization(scheme: str) -> dict[str, Any]:
     """What a checkpoint's config.json says of itself: as llm-compressor writes it, or GPTQ's tools."""
     if scheme.startswith("gptq"):
         return {"quant_method": "gptq", "bits": int(scheme[-1]), "group_size": 128, "desc_act": False, "sym": True}
+    if scheme == "awq":
+        return {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
     if scheme == "fp8":
         return {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
     from compressed_tensors.quantization import QuantizationConfig, QuantizationScheme
@@ -235,7 +237,9 @@ def quantization(scheme: str) -> dict[str, Any]:
 
 def judged(line: dict[str, Any], folder: str) -> dict[str, Any]:
     config = dict(line["config"])
-    if line["scheme"]:
+    if line["scheme"] == "published":
+        pass
+    elif line["scheme"]:
         config["quantization_config"] = quantization(line["scheme"])
     (Path(folder) / "config.json").write_text(json.dumps(config))
     os.environ |= line["environment"]

@@ -15,13 +15,15 @@ from engines.vllm.environment import variables
 from planner import plan as make_plan
 from planner.catalogue import hardware, model_shapes
 from planner.engine_facts.vllm import RELEASE_ON_VOLTA
+from planner.fit import checkpoints, stack_memory
+from planner.fit.memory_model import published_in
 from settings import SettingsError, StackSettings, files
 from settings.flatten import with_values
 from tests.infra.variations import VARIATIONS, variation
 from tests.shipped import TODAY
 
 HERE = Path(__file__).parent
-MODELS: dict[str, dict[str, Any]] = json.loads((HERE / "models.json").read_text())
+MODELS: dict[str, dict[str, Any]] = json.loads((HERE / "models.json").read_text()) | model_shapes.configs()
 """config.json of each model, those of its fields that vLLM's start reads, with their public source."""
 
 _NUMBERS = ("--kv-cache-memory-bytes", "--max-num-batched-tokens", "--max-num-seqs", "--num-gpu-blocks-override", "--kv-offloading-size")
@@ -39,7 +41,8 @@ class Line:
     model: str
     """A name in models.json."""
     scheme: str
-    """The checkpoint's quantisation, by llm-compressor's names, gptq with its bits, fp8 as DeepSeek publishes; empty for 16 bits."""
+    """The checkpoint's quantisation, by llm-compressor's names, gptq with its bits, awq, fp8 as DeepSeek publishes; `published` for what
+    its config.json has; empty for 16 bits."""
     args: tuple[str, ...]
     """After `vllm`; the model's folder is its name."""
     environment: tuple[tuple[str, str], ...]
@@ -82,6 +85,10 @@ def line(settings: StackSettings, config_of: str | None = None) -> Line:
     schemes = {"int8": "W8A8", "fp8": published, "int4": "W4A16"}
     if release(plan) == RELEASE_ON_VOLTA:
         schemes = {"int8": "gptq 8", "int4": "gptq 4"}
+    elif quantization.method in ("awq", "gptq"):
+        schemes = {"int8": "gptq 8", "int4": "gptq 4" if quantization.method == "gptq" else "awq"}
+    if published_in(plan.shape, stack_memory.precisions(plan.settings)[0]) and model in model_shapes.configs():
+        schemes = dict.fromkeys(schemes | {"mxfp4": "", "nvfp4": ""}, "published")
     return Line(
         release=release(plan),
         gpu=plan.gpu.name,
@@ -145,6 +152,24 @@ def _shape(name: str) -> dict[str, Any]:
     return {"paramsB": 10.0} | {ours: config[theirs] for ours, theirs in keys.items()}
 
 
+def _published() -> Iterator[tuple[StackSettings, str | None]]:
+    """The models of `data/configs`, as they were published and with as many GPUs as hold them; and methods that others publish in."""
+    for name in model_shapes.configs():
+        shape = model_shapes.models()[name]
+        # In 16 bits the largest ones fit on no node; their makers publish them in FP8 too.
+        precision = shape.published.precision if shape.published else "fp8" if shape.params_b > 500 else "bf16"
+        gpus = next(count for count in (1, 2, 4, 8) if checkpoints.quantized_gib(shape, precision) < count * 100 or count == 8)
+        values: dict[tuple[str, ...], Any] = {PRECISION: precision, ("sharding", "shardsCount"): 1}
+        values |= dict.fromkeys((("shard", "resources", side, "nvidia.com/gpu") for side in ("requests", "limits")), gpus)
+        yield _asked("Standard_ND96isr_H200_v5", name, values), None
+    for size, method in itertools.product(("Standard_NC64as_T4_v3", "Standard_NC48ads_A100_v4"), ("awq", "gptq")):
+        yield _asked(size, "llama-3-8b", {PRECISION: "int4", ("model", "quantization", "method"): method}), None
+    yield _asked("Standard_NC48ads_A100_v4", "gpt-oss-20b", {PRECISION: "mxfp4"}), None
+
+
+_TABLE = tuple(name for name in model_shapes.models() if name not in model_shapes.configs())
+
+
 def _stacks() -> Iterator[tuple[StackSettings, str | None]]:
     for name in TODAY:
         yield files.from_file(files.stack_file_path(name), name).require(), None
@@ -152,8 +177,9 @@ def _stacks() -> Iterator[tuple[StackSettings, str | None]]:
         settings = variation(name)
         if settings.engine == "vllm":
             yield settings, None
-    for size, model in itertools.product(KINDS, model_shapes.models()):
+    for size, model in itertools.product(KINDS, _TABLE):
         yield _asked(size, model, {}), None
+    yield from _published()
     for size, precision, compression in itertools.product(KINDS, ("fp16", "bf16", "fp8", "int8", "int4"), (True, False)):
         yield _asked(size, "qwen3-30b-a3b", {PRECISION: precision, COMPRESSION: compression}), None
         for flash in (True, False):
@@ -163,7 +189,7 @@ def _stacks() -> Iterator[tuple[StackSettings, str | None]]:
     for size, model, precision in itertools.product(LARGE, _LARGE_MODELS, ("fp8", "int4")):
         yield _asked(size, model, {PRECISION: precision, COMPRESSION: False}), None
         yield _asked(size, model, {PRECISION: precision, FLASH: False}), None
-    for size, model in itertools.product(("Standard_NC24s_v3", "Standard_ND96isr_H200_v5"), model_shapes.models()):
+    for size, model in itertools.product(("Standard_NC24s_v3", "Standard_ND96isr_H200_v5"), _TABLE):
         yield _asked(size, model, {PRECISION: "int4"}), None
     for size in KINDS:
         yield _asked(size, "mistral-7b", {}), "mistral-7b-v0.1"

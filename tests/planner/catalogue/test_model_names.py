@@ -34,7 +34,7 @@ def test_only_the_same_model_is_meant(name, same):
     ("name", "listed"),
     [
         ("qwen3-4b", "the catalogue has qwen3-14b, qwen3-8b, "),
-        ("deepseek-v3.1", "the catalogue has deepseek-v3, deepseek-r1; for another"),
+        ("deepseek-v3.1", "the catalogue has deepseek-v3.2, deepseek-v3, deepseek-r1; for another"),
     ],
 )
 def test_an_unknown_model_is_told_its_relatives_and_to_give_its_shape(name, listed):
