@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from engines.workload import Env, Role
+from settings import StackSettings
 from settings.account import Effect, Place, below
 from settings.error_messages import key_text
 from settings.yaml_tree import YamlPath
@@ -139,6 +140,12 @@ def _marks(document: Any, path: YamlPath = ()) -> Iterator[tuple[YamlPath, tuple
 def command_line(flags: Iterable[Flag]) -> tuple[str, ...]:
     """The container's `args`."""
     return tuple(word for flag in flags for word in flag.words)
+
+
+def own_arguments(settings: StackSettings) -> Iterator[Flag]:
+    """The flags of `engineArguments`, which the engine's program reads as they are."""
+    for name, value in settings.engine_arguments.items():
+        yield Flag(name, None if value is True else str(value), passed_through(key_text(("engineArguments", name))))
 
 
 def flag_effects(role: Role, flags: Iterable[Flag]) -> Iterator[Effect]:

@@ -150,6 +150,7 @@ def _plan() -> Iterator[Effect]:
     for key, field in own_shape.FIELDS.items():
         yield PLAN.effect(f"model.shape.{key}", f"shape.{field}")
     yield PLAN.effect("engine", "settings.engine")
+    yield PLAN.effect("engineArguments", "settings.engine_arguments")
     yield PLAN.effect("sizing.mode", "settings.sizing.mode")
     yield PLAN.effect("targets.tokens", "settings.targets.tokens")
     # What `shard.config.gpuMemoryFraction` may not be above.

@@ -7,7 +7,7 @@ Where each section is defined, by its key in the stack file:
 - `sharding`: settings/sharding.py
 - `coordinator`: settings/coordinator.py
 - `monitoring`, `caching`, `nodeTuning`, `profiling`, `loadTest`, `targets`: settings/operations.py
-- `engine`: settings/stack.py
+- `engine`, `engineArguments`: settings/stack.py
 - `images`, `sizing`, `azure`, `cluster`, `gpuPool`, `redis`, `autoscaling`, `rollout`, `exposure`, `budget`: settings/platform.py
 
 Rules over several settings are in settings/rules/.

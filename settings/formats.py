@@ -189,3 +189,17 @@ DnsName = Annotated[
         "lower-case letters, digits, '-' and '.'",
     ),
 ]
+
+
+class FlagValue:
+    """The value of a command line's flag, with one error message instead of one for each type."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        kinds = (core_schema.bool_schema, core_schema.int_schema, core_schema.float_schema, core_schema.str_schema)
+        return core_schema.union_schema(
+            [kind(strict=True) for kind in kinds],
+            custom_error_type="problem",
+            custom_error_message="{consequence}; {fix}",
+            custom_error_context={"consequence": "is no text, no number and no true", "fix": "one value, or true for a flag without one"},
+        )

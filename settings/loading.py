@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
@@ -144,8 +144,7 @@ def _read(name: str, text: str) -> tuple[Any, Problem | None]:
     if isinstance(content, dict):
         return (content, None) if (problem := _unreadable(name, content)) is None else (None, problem)
     section = field.annotation
-    assert isinstance(section, type) and issubclass(section, Section)
-    known = keys_of(section)
+    known = keys_of(section) if isinstance(section, type) and issubclass(section, Section) else ["--FLAG: VALUE"]
     return None, Problem(
         key=name,
         value=value_text((name,), content),
@@ -155,7 +154,7 @@ def _read(name: str, text: str) -> tuple[Any, Problem | None]:
 
 
 def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
+    return get_origin(annotation) is dict or (isinstance(annotation, type) and issubclass(annotation, Section))
 
 
 class _DuplicateKeyError(Exception):

@@ -7,7 +7,7 @@ that the real binary knows.
 from __future__ import annotations
 
 from engines.envoy.pipeline_server import HTTP
-from engines.flags import Flag, translated
+from engines.flags import Flag, own_arguments, translated
 from engines.pods import weights_folder
 from planner.engine_facts.llama_cpp import RELEASE
 from planner.fit.plan import Plan
@@ -40,12 +40,13 @@ def flags(settings: StackSettings, plan: Plan) -> tuple[Flag, ...]:
         Flag("--no-slots", None, why="other requests' prompts are nobody's business"),
         Flag("--no-ui", None, why="clients are programs, and Envoy has no path that leads to pages"),
         Flag("--offline", None, why="the model is a file that is there, and nothing is to be fetched"),
+        *own_arguments(settings),
     )
 
 
 def _model(settings: StackSettings, plan: Plan) -> tuple[Flag, ...]:
     quantization = settings.model.quantization
-    gguf_type = GGUF_TYPES[quantization.precision if quantization.enabled else "fp16"]
+    gguf_type = GGUF_TYPES.get(quantization.precision if quantization.enabled else "fp16", "F16")
     from_file = {
         "given": f"the file's type, which should be {gguf_type}",
         "because": "weights have the precision of the GGUF file, which llama-quantize makes",

@@ -6,7 +6,7 @@ The two releases differ in some flags and in where their sources are; tests/engi
 from __future__ import annotations
 
 from engines.envoy.pipeline_server import HTTP
-from engines.flags import Flag, translated
+from engines.flags import Flag, own_arguments, translated
 from engines.pods import GRAPHS_VARIABLE, env_key, weights_folder, without_cuda_graphs
 from planner.engine_facts import traits
 from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA, cited
@@ -64,6 +64,7 @@ def flags(settings: StackSettings, plan: Plan) -> tuple[Flag, ...]:
         *((Flag("--enforce-eager", None, env_key(GRAPHS_VARIABLE)),) if without_cuda_graphs(settings) else ()),
         Flag("--disable-uvicorn-access-log", None, why="a line for each health check would bury the rest"),
         *(_on_volta(plan) if release(plan) == RELEASE_ON_VOLTA else _on_others(settings, plan)),
+        *own_arguments(settings),
     )
 
 
@@ -126,8 +127,8 @@ _KERNELS = {"awq": "awq_marlin", "gptq": "gptq_marlin"}
 def quantization_method(plan: Plan) -> str:
     """What `--quantization` calls a quantised checkpoint.
 
-    It is what the stack or the published checkpoint states; otherwise what llm-compressor writes, or GPTQ, which alone runs on Volta (docs/features/quantization); and FP8 as the models with a latent
-    cache are published.
+    It is what the stack or the published checkpoint states; otherwise what llm-compressor writes, or GPTQ, which alone runs on Volta
+    (docs/features/quantization); and FP8 as the models with a latent cache are published.
     """
     stated = stack_memory.checkpoint_method(plan.settings, plan.shape)
     if stated is not None:

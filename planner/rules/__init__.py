@@ -4,11 +4,12 @@ Each file holds the rules of one subject. A new finding is one function below `@
 a case in tests/planner/rules.
 """
 
-from planner.rules import batching, engine, front_door, hardware, memory, node, service, threads, waiting, weights
+from planner.rules import batching, engine, engine_arguments, front_door, hardware, memory, node, service, threads, waiting, weights
 
 RULES = (
     # What the engine cannot do at all needs no further finding, and the number of shards decides most of the rest.
     *engine.RULES,
+    *engine_arguments.RULES,
     *service.RULES,
     *front_door.RULES,
     # What the hardware cannot do frees memory, so it comes before the memory is shared out.

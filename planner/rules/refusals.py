@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from planner.engine_facts import NAMES, traits
 from planner.fit import stack_memory
 from planner.fit.layers import most_sharing_heads, shares_heads
+from planner.rules.engine_arguments import OWN_CODE, refused_arguments
 from planner.rules.rule import RuleContext
 from settings import Problem
 
@@ -14,7 +15,7 @@ from settings import Problem
 def refused(context: RuleContext) -> list[Problem]:
     """Returns every reason why the stack could not run; none where it can. Whether it fits its GPUs and nodes is checked elsewhere."""
     shaped = (*_uneven_layers(context), *_unguarded(context), *_first_cache(context), *_divided(context))
-    return [*shaped, *_not_served(context), *_method(context)]
+    return [*shaped, *_not_served(context), *_method(context), *refused_arguments(context.settings)]
 
 
 def _uneven_layers(context: RuleContext) -> Iterator[Problem]:
@@ -33,13 +34,14 @@ def _not_served(context: RuleContext) -> Iterator[Problem]:
     """Models and checkpoints with which the engine would crash at start."""
     engine_traits, quantization = context.traits, context.settings.model.quantization
     why = dict(engine_traits.not_served).get(context.shape.name)
-    if why and context.settings.model.shape is None:
+    if why and context.settings.model.shape is None and not (OWN_CODE in why and OWN_CODE in context.settings.engine_arguments):
         engines = ", ".join(name for name in NAMES if context.shape.name not in dict(traits(name).not_served))
         yield Problem(
             key="model.name",
             value=context.shape.name,
             consequence=f"{context.settings.engine} {engine_traits.release} crashes at start with it: {why}",
-            fix=f"another model, or another engine: {engines}",
+            fix=(f"engineArguments: {{{OWN_CODE}: true}}, once you have read that code; " if OWN_CODE in why else "")
+            + f"another model, or another engine: {engines}",
         )
     served, precision = engine_traits.precisions_of(context.shape), quantization.precision if quantization.enabled else "fp16"
     if served < engine_traits.weight_precisions and precision not in served:

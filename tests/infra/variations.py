@@ -31,6 +31,7 @@ VARIATIONS = {
     },
     "llama.cpp on two GPUs, images by name": {
         "engine": "llama_cpp",
+        "engineArguments": {"--keep": 10},
         "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
         "images": {"coordinator": "docker.io/ours/envoy:1.0", "shard": "ours/llama:1.0"},
     },
@@ -66,6 +67,7 @@ VARIATIONS = {
     },
     "vllm on two GPUs, images by name": {
         "engine": "vllm",
+        "engineArguments": {"--max-log-len": 100},
         "coordinator": {"limits": {"requestTokens": 2048}},
         "gpuPool": {"vmSize": "Standard_NC48ads_A100_v4"},
         "images": {"coordinator": "docker.io/ours/envoy:1.0", "shard": "ours/vllm:1.0"},
@@ -269,6 +271,7 @@ KEPT = {
     "shard.resources.requests.nvidia.com/gpu",
     "shard.resources.limits.nvidia.com/gpu",
     "engine",
+    "engineArguments",
     "cluster.private",
     "gpuPool.spot",
 }

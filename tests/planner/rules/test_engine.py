@@ -26,6 +26,14 @@ SHAPE = {
 }
 CASES = [
     (
+        "ENGINE-011",
+        vllm(engineArguments={"--trust-remote-code": True}),
+        "engineArguments.--trust-remote-code",
+        "true -> true",
+        "own Python code runs",
+        {"engineArguments": {}},
+    ),
+    (
         "ENGINE-001",
         llama_cpp(),
         "caching.l3Cache.enabled",

@@ -1,0 +1,85 @@
+"""The flags that this program writes itself, by engine, each with the setting that decides it; empty where none does.
+
+`engineArguments` may not repeat them. A test holds the list against the command lines of all kinds of stacks.
+"""
+
+from __future__ import annotations
+
+_BATCHING = "coordinator.config.dynamicBatching"
+_FRONT = {
+    "--api-key": "exposure.apiKeys",
+    "--ssl-keyfile": "exposure.tls",
+    "--ssl-certfile": "exposure.tls",
+    "--ssl-key-file": "exposure.tls",
+    "--ssl-cert-file": "exposure.tls",
+    "--allowed-origins": "exposure.allowedOrigins",
+}
+"""What the proxy before the server does instead: it asks for keys, speaks TLS and knows the pages that may ask."""
+
+WRITTEN: dict[str, dict[str, str]] = {
+    "vllm": {
+        "--served-model-name": "model.name",
+        "--model": "model.name",
+        "--host": "",
+        "--port": "",
+        "--tensor-parallel-size": "shard.resources.limits.nvidia.com/gpu",
+        "--pipeline-parallel-size": "sharding.shardsCount",
+        "--distributed-executor-backend": "sharding.shardsCount",
+        "--dtype": "model.quantization.precision",
+        "--quantization": "model.quantization.method",
+        "--load-format": "",
+        "--gpu-memory-utilization": "shard.config.gpuMemoryFraction",
+        "--kv-cache-dtype": "model.kvCache.compression",
+        "--kv-cache-memory-bytes": "model.kvCache.maxCacheSize",
+        "--num-gpu-blocks-override": "model.kvCache.maxCacheSize",
+        "--max-model-len": "coordinator.limits.requestTokens",
+        "--max-num-seqs": f"{_BATCHING}.maxBatchSize",
+        "--max-num-batched-tokens": f"{_BATCHING}.maxBatchSize",
+        "--enforce-eager": "shard.env.CUDA_ENABLE_GRAPHS",
+        "--attention-backend": "model.attention.flashAttention",
+        "--safetensors-load-strategy": "shard.config.memoryMapping",
+        "--kv-offloading-size": "caching.l1Cache.size",
+        "--kv-offloading-backend": "caching.l1Cache.enabled",
+        "--disable-hybrid-kv-cache-manager": "caching.l1Cache.enabled",
+        "--enable-chunked-prefill": "",
+        "--no-enable-chunked-prefill": "",
+        "--enable-prefix-caching": "",
+        "--no-enable-prefix-caching": "",
+        "--disable-log-requests": "",
+        "--disable-uvicorn-access-log": "",
+        "--scheduling-policy": f"{_BATCHING}.priorityBatching",
+        **_FRONT,
+    },
+    "llama_cpp": {
+        "--model": "model.name",
+        "--alias": "model.name",
+        "--host": "",
+        "--port": "",
+        "--fit": "",
+        "--n-gpu-layers": "sharding.layersPerShard",
+        "--split-mode": "sharding.strategy",
+        "--load-mode": "shard.config.memoryMapping",
+        "--flash-attn": "model.attention.flashAttention",
+        "--cache-type-k": "model.kvCache.compression",
+        "--cache-type-v": "model.kvCache.compression",
+        "--ctx-size": "coordinator.limits.requestTokens",
+        "--kv-unified": "",
+        "--no-kv-unified": "",
+        "--parallel": f"{_BATCHING}.maxBatchSize",
+        "--context-shift": "",
+        "--no-context-shift": "",
+        "--cont-batching": f"{_BATCHING}.enabled",
+        "--no-cont-batching": f"{_BATCHING}.enabled",
+        "--cache-ram": "",
+        "--threads": "shard.config.workerThreads",
+        "--threads-batch": "shard.config.workerThreads",
+        "--threads-http": "shard.config.ioThreads",
+        "--prio": "shard.config.threadScheduler",
+        "--metrics": "",
+        "--slots": "",
+        "--no-slots": "",
+        "--no-ui": "",
+        "--offline": "",
+        **_FRONT,
+    },
+}
