@@ -48,9 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     schema = commands.add_parser("schema", help="print the JSON schema of a stack file, for editors")
     schema.add_argument("--write", action="store_true", help=f"write the schema to {SCHEMA_PATH.name} instead of printing it")
+    models = commands.add_parser("models", help="print a page with each model of the catalogue and the cheapest layout for it")
+    models.add_argument("--write", action="store_true", help="write the page to docs/models.md instead of printing it")
     options = parser.parse_args(arguments)
     if options.command == "schema":
         return _schema(write=options.write)
+    if options.command == "models":
+        return _models(write=options.write)
     if options.command == "coverage":
         return _coverage(write=options.write)
     if options.command == "api-keys":
@@ -171,6 +175,16 @@ def _coverage(*, write: bool) -> int:
         coverage.PATH.write_text(text)
     else:
         print(text, end="")
+    return 0
+
+
+def _models(*, write: bool) -> int:
+    from reports import models_page
+
+    if write:
+        models_page.PATH.write_text(models_page.page())
+    else:
+        print(models_page.page(), end="")
     return 0
 
 

@@ -8,7 +8,7 @@ from planner.catalogue import hardware, model_shapes
 from planner.engine_facts.vllm import RELEASE, RELEASE_ON_VOLTA, TRAITS
 from tests.engines import vllm_flags
 from tests.engines.vllm_referee import verdicts
-from tests.engines.vllm_referee.lines import MODELS, lines
+from tests.engines.vllm_referee.lines import MODELS, TEXT_ONLY, lines
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,8 @@ def test_numbers_are_not_what_makes_a_line_another(rendered):
 
 
 def test_the_lines_are_of_every_model_gpu_generation_and_flag(rendered):
-    served = {name for name in model_shapes.models() if name not in dict(TRAITS.not_served)}
+    pictures = model_shapes.configs().keys() - set(TEXT_ONLY)
+    served = model_shapes.models().keys() - dict(TRAITS.not_served).keys() - pictures
     assert {line.model for line in rendered.values()} >= served
     capabilities = {hardware.gpu(line.gpu).compute_capability for line in rendered.values()}
     assert capabilities >= {"7.0", "7.5", "8.0", "8.6", "9.0", "10.0"}

@@ -153,8 +153,9 @@ def _shape(name: str) -> dict[str, Any]:
 
 
 def _published() -> Iterator[tuple[StackSettings, str | None]]:
-    """The models of `data/configs`, as they were published and with as many GPUs as hold them; and methods that others publish in."""
-    for name in model_shapes.configs():
+    """The models of `data/configs` that read text alone, as they were published and with as many GPUs as hold them; and methods that
+    others publish in. Models that see pictures load a processor at start, whose files are not here."""
+    for name in TEXT_ONLY:
         shape = model_shapes.models()[name]
         # In 16 bits the largest ones fit on no node; their makers publish them in FP8 too.
         precision = shape.published.precision if shape.published else "fp8" if shape.params_b > 500 else "bf16"
@@ -167,6 +168,7 @@ def _published() -> Iterator[tuple[StackSettings, str | None]]:
     yield _asked("Standard_NC48ads_A100_v4", "gpt-oss-20b", {PRECISION: "mxfp4"}), None
 
 
+TEXT_ONLY = tuple(name for name, entry in model_shapes.configs().items() if "text_config" not in entry["config"])
 _TABLE = tuple(name for name in model_shapes.models() if name not in model_shapes.configs())
 
 
