@@ -8,7 +8,7 @@ from fnmatch import translate
 from functools import cache
 
 from planner.catalogue.config_modules import Config, Module
-from planner.catalogue.model_shapes import Published
+from planner.catalogue.shape import Published
 
 Stated = tuple[str, str, float]
 """The precision as `model.quantization.precision` names it, the method as vLLM's `--quantization` names it, and the bytes of a weight."""

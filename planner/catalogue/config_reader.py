@@ -9,7 +9,7 @@ from typing import Any
 from planner.catalogue import config_modules as fields
 from planner.catalogue import config_precision
 from planner.catalogue.config_modules import Config, first
-from planner.catalogue.model_shapes import ModelShape
+from planner.catalogue.shape import ModelShape
 
 _INDEX_BYTES = 132
 """What DeepSeek's indexer keeps of a token in each layer: 128 values in FP8 and a 32-bit scale.

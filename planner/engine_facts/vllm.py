@@ -134,6 +134,8 @@ _FIXED_ON_VOLTA = (
 
 
 _OWN_CODE = "its checkpoint brings its configuration and its tokenizer as code of its own, which vLLM runs only with --trust-remote-code"
+_BRING_CODE = ("kimi-k2", "kimi-k2.5", "minimax-m2.5", "minimax-m2.7", "nemotron-3-nano-30b-a3b")
+"""Models whose config.json or tokenizer has an auto_map."""
 
 
 def _traits(
@@ -144,6 +146,8 @@ def _traits(
     windows_save_cache: bool,
     four_bit_floats: frozenset[str],
     methods: tuple[tuple[str, float], ...],
+    unknown: str,
+    not_known: str,
     latent_cache_precisions: frozenset[str],
     grouped_precisions: frozenset[str],
     expert_precisions: frozenset[str] | None = None,
@@ -176,7 +180,7 @@ def _traits(
         # The default of both on CUDA.
         block_tokens=16,
         stages_divide_cache=stages_divide_cache,
-        not_served=(("kimi-k2", _OWN_CODE),),
+        not_served=(*((name, _OWN_CODE) for name in _BRING_CODE), *((name, unknown) for name in not_known.split())),
         compressed_cache_needs_flash_attention=False,
         timeout_covers_answers=True,
         most_sequences=None,
@@ -194,6 +198,11 @@ _ON_VOLTA = _traits(
     keeps_prompts_on_host=False,
     windows_save_cache=False,
     four_bit_floats=frozenset(),
+    unknown="the release of May 2025 is older than its architecture (vllm/model_executor/models/registry.py)",
+    not_known="""
+    deepseek-v3.2 devstral-small-2-24b gemma-4-26b-a4b glm-4.5-air glm-5 glm-5.1 gpt-oss-20b gpt-oss-120b
+    qwen3.5-9b qwen3.5-27b qwen3.5-35b-a3b qwen3.5-122b-a10b qwen3.5-397b-a17b
+    """,
     # docs/source/features/quantization/supported_hardware.md: the only one for Volta.
     methods=(("gptq", 6.0),),
     # It has kernels for them only from compute capability 8.0 on: vllm/platforms/cuda.py, get_attn_backend_cls.
@@ -212,6 +221,8 @@ TRAITS = _traits(
     windows_save_cache=True,
     # Marlin's kernels read both where the GPU has none of its own: vllm/model_executor/layers/quantization/mxfp4.py, modelopt.py.
     four_bit_floats=frozenset({"mxfp4", "nvfp4"}),
+    unknown="Transformers 4.57, which is in its image, does not know the architecture of its config.json",
+    not_known="devstral-small-2-24b gemma-4-26b-a4b glm-5 glm-5.1",
     # get_min_capability of each in vllm/model_executor/layers/quantization; AWQ and GPTQ with Marlin's kernels.
     methods=(
         ("compressed-tensors", 7.0),

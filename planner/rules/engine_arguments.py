@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.engine_facts.command_lines import WRITTEN
 from planner.fit.plan import Finding
 from planner.rules.rule import RuleContext, Rules
+from planner.rules.written_flags import WRITTEN
 from settings import Problem, StackSettings
 from settings.error_messages import key_text
 

@@ -6,7 +6,7 @@ import pytest
 
 from engines.flags import command_line
 from planner import plan
-from planner.engine_facts.command_lines import WRITTEN
+from planner.rules.written_flags import WRITTEN
 from settings import SettingsError
 from tests.infra.variations import VARIATIONS, variation
 from tests.planner.stacks import llama_cpp, settings, vllm

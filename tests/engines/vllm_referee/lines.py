@@ -168,7 +168,12 @@ def _published() -> Iterator[tuple[StackSettings, str | None]]:
     yield _asked("Standard_NC48ads_A100_v4", "gpt-oss-20b", {PRECISION: "mxfp4"}), None
 
 
-TEXT_ONLY = tuple(name for name, entry in model_shapes.configs().items() if "text_config" not in entry["config"])
+TEXT_ONLY = tuple(
+    name
+    for name, entry in model_shapes.configs().items()
+    # Sparse attention asks for a workspace that only a worker on a GPU makes (vllm/v1/worker/workspace.py).
+    if "text_config" not in entry["config"] and "index_n_heads" not in entry["config"]
+)
 _TABLE = tuple(name for name in model_shapes.models() if name not in model_shapes.configs())
 
 
