@@ -11,9 +11,9 @@ class Published:
     """How a checkpoint stores its weights, where that is not 16 bits throughout."""
 
     precision: str
-    """As `model.quantization.precision` names it: fp8, int8, int4, mxfp4 or nvfp4."""
+    """The name in `model.quantization.precision`: fp8, int8, int4, mxfp4 or nvfp4."""
     method: str
-    """As vLLM's `--quantization` names it: fp8, mxfp4, compressed-tensors, awq, gptq, modelopt or modelopt_fp4."""
+    """The name in vLLM's `--quantization`: fp8, mxfp4, compressed-tensors, awq, gptq, modelopt or modelopt_fp4."""
     bytes_per_weight: float
     """The bytes of a quantised weight with its share of the scales."""
     quantized_b: float

@@ -57,7 +57,7 @@ def test_a_line_that_nobody_judged_is_found(rendered, known, change, why):
 
 def test_numbers_are_not_what_makes_a_line_another(rendered):
     """But for what they are compared with: the plan may count a little more or less cache without a new verdict."""
-    line = next(line for line in rendered.values() if "--kv-cache-memory-bytes" in line.args)
+    line = next(line for line in rendered.values() if "--kv-cache-memory-bytes" in line.args and "the model's context" in line.kind)
     args = list(line.args)
     args[args.index("--kv-cache-memory-bytes") + 1] = "1"
     assert dataclasses.replace(line, args=tuple(args)).kind == line.kind
