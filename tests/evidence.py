@@ -35,7 +35,10 @@ def _is(value: Any, text: str) -> bool:
 
 
 def _is_on_its_line(document: Any, place: Place) -> bool:
-    """Whether the printed line of the file begins with the last key of the path."""
+    """Whether the printed line of the file begins with the last key of the path, or the item of a list with its first key."""
     [name] = re.findall(r'^data\["([^"]+)"\]', place.path)
     line = document["data"][name].splitlines()[int(place.file.rpartition(":")[2]) - 1]
-    return line.removeprefix("- ").split(":")[0].strip(" -") == place.path.rpartition(".")[2]
+    key = line.removeprefix("- ").split(":")[0].strip(" -")
+    if place.path.endswith("]") and isinstance(item := at(document, place.path), dict):
+        return line.lstrip().startswith("- ") and key == next(iter(item))
+    return key == place.path.rpartition(".")[2]

@@ -26,7 +26,7 @@ SERVER_SECRET, CLIENTS_SECRET = "server-certificate", "client-authority"
 """Secrets of Envoy's own kind; each has a file `NAME.yaml` beside the configuration."""
 
 CERTIFICATE, CLIENT_CA, KEYS = "exposure.tls.secretName", "exposure.tls.clientCaSecretName", "exposure.apiKeys.secretName"
-_ORIGINS = "exposure.allowedOrigins"
+_ORIGINS, _PER_CLIENT = "exposure.allowedOrigins", "coordinator.limits.requestsPerMinutePerClient"
 """The settings that the fields below answer."""
 
 _KEYS = Path(__file__).with_name("keys.lua").read_text()
@@ -99,7 +99,7 @@ def secret_files(tls: Tls) -> dict[str, dict[str, Any]]:
 CORS = "envoy.filters.http.cors"
 
 
-def cors_filters(guard: Guard) -> list[dict[str, Any]]:
+def cors_filters(guard: Guard) -> list[Any]:
     """The filter stands before all others, so that a page can read their refusals too."""
     return [http_filter("cors", "cors.v3.Cors", {}, _ORIGINS)] if guard.allowed_origins else []
 
@@ -118,10 +118,10 @@ def cors_fields(guard: Guard) -> dict[str, Any]:
         "expose_headers": "retry-after, x-should-retry",
         "max_age": "3600",
     }
-    return own | {"typed_per_filter_config": {CORS: policy}}
+    return own | {"typed_per_filter_config": field({CORS: policy}, _ORIGINS)}
 
 
-def filters(guard: Guard) -> list[dict[str, Any]]:
+def filters(guard: Guard) -> list[Any]:
     """HTTP filters, in the order in which a request meets them."""
     chain = [lua(_KEYS, KEYS), *key_filters(guard)] if guard.api_keys_dir else []
     if guard.requests_per_minute:
@@ -129,16 +129,16 @@ def filters(guard: Guard) -> list[dict[str, Any]]:
     return chain
 
 
-def key_filters(guard: Guard) -> list[dict[str, Any]]:
+def key_filters(guard: Guard) -> list[Any]:
     """The filters that need a Secret."""
     return [_api_keys(guard.api_keys_dir)] if guard.api_keys_dir else []
 
 
-def _api_keys(folder: str) -> dict[str, Any]:
+def _api_keys(folder: str) -> Any:
     """The filter's configuration is the keys, and so comes from the Secret; without it nobody is let in."""
     source = {"path": f"{folder}/{API_KEYS_FILE}", "watched_directory": {"path": folder}}
     discovery = {"config_source": {"path_config_source": source, "resource_api_version": "V3"}, "type_urls": [_API_KEY_AUTH]}
-    return {"name": field(_API_KEYS, KEYS), "config_discovery": discovery}
+    return field({"name": _API_KEYS, "config_discovery": discovery}, KEYS)
 
 
 def api_keys_file(keys: Mapping[str, str]) -> str:
@@ -162,21 +162,20 @@ def api_keys_file(keys: Mapping[str, str]) -> str:
     )
 
 
-def _limit(requests_per_minute: int, *, by_key: bool) -> dict[str, Any]:
+def _limit(requests_per_minute: int, *, by_key: bool) -> Any:
     name = "client" if by_key else "remote_address"
-    counted_by = (KEYS,) if by_key else ()
     action = {"request_headers": {"header_name": _CLIENT_HEADER, "descriptor_key": name}} if by_key else {"remote_address": {}}
     every_request = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
-    limit = field(requests_per_minute, "coordinator.limits.requestsPerMinutePerClient")
+    limit = field(requests_per_minute, _PER_CLIENT)
     bucket = {"max_tokens": limit, "tokens_per_fill": limit, "fill_interval": seconds(60)}
     fields = {
         "stat_prefix": "client_limit",
         "filter_enabled": every_request,
         "filter_enforced": every_request,
-        "rate_limits": [{"actions": field([action], *counted_by)}],
+        "rate_limits": [{"actions": field([action], KEYS)}],
         # Without a value: each value that comes has a bucket of its own.
-        "descriptors": [{"entries": [{"key": field(name, *counted_by)}], "token_bucket": bucket}],
+        "descriptors": [{"entries": [{"key": field(name, KEYS)}], "token_bucket": bucket}],
         "max_dynamic_descriptors": _MOST_CLIENTS,
         "enable_retry_after_header": True,
     }
-    return http_filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", fields)
+    return http_filter("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", fields, _PER_CLIENT)

@@ -112,7 +112,7 @@ def _overload(args: ProxyArgs) -> dict[str, Any]:
     }
     return {
         "refresh_interval": field("0.25s", _MEMORY),
-        "resource_monitors": [*monitors, {"name": heap, "typed_config": size}],
+        "resource_monitors": [*monitors, field({"name": heap, "typed_config": size}, _MEMORY)],
         "actions": field(
             [
                 {"name": f"envoy.overload_actions.{action}", "triggers": [{"name": heap, "threshold": {"value": full}}]}

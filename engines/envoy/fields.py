@@ -20,13 +20,12 @@ def seconds(count: float) -> str:
     return f"{count:g}s"
 
 
-def http_filter(name: str, message: str, fields: dict[str, Any], *settings: str) -> dict[str, Any]:
+def http_filter(name: str, message: str, fields: dict[str, Any], *settings: str) -> Any:
     """An HTTP filter; `settings` are the keys of those that it is there for."""
-    full_name = f"envoy.filters.http.{name}"
-    config = {"@type": f"{EXTENSIONS}.filters.http.{message}", **fields}
-    return {"name": field(full_name, *settings) if settings else full_name, "typed_config": config}
+    there = {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": f"{EXTENSIONS}.filters.http.{message}", **fields}}
+    return field(there, *settings) if settings else there
 
 
-def lua(source: str, *settings: str) -> dict[str, Any]:
+def lua(source: str, *settings: str) -> Any:
     """A filter that runs a program in Lua."""
     return http_filter("lua", "lua.v3.Lua", {"default_source_code": {"inline_string": source}}, *settings)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,9 +21,16 @@ _TEXTS = ("summary",)
 """What an alert says to people, beside the expression that is named."""
 
 
-def unnamed(before: Registration, after: Registration, places: Iterable[Place]) -> list[str]:
-    """Every field that differs and is at none of the places, as `type name: path: before -> after`."""
-    there = [place for place in places if place.kind != "plan"]
+def unnamed(before: Registration, after: Registration, places: tuple[Sequence[Place], Sequence[Place]]) -> list[str]:
+    """Every field that differs and is at none of the places, as `type name: path: before -> after`.
+
+    `places`: those named for the stack before and after. What one of both leaves out is often named for the other alone, so each place
+    counts for both, but for an item of a file's list that neither its name nor its number finds in the other stack.
+    """
+    own = [
+        [_by_names(place, record) for place in there if place.kind != "plan"] for record, there in zip((before, after), places, strict=True)
+    ]
+    there = [[place for place, _ in named] + [place for place, anywhere in others if anywhere] for named, others in (own, own[::-1])]
     old, new = ({(one.type, one.name): one for one in record.resources} for record in (before, after))
     folders = [record.plan.weights.folder for record in (before, after)]
     found = []
@@ -30,15 +38,35 @@ def unnamed(before: Registration, after: Registration, places: Iterable[Place]) 
         one, other = old.get(key), new.get(key)
         if one is not None and other is not None and one.inputs == other.inputs and one.protect == other.protect:
             continue
-        at = [place for place in there if any(each is not None and each.is_at(place) for each in (one, other))]
-        if any(not place.path for place in at):
+        at = [[place for place in side if any(each is not None and each.is_at(place) for each in (one, other))] for side in there]
+        if any(not place.path for side in at for place in side):
             continue
         name = f"{key[0].rsplit(':', 1)[1]} {key[1]}"
         if one is None or other is None:
             found.append(f"{name}: {'new' if one is None else 'gone'}")
         else:
-            found += [f"{name}: {difference}" for difference in differences(_rest(one, at, folders[0]), _rest(other, at, folders[1]))]
+            found += [f"{name}: {difference}" for difference in differences(_rest(one, at[0], folders[0]), _rest(other, at[1], folders[1]))]
     return found
+
+
+def _by_names(place: Place, record: Registration) -> tuple[Place, bool]:
+    """The place with the names of items in a file's lists instead of their numbers, and whether it is the same in any other stack: of two
+    items with one name only the number is known.
+    """
+    found = record.find(place)
+    value, path, in_file, anywhere = found[0] if found else MISSING, "", False, True
+    for part in PATH_PART.finditer(place.path):
+        written = part.group()
+        if isinstance(value, str):
+            value, in_file = yaml.load(value, Loader=yaml.CSafeLoader), True
+        if in_file and isinstance(value, list) and part[3] is not None:
+            names = [item.get("name") if isinstance(item, dict) else None for item in value]
+            name = names[int(part[3])]
+            unique = names.count(name) == 1
+            written, anywhere = (f"[{name}]", anywhere) if name and unique else (written, anywhere and not name)
+        value = MISSING if value is MISSING else at(value, part.group())
+        path += written
+    return replace(place, path=path), anywhere
 
 
 def any_change(before: Registration, after: Registration, places: Iterable[Place]) -> bool:

@@ -5,6 +5,9 @@ load timeout that also lets a node's drain take longer.
 """
 
 import datetime
+import functools
+import json
+import operator
 
 import pytest
 
@@ -12,6 +15,7 @@ from infra.account import statements
 from infra.registration import registration
 from planner import plan as make_plan
 from planner.engine_facts import NAMES
+from settings import StackSettings
 from settings.error_messages import key_text
 from settings.flatten import document, leaves, paths, with_values
 from tests.infra import variations
@@ -89,9 +93,36 @@ OTHER = {
     "nodeTuning.hugePages2Mi": 8192,
 }
 REMOVED = {
-    "zig_ai": [("budget", "monthlyUsd"), ("gpuPool", "minNodes"), ("images", "shard")],
-    "llama_cpp": [("exposure", "tls"), ("model", "source"), ("rollout", "weightsRetention")],
-    "vllm": [("exposure", "tls"), ("exposure", "tls", "clientCaSecretName"), ("model", "tokenSecret")],
+    "zig_ai": [
+        ("budget", "monthlyUsd"),
+        ("gpuPool", "minNodes"),
+        ("gpuPool", "maxNodes"),
+        ("gpuPool", "sysctls"),
+        ("images", "shard"),
+        ("redis", "sku"),
+        ("exposure", "allowedIpRanges"),
+        ("coordinator", "limits"),
+        ("coordinator", "service", "annotations"),
+        ("shard", "topologySpreadConstraints"),
+        ("caching", "l3Cache"),
+    ],
+    "llama_cpp": [
+        ("exposure", "tls"),
+        ("exposure", "apiKeys"),
+        ("exposure", "allowedOrigins"),
+        ("exposure", "allowedIpRanges"),
+        ("coordinator", "resources", "limits", "memory"),
+        ("model", "source"),
+        ("rollout", "weightsRetention"),
+    ],
+    "vllm": [
+        ("exposure", "tls"),
+        ("exposure", "tls", "clientCaSecretName"),
+        ("exposure", "apiKeys"),
+        ("coordinator", "limits", "requestsPerMinutePerClient"),
+        ("coordinator", "limits", "requestTokens"),
+        ("model", "tokenSecret"),
+    ],
 }
 """What is left out as well, one at a time."""
 NO_OTHER = {
@@ -122,20 +153,30 @@ def changes(stack):
     """Path, what changes and is not named, and whether anything changes at the places that are."""
     base = variations.checked(variations.merged(document(settings_of("prod")), STACKS[stack]))
     before, statements_before = described(base)
-    for path, value in tried(stack, base):
-        after, statements_after = described(with_values(base, {path: value}))
+    for path, changed in tried(stack, base):
+        after, statements_after = described(changed)
         keys = {key_text(path), *_changed_with_it(before.plan, after.plan)}
-        places = [effect.place for effect in (*statements_before, *statements_after) if effect.key in keys]
-        yield path, unnamed(before, after, places), before.resources == after.resources or any_change(before, after, places)
+        places = tuple([effect.place for effect in said if effect.key in keys] for said in (statements_before, statements_after))
+        named = before.resources == after.resources or any_change(before, after, (*places[0], *places[1]))
+        yield path, unnamed(before, after, places), named
 
 
 def tried(stack, base):
-    """Paths with their other values."""
+    """Paths, and the stack with another value there or without that setting."""
     for path, value in paths(base):
         key, here = key_text(path), stack == "zig_ai" or path[0] not in WITHOUT_ENGINE
         if here and key not in EVERYWHERE and (stack, key) not in NO_OTHER and other(path, value) != value:
-            yield path, other(path, value)
-    yield from ((path, None) for path in REMOVED[stack])
+            yield path, with_values(base, {path: other(path, value)})
+    yield from ((path, without(base, path)) for path in REMOVED[stack])
+
+
+def without(base, path):
+    """The stack as if nobody had written the setting or the section; settings that need each other are taken out one at a time too."""
+    kept = document(base)
+    *sections, last = path
+    inside = functools.reduce(operator.getitem, sections, kept)
+    del inside[last]
+    return StackSettings.model_validate_json(json.dumps(kept))
 
 
 def _changed_with_it(before, after):
