@@ -18,7 +18,6 @@ COMPUTED: dict[str, dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]]
         # A list of ids going in, a map by id coming out.
         "identity": {"type": "UserAssigned", "userAssignedIdentities": {}},
     },
-    "azure-native:network:PublicIPAddress": {"ipAddress": "203.0.113.7"},
     "azure-native:managedidentity:UserAssignedIdentity": lambda inputs: {"name": inputs["resourceName"]},
     "azure-native:redisenterprise:RedisEnterprise": {"hostName": "redis.example"},
     "azure-native:containerregistry:Registry": {"loginServer": "registry.example"},
@@ -29,6 +28,7 @@ CALLS: dict[str, dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]] = 
         "clientId": f"client of {asked['resourceName']}",
         "principalId": f"principal of {asked['resourceName']}",
     },
+    "azure-native:network:getPublicIPAddress": {"ipAddress": "203.0.113.7"},
     "azure-native:containerservice:getManagedCluster": {"oidcIssuerProfile": {"enabled": True, "issuerURL": "https://oidc.example/"}},
     "azure-native:authorization:getClientConfig": {
         "subscriptionId": SUBSCRIPTION.rsplit("/", 1)[1],

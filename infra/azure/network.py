@@ -56,7 +56,11 @@ class Network(pulumi.ComponentResource):
         self.vnet_id = vnet.id
         self.nodes_subnet_id = nodes.id
         self.private_endpoints_subnet_id = endpoints.id
-        self.outbound_ip = address.ip_address.apply(lambda ip: answered(ip, "outbound address"))
+        # Asked for by name as the identities are (identity.py), since the preview of an update forgets it.
+        known = network.get_public_ip_address_output(
+            resource_group_name=args.context.resource_group_name, public_ip_address_name=address.name
+        )
+        self.outbound_ip = known.ip_address.apply(lambda ip: answered(ip, "outbound address"))
         self.register_outputs({"vnet_id": self.vnet_id, "outbound_ip": self.outbound_ip})
 
     def _way_out(self) -> tuple[network.PublicIPAddress, network.NatGateway]:

@@ -47,7 +47,8 @@ def test_nat_outbound_needs_a_subnet_with_a_gateway(landscape):
 
 def test_the_clusters_own_way_out_may_be_an_authorised_range(landscape):
     """Nodes reach the API server through the NAT gateway, so the program adds its address to the ranges."""
-    ranges = ["20.30.0.0/24", f"{landscape.address.outputs['ipAddress']}/32"]
+    address = landscape.azure.invoke("network:getPublicIPAddress", resourceGroupName="rg", publicIpAddressName="pip")
+    ranges = ["20.30.0.0/24", f"{address['ipAddress']}/32"]
     landscape.make_cluster(apiServerAccessProfile={"authorizedIPRanges": ranges})
 
 
