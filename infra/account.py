@@ -24,7 +24,7 @@ from infra.kubernetes import (
     shards,
     zones,
 )
-from infra.kubernetes.monitoring import alertmanager, gpu_metrics, prometheus, prometheus_config, prometheus_rules
+from infra.kubernetes.monitoring import alertmanager, gpu_metrics, managed, prometheus, prometheus_config, prometheus_rules
 from infra.kubernetes.nodes import device_plugin, node_tuning
 from infra.kubernetes.weights import fetch_job, node_copy
 from infra.naming import Names
@@ -98,6 +98,7 @@ def _kubernetes(plan: Plan, pods_at: list[str]) -> Iterator[Effect]:
         prometheus_config.effects(settings.monitoring),
         gpu_metrics.effects(settings.monitoring),
         alertmanager.effects(settings.monitoring),
+        managed.effects(settings.monitoring),
     ):
         yield from _while(settings.monitoring.enabled, "monitoring.enabled", watching)
     yield from _weights(plan, pods_at)

@@ -60,7 +60,8 @@ class Monitoring(Section):
     receivers: tuple[Receiver, ...] = ()
     """Who hears of alerts. By default nobody: they are series in Prometheus (`ALERTS`)."""
     managed_prometheus: bool = False
-    """Sends metrics to an Azure Monitor workspace too."""
+    """Sends the metrics of the service, the GPUs and the nodes to an Azure Monitor workspace too. Alerts stay with the cluster's own
+    Prometheus."""
 
 
 class L1Cache(Section):

@@ -45,6 +45,8 @@ class NetworkPoliciesArgs:
     monitoring: bool
     receivers: tuple[Receiver, ...]
     """Who hears of alerts."""
+    managed: bool
+    """Azure's agent, in `kube-system`, then reads metrics too."""
     autoscaling: bool
     """KEDA, in `kube-system`, then asks Prometheus."""
 
@@ -80,6 +82,15 @@ def _to(peers: list[Manifest], *ports: int) -> Manifest:
 # No peers: any destination. The API server and Entra have no address that is known beforehand; both demand TLS and a token.
 _TO_ANY_HTTPS: Manifest = {"ports": _ports(_HTTPS)}
 _PROMETHEUS = _pods(names.selector(names.PROMETHEUS), names.MONITORING_NAMESPACE)
+
+
+# The label of the replica that runs custom jobs: https://github.com/Azure/prometheus-collector.
+_MANAGED_PROMETHEUS = _pods({"rsName": "ama-metrics"}, "kube-system")
+
+
+def _readers(args: NetworkPoliciesArgs) -> list[Manifest]:
+    """Who may read metrics."""
+    return [_PROMETHEUS, *([_MANAGED_PROMETHEUS] if args.managed else [])]
 
 
 def _inner_ports(server: Server) -> tuple[int, ...]:
@@ -122,7 +133,7 @@ def _service_policies(args: NetworkPoliciesArgs) -> list[Policy]:
     redis = [_to([{"ipBlock": {"cidr": args.network.private_endpoints_cidr}}], redis_skus.PORT), _TO_ANY_HTTPS] if args.redis else []
 
     def scraped(server: Server) -> tuple[Manifest, ...]:
-        return (_from([_PROMETHEUS], server.port(server.metrics_port)),) if args.monitoring else ()
+        return (_from(_readers(args), server.port(server.metrics_port)),) if args.monitoring else ()
 
     def service(name: str, pods: dict[str, str], **edges: tuple[Manifest, ...]) -> Policy:
         return Policy(namespace=names.SERVICE_NAMESPACE, name=name, pods=pods, **edges)
@@ -186,7 +197,7 @@ def _monitoring_policies(args: NetworkPoliciesArgs) -> list[Policy]:
             namespace=names.NODE_AGENTS_NAMESPACE,
             name=names.GPU_METRICS,
             pods=gpu_metrics,
-            ingress=(_from([_PROMETHEUS], names.GPU_METRICS_PORT),),
+            ingress=(_from(_readers(args), names.GPU_METRICS_PORT),),
         ),
     ]
 
@@ -247,8 +258,10 @@ def effects(workload: Workload, receivers: Iterable[Receiver]) -> Iterator[Effec
     yield heard.effect("monitoring.enabled")
     for one in receivers:
         yield heard.effect(f"monitoring.receivers.{one.name}.smarthost", "spec.egress[0].ports")
-    for server in (coordinator, shard):
+    exporter = Resource("NetworkPolicy", f"{names.NODE_AGENTS_NAMESPACE}/{names.GPU_METRICS}")
+    for server in (coordinator, shard, exporter):
         yield server.effect("monitoring.enabled", "spec.ingress")
+        yield server.effect("monitoring.managedPrometheus", "spec.ingress")
     for path in ("spec.ingress", "spec.policyTypes"):
         yield watching.effect("autoscaling.enabled", path)
     yield Resource("NetworkPolicy", f"{names.SERVICE_NAMESPACE}/{names.WEIGHTS_FETCH}").effect("model.source")

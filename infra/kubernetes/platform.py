@@ -17,6 +17,7 @@ from infra.kubernetes.k6 import LoadTest, LoadTestArgs
 from infra.kubernetes.leader_worker_set import leader_worker_set_controller
 from infra.kubernetes.monitoring.alertmanager import Alertmanager, AlertmanagerArgs
 from infra.kubernetes.monitoring.gpu_metrics import GpuMetrics, GpuMetricsArgs
+from infra.kubernetes.monitoring.managed import managed_scrape_jobs
 from infra.kubernetes.monitoring.prometheus import Prometheus, PrometheusArgs
 from infra.kubernetes.namespaces import Namespaces, NamespacesArgs
 from infra.kubernetes.network_policies import NetworkPolicies, NetworkPoliciesArgs
@@ -93,6 +94,7 @@ def _policies_args(parts: _Parts) -> NetworkPoliciesArgs:
         copies_weights=parts.plan.weights.on_node,
         monitoring=settings.monitoring.enabled,
         receivers=settings.monitoring.receivers,
+        managed=settings.monitoring.managed_prometheus,
         autoscaling=settings.autoscaling.enabled,
     )
 
@@ -235,6 +237,8 @@ def _operations(
         GpuMetrics(names.GPU_METRICS, gpu_metrics, parts.after(namespaces, policies))
         prometheus = PrometheusArgs(plan=parts.plan, workload=parts.workload)
         Prometheus(names.PROMETHEUS, prometheus, parts.after(namespaces, policies))
+        if settings.monitoring.managed_prometheus:
+            managed_scrape_jobs(settings.monitoring, parts.workload, parts.after())
         if settings.monitoring.receivers:
             alertmanager = AlertmanagerArgs(image=images.alertmanager, monitoring=settings.monitoring)
             Alertmanager(names.ALERTMANAGER, alertmanager, parts.after(namespaces, policies))

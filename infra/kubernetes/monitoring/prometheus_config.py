@@ -146,6 +146,14 @@ def prometheus_yaml(monitoring: Monitoring, workload: Workload) -> str:
     return yaml.dump(document, Dumper=_NoAliases, sort_keys=False, width=140)
 
 
+def managed_yaml(monitoring: Monitoring, workload: Workload) -> str:
+    """The same jobs for Azure's agent, which reads kubelets, and itself, by jobs of its own."""
+    own = ("prometheus", *(name for source in sources(workload) if source.name == "node" for name in source.series))
+    jobs = [job for job in scrape_jobs(monitoring, workload) if job["job_name"] not in own]
+    document = {"global": {"scrape_interval": REST_INTERVAL}, "scrape_configs": jobs}
+    return yaml.dump(document, Dumper=_NoAliases, sort_keys=False, width=140)
+
+
 class _NoAliases(yaml.CSafeDumper):
     """Jobs of one endpoint share their discovery; written out, a reader need not follow anchors."""
 

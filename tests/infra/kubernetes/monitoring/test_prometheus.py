@@ -11,6 +11,7 @@ from infra.kubernetes.monitoring import prometheus, prometheus_config
 from rehearsal.programs import find_program
 from settings.operations import Monitoring
 from settings.quantities import Duration
+from tests.infra.kubernetes.conftest import changed
 
 SERIES = [
     *("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_EXP_XID_ERRORS_COUNT"),
@@ -74,6 +75,25 @@ def test_metrics_that_nobody_asked_for_come_with_the_rest(deployed):
     text = prometheus_config.prometheus_yaml(Monitoring(metrics=()), deployed.workload)
     assert set(jobs(text)) == {"prometheus", "gpu", "inference"}
     assert all(keeps(jobs(text)["gpu"], series) for series in SERIES)
+
+
+def test_azures_agent_gets_the_jobs_of_the_service_and_is_let_in(deploy, prod):
+    """It paid for a workspace that no series of the service, and none of a GPU, ever reached."""
+    managed = deploy(changed(prod, "monitoring", managed_prometheus=True))
+    config = managed.inputs("kubernetes:core/v1:ConfigMap", "ama-metrics-prometheus-config")
+    assert config["metadata"]["namespace"] == "kube-system"
+    theirs, ours = (
+        jobs(text)
+        for text in (
+            config["data"]["prometheus-config"],
+            managed.inputs("kubernetes:core/v1:ConfigMap", names.PROMETHEUS)["data"]["prometheus.yml"],
+        )
+    )
+    assert set(ours) - set(theirs) == {"prometheus", "cpu_utilization", "memory_usage"}
+    assert theirs == {name: ours[name] for name in theirs}
+    for policy in (names.COORDINATOR, names.SHARD, names.GPU_METRICS):
+        readers = managed.inputs("kubernetes:networking.k8s.io/v1:NetworkPolicy", policy)["spec"]["ingress"][-1]["from"]
+        assert [reader["podSelector"]["matchLabels"] for reader in readers] == [names.selector(names.PROMETHEUS), {"rsName": "ama-metrics"}]
 
 
 @pytest.mark.parametrize(
