@@ -261,7 +261,7 @@ def test_every_alert_is_one_of_some_engine():
     """A case whose alert nobody has would be tried nowhere."""
     everywhere = {alert["alert"] for kind in KINDS for alert in alerts_of(rules_of(kind))}
     assert everywhere == {*FAULTS, WATCHDOG, "ZigAiScrapeMissing", "ZigAiHistoryCut"}
-    assert {alert["labels"]["severity"] for kind in KINDS for alert in alerts_of(rules_of(kind))} == {"page", "ticket", "none"}
+    assert {alert["labels"]["severity"] for kind in KINDS for alert in alerts_of(rules_of(kind))} == {"page", "ticket", "heartbeat"}
 
 
 @pytest.mark.process
