@@ -31,6 +31,7 @@ from engines.pods import shard_effects
 from engines.vllm import ray_group, without_flags
 from engines.vllm.command_line import flags, release
 from engines.vllm.environment import variables
+from engines.vllm.images import IMAGES
 from engines.workload import Endpoints, Role, Server, Workload
 from planner.engine_facts.vllm import RELEASE_ON_VOLTA
 from planner.fit.concurrency import batch_size
@@ -38,8 +39,6 @@ from planner.fit.plan import Plan
 from settings import StackSettings
 from settings.account import Effect
 from settings.flatten import leaves
-
-IMAGE = "docker.io/vllm/vllm-openai"
 
 
 def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads: bool) -> Server:
@@ -52,7 +51,7 @@ def _server(settings: StackSettings, plan: Plan, endpoints: Endpoints, *, leads:
         settings,
         plan,
         endpoints,
-        image=f"{IMAGE}:v{release(plan)}",
+        image=IMAGES[release(plan)].reference,
         command=command,
         args=command_line(flags(settings, plan)) if leads else (),
         env=environment(variables(settings, plan)),

@@ -105,7 +105,7 @@ _FIXED_SETTINGS = (
         path=("caching", "l3Cache", "enabled"),
         value=False,
         because="vLLM itself keeps no cache in Redis; LMCache, which does, is not in the image (INSTALL_KV_CONNECTORS), and the stack's "
-        "Redis accepts only Entra tokens",
+        "Redis accepts only Entra tokens. Except on a V100, caching.l1Cache keeps more prompts in the node's memory",
         source="docker/Dockerfile",
     ),
     FixedSetting(
