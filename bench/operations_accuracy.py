@@ -1,14 +1,16 @@
 """Holds the estimates by operations against measured points: finds the host's constants, the errors, and the ranges.
 
-    python -m bench.operations_accuracy [--write]
+    python -m bench.operations_accuracy [--fit] [--ask] [--write]
 
 `planner/performance/operations` adds up measured kernels. What no kernel has, the host's work, are the constants of `steps.Host`, the
 same for all models, GPUs and loads. They are found here on all measured points of vLLM that the table covers, by a search along each of
 them. The errors are those of constants that were found without the point's whole group (one source's rows of a model in a precision on a
 GPU family). So are the ranges: each is tested on groups that neither its constants nor its ends have seen.
 
-`--write` keeps the constants and ranges in `planner/performance/data/operations.json`, all figures in
-`bench/results/operations_accuracy.json`, and the table in docs/performance-model.md.
+`--fit` searches the constants anew; otherwise those of the last search are used. `--ask` asks NVIDIA's aiconfigurator (bench/peers) about
+our own points of the H200; its answers are kept in `bench/results/aiconfigurator_h200.json` and compared each time. `--write` keeps the
+constants and ranges in `planner/performance/data/operations.json`, all figures in `bench/results/operations_accuracy.json`, and the table in
+docs/performance-model.md.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import planner_vs_peers
 from bench.performance.observations import distrusted, measured_rows
 from planner.performance import clients, estimate, model, published_rows
 from planner.performance.operations import served
@@ -36,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "bench" / "results" / "operations_accuracy.json"
 PAGE = ROOT / "docs" / "performance-model.md"
 MARK = "<!-- operations -->"
+PEER = ROOT / "bench" / "results" / "aiconfigurator_h200.json"
 CONSTANTS = ROOT / "planner" / "performance" / "data" / "operations.json"
 START = Host(
     sequence=19.0, prompt=730.0, rank=76.0, graph_layer_16=158.0, graph_layer_int=179.0, graph_layer_fp8=260.0, layer=385.0, layer_8=606.0,
@@ -70,15 +74,25 @@ class Point:
 
     @property
     def first_token(self) -> str:
-        return "single_ttft" if self.question.concurrency == 1 else "served_ttft"
+        """The class of its range."""
+        return "single_ttft" if self.question.concurrency == 1 else served.range_class("served_ttft", self.running >= served.MANY)
+
+    @property
+    def per_token(self) -> str:
+        """The class of its range."""
+        return served.range_class("served_tpot", self.running >= served.MANY)
 
     def errors(self, constants: Host) -> dict[str, float]:
         """Returns the logarithm of estimated over measured for each measured quantity."""
         times = served.Served(self.question, constants).at(self.question.concurrency, self.running)
-        values = {"tpot": times.per_token_s * 1e3, "ttft": times.first_token_s * 1e3}
+        return self.logs(times.per_token_s * 1e3, times.first_token_s * 1e3)
+
+    def logs(self, tpot_ms: float, ttft_ms: float) -> dict[str, float]:
+        """Returns the same for any estimate, whose rate follows by Little's law."""
+        values = {"tpot": tpot_ms, "ttft": ttft_ms}
         found = {name: math.log(value / float(self.row[f"{name}_ms"])) for name, value in values.items() if self.row[f"{name}_ms"]}
         if self.row["output_tok_s"]:
-            request_s = times.first_token_s + (self.question.output_tokens - 1) * times.per_token_s
+            request_s = (ttft_ms + (self.question.output_tokens - 1) * tpot_ms) / 1e3
             rate = self.question.replicas * self.question.concurrency * self.question.output_tokens / request_s
             found["rate"] = math.log(rate / float(self.row["output_tok_s"]))
         return found
@@ -130,12 +144,16 @@ def without(group: str, given: list[Point], whole: Host) -> Host:
     return found([point for point in given if point.trusted and point.group != group], whole, STEPS[1:])
 
 
-def left_out(given: list[Point], whole: Host) -> list[tuple[Point, dict[str, float]]]:
-    """Each point with its errors by constants that have not seen its group."""
-    groups = sorted({point.group for point in given})
+def searched(given: list[Point]) -> dict[str, Any]:
+    """The constants from all trusted points, and for each group those without it."""
+    whole, groups = found([point for point in given if point.trusted]), sorted({point.group for point in given})
     with multiprocessing.Pool(2) as pool:
-        constants = dict(zip(groups, pool.starmap(without, [(group, given, whole) for group in groups]), strict=True))
-    return [(point, point.errors(constants[point.group])) for point in given]
+        others = pool.starmap(without, [(group, given, whole) for group in groups])
+    return {"host": rounded(whole), "without": {group: rounded(host) for group, host in zip(groups, others, strict=True)}}
+
+
+def rounded(constants: Host) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in dataclasses.asdict(constants).items()}
 
 
 def by_class(errors: list[tuple[Point, dict[str, float]]]) -> dict[str, dict[str, list[float]]]:
@@ -143,7 +161,7 @@ def by_class(errors: list[tuple[Point, dict[str, float]]]) -> dict[str, dict[str
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for point, values in errors:
         if point.trusted:
-            found["served_tpot"][point.group].append(values["tpot"])
+            found[point.per_token][point.group].append(values["tpot"])
             if "ttft" in values:
                 found[point.first_token][point.group].append(values["ttft"])
     return found
@@ -177,7 +195,7 @@ def held(errors: list[tuple[Point, dict[str, float]]]) -> list[dict[str, bool]]:
 
 
 def inside(point: Point, errors: dict[str, float], known: dict[str, tuple[float, float]]) -> dict[str, bool]:
-    limits = {"tpot": known["served_tpot"], "ttft": known[point.first_token]}
+    limits = {"tpot": known[point.per_token], "ttft": known[point.first_token]}
     found = {name: low <= -errors[name] <= high for name, (low, high) in limits.items() if name in errors}
     if "rate" in errors:
         # Little's law with both bounds, as the estimate has it.
@@ -197,7 +215,7 @@ def tested(errors: list[tuple[Point, dict[str, float]]], within: list[dict[str, 
     groups: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for (point, _), shares in zip(errors, within, strict=True):
         for name in shares if point.trusted else ():
-            groups[point.first_token if name == "ttft" else name][point.group].append(shares[name])
+            groups[{"ttft": point.first_token, "tpot": point.per_token}.get(name, name)][point.group].append(shares[name])
     return {
         name: {
             "groups": len(shares), "inside_groups": round(100 * statistics.fmean(map(statistics.fmean, shares.values()))),
@@ -208,11 +226,7 @@ def tested(errors: list[tuple[Point, dict[str, float]]], within: list[dict[str, 
 
 
 def summary(logs: list[float], within: list[bool]) -> dict[str, float]:
-    percents = [100 * abs(math.expm1(error)) for error in logs]
-    return {
-        "points": len(logs), "median": round(statistics.median(percents), 1), "mean": round(statistics.fmean(percents), 1),
-        "inside": round(100 * statistics.fmean(within)),
-    }  # fmt: skip
+    return percent(logs) | {"inside": round(100 * statistics.fmean(within))}
 
 
 def slices(point: Point) -> list[str]:
@@ -220,7 +234,13 @@ def slices(point: Point) -> list[str]:
     question, source, family = point.question, point.source, point.question.gpu.family
     if not point.trusted:
         return ["vLLM 0.12, whose prompts were cached (not fitted)"]
-    users = "one user" if question.concurrency == 1 else "several users" if question.concurrency < 200 else "200 users and more"
+    users = (
+        "one user"
+        if question.concurrency == 1
+        else "several users"
+        if question.concurrency < served.MANY
+        else f"{served.MANY} users and more"
+    )
     grade = "FP8" if question.weight_precision == "fp8" else "INT4" if "int4" in question.weight_precision else "16 bits and INT8"
     sets = (served.kind_of(question), grade, users)
     return ["all", *sets, f"{source}, {family}", *(f"this repository, H200, {name}" for name in sets if (source, family) == OURS)]
@@ -236,6 +256,40 @@ def table(errors: list[tuple[Point, dict[str, float]]], within: list[dict[str, b
         name: {quantity: summary(*map(list, zip(*pairs, strict=True))) for quantity, pairs in quantities.items()}
         for name, quantities in sorted(sets.items())
     }
+
+
+def ask() -> None:
+    """Asks aiconfigurator about our own points of the H200, in the precisions that it knows for vLLM."""
+    rows = [point.row for point in points() if point.row["id"].startswith("own-h200") and "int4" not in point.row["weight_precision"]]
+    output = planner_vs_peers.ask_peer("aiconfigurator", {"rows": [planner_vs_peers.plain(row) for row in rows], "sweep": None})
+    if isinstance(output, str):
+        raise SystemExit(output)
+    PEER.write_text(json.dumps({"asked": "aiconfigurator 0.12.0", "answers": output["answers"]}, indent=1) + "\n")
+
+
+def peer(errors: list[tuple[Point, dict[str, float]]]) -> dict[str, dict[str, Any]]:
+    """Percent, median and mean, by aiconfigurator and by constants without the point's group, on the points that it answered."""
+    answers = {answer["id"]: answer for answer in json.loads(PEER.read_text())["answers"] if "error" not in answer}
+    found: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(lambda: [[], []]))
+    for point, ours in errors:
+        answer = answers.get(point.row["id"])
+        if not answer:
+            continue
+        theirs = point.logs(answer["tpot_ms"], answer["ttft_ms"])
+        for name in ("all", *slices(point)[1:4]):
+            for quantity in ours:
+                both = found[name][quantity]
+                both[0].append(theirs[quantity])
+                both[1].append(ours[quantity])
+    return {
+        name: {quantity: dict(zip(("theirs", "ours"), map(percent, both), strict=True)) for quantity, both in quantities.items()}
+        for name, quantities in sorted(found.items())
+    }
+
+
+def percent(logs: list[float]) -> dict[str, float]:
+    percents = [100 * abs(math.expm1(error)) for error in logs]
+    return {"points": len(logs), "median": round(statistics.median(percents), 1), "mean": round(statistics.fmean(percents), 1)}
 
 
 def lines(result: dict[str, Any]) -> str:
@@ -261,17 +315,23 @@ def write(result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.operations_accuracy", description=__doc__.splitlines()[0])
+    parser.add_argument("--fit", action="store_true", help="search the constants anew: a minute of one core")
     parser.add_argument("--write", action="store_true", help="keep the constants, ranges and figures")
+    parser.add_argument("--ask", action="store_true", help="ask aiconfigurator anew, in an environment of its own")
     options = parser.parse_args()
+    if options.ask:
+        ask()
     given = points()
-    whole = found([point for point in given if point.trusted])
-    errors = left_out(given, whole)
+    constants = searched(given) if options.fit else json.loads(RESULT.read_text())
+    errors = [(point, point.errors(Host(**constants["without"][point.group]))) for point in given]
     within = held(errors)
     result = {
-        "host": {name: round(value, 4) for name, value in dataclasses.asdict(whole).items()},
+        "host": constants["host"],
+        "without": constants["without"],
         "ranges": {name: [round(math.exp(end), 4) for end in both] for name, both in ranges(by_class(errors)).items()},
         "tested": tested(errors, within),
         "left_out": table(errors, within),
+        "aiconfigurator": peer(errors),
     }
     print(json.dumps(result, indent=1))
     if options.write:

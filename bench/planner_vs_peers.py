@@ -68,7 +68,7 @@ def plain(row: dict[str, str]) -> dict[str, Any]:
         "concurrency": round(question.concurrency), "layers": question.architecture.layers, "hidden": question.architecture.hidden,
         "heads": question.architecture.heads, "kv_heads": question.architecture.kv_heads,
         "intermediate": question.architecture.intermediate, "vocab": question.architecture.vocab,
-        "moe": bool(experts), "moe_tp": int(experts[1]) if experts else 1,
+        "moe": question.architecture.experts > 1, "moe_tp": int(experts[1]) if experts else 1,
         "moe_ep": int(experts[2]) if experts else 1,
     }  # fmt: skip
 
