@@ -9,8 +9,8 @@ GPU family). So are the ranges: each is tested on groups that neither its consta
 
 `--fit` searches the constants anew; otherwise those of the last search are used. `--ask` asks NVIDIA's aiconfigurator (bench/peers) about
 our own points of the H200; its answers are kept in `bench/results/aiconfigurator_h200.json` and compared each time. `--write` keeps the
-constants and ranges in `planner/performance/data/operations.json`, all figures in `bench/results/operations_accuracy.json`, and the table in
-docs/performance-model.md.
+constants and ranges in `planner/performance/data/operations.json`, all figures in `bench/results/operations_accuracy.json`, and the table
+in docs/performance-model.md.
 """
 
 from __future__ import annotations
