@@ -75,12 +75,12 @@ class Point:
     @property
     def first_token(self) -> str:
         """The class of its range."""
-        return "single_ttft" if self.question.concurrency == 1 else served.range_class("served_ttft", self.running >= served.MANY)
+        return "single_ttft" if self.question.concurrency == 1 else "served_ttft"
 
     @property
     def per_token(self) -> str:
         """The class of its range."""
-        return served.range_class("served_tpot", self.running >= served.MANY)
+        return "served_tpot"
 
     def errors(self, constants: Host) -> dict[str, float]:
         """Returns the logarithm of estimated over measured for each measured quantity."""
@@ -234,13 +234,7 @@ def slices(point: Point) -> list[str]:
     question, source, family = point.question, point.source, point.question.gpu.family
     if not point.trusted:
         return ["vLLM 0.12, whose prompts were cached (not fitted)"]
-    users = (
-        "one user"
-        if question.concurrency == 1
-        else "several users"
-        if question.concurrency < served.MANY
-        else f"{served.MANY} users and more"
-    )
+    users = "one user" if question.concurrency == 1 else "several users" if question.concurrency < 200 else "200 users and more"
     grade = "FP8" if question.weight_precision == "fp8" else "INT4" if "int4" in question.weight_precision else "16 bits and INT8"
     sets = (served.kind_of(question), grade, users)
     return ["all", *sets, f"{source}, {family}", *(f"this repository, H200, {name}" for name in sets if (source, family) == OURS)]

@@ -15,7 +15,6 @@ from planner.performance.questions import Architecture, Question, precision_clas
 _FITTED = Path(__file__).parents[1] / "data" / "operations.json"
 MOST_TOKENS = 8192
 """The most tokens of a step: vLLM's default of `max-num-batched-tokens` for a server on such a GPU."""
-MANY = 200
 _FAMILIES = ("H100", "H200")
 _GRADES = {"dense": ("16", "fp8", "q8", "q4"), "experts": ("16", "fp8")}
 
@@ -75,8 +74,8 @@ class Times:
 
     first_token_s: float
     per_token_s: float
-    many: bool
-    """Whether at least `MANY` requests run. Their range is another: steps pass from CUDA graphs to none, and the host's work decides."""
+    kind: str
+    """dense or experts, which have ranges of their own."""
 
     def of(self, target: str) -> float | None:
         """Returns the seconds of a target of `estimate.TARGETS`; None for one that is no time of a request."""
@@ -84,12 +83,7 @@ class Times:
 
     def range_of(self, target: str) -> list[float]:
         """Returns two factors on the seconds of a target."""
-        return known()["ranges"][range_class(target, self.many)]
-
-
-def range_class(target: str, many: bool) -> str:
-    """Returns the name of a range."""
-    return f"{target}, many" if many else target
+        return known()["ranges"][target]
 
 
 class Served:
@@ -117,7 +111,7 @@ class Served:
             first_s += 0.5 * q.together * self._steps.mixed_s(0.0, context, running - 1, length, MOST_TOKENS)[0]
         # Those that are not answered wait for a place, by Little's law.
         waited_s = (concurrency / answered - 1) * answer * step_s
-        return Times(1e-6 * front_us + first_s + waited_s, step_s, running >= MANY)
+        return Times(1e-6 * front_us + first_s + waited_s, step_s, kind_of(q))
 
     def _mean_step_s(self, sequences: float, context: float, prompts: float) -> float:
         """The mean of steps in which other requests' prompts begin at random, `prompts` in each on average."""
