@@ -51,7 +51,8 @@ def table(names: Collection[str] = ()) -> Iterator[str]:
 def _figures(shape: ModelShape) -> Iterator[str]:
     active = "" if shape.active_params_b == shape.params_b else f", {shape.active_params_b:.1f} B"
     stated = shape.published
-    how = f"{stated.precision}, {stated.method}" if stated else "fp8, fp8" if shape.published_gb else "16 bits"
+    named = dict.fromkeys((stated.precision, stated.method)) if stated else ("fp8",) if shape.published_gb else ("16 bits",)
+    how = ", ".join(named)
     yield f"{shape.params_b:.1f} B{active}"
     yield f"{checkpoints.published_gib(shape):.1f} GiB ({how})"
     yield f"{shape.context:,}"
