@@ -56,4 +56,4 @@ def _cases(assessment: Assessment) -> Iterator[tuple[str, StackSettings, SearchO
     yield "spot prices", asked, replace(options, spot=True), least
     yield "any region", asked, replace(options, regions=hardware.regions()), least
     if least > 4:
-        yield "weights in 4 bits, with other answers", asked, options, 4
+        yield "weights in as few as 4 bits, with other answers", asked, options, 4

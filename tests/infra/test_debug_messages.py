@@ -6,7 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,13 @@ class _Engine:
         self.calls.append(msg)
 
 
+def _run(program: Coroutine[Any, Any, None]) -> None:
+    """Unlike asyncio.run, this leaves the thread its event loop, which Pulumi's mocks use in the tests that follow."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(program)
+    loop.close()
+
+
 def test_the_messages_of_a_tenth_of_a_second_are_one_call() -> None:
     engine = _Engine()
     together = _Together(engine.debug)
@@ -44,7 +53,7 @@ def test_the_messages_of_a_tenth_of_a_second_are_one_call() -> None:
         assert not engine.calls
         await asyncio.sleep(DELAY_S * 2)
 
-    asyncio.run(program())
+    _run(program())
     assert engine.calls == ["\n".join(f"message {number}" for number in range(5))]
 
 
@@ -56,7 +65,7 @@ def test_a_program_that_keeps_its_event_loop_busy_still_reports() -> None:
         for number in range(AT_MOST):
             together.debug(f"message {number}")
 
-    asyncio.run(program())
+    _run(program())
     assert len(engine.calls) == 1
 
 
@@ -69,7 +78,7 @@ def test_a_message_about_a_resource_and_one_outside_an_event_loop_are_sent_at_on
         together.debug("about a resource", object())
         together.debug("of a stream", stream_id=3)
 
-    asyncio.run(program())
+    _run(program())
     assert engine.calls == ["before the program", "about a resource", "of a stream"]
 
 

@@ -32,7 +32,7 @@ def test_an_unknown_stack_and_an_unknown_subscription(repository):
     code, output = rehearse(repository, "run", "--stack", "prd")
     assert code == 1 and "there is no stack 'prd'" in output and "the stacks are: dev" in output
     code, output = rehearse(repository, "run", "--stack", "dev", "--subscription", "tomorrow")
-    assert code == 1 and "there are: default, granted, no-zones, tight-quota, today" in output
+    assert code == 1 and "there are: default, encrypted, granted, no-zones, tight-quota, today" in output
 
 
 def test_a_fault_that_hits_nothing_is_told(repository):

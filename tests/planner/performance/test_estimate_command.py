@@ -14,7 +14,7 @@ from tests.planner.performance.asking import GUIDE, ROWS, ask, batch_lines, comm
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (dict(model="gpt-9"), "unknown model 'gpt-9'; the catalogue has llama-2-7b"),
+        (dict(model="gpt-9"), "unknown model 'gpt-9'; the catalogue has gpt-oss-20b"),
         (dict(gpu="H900"), "unknown GPU 'H900'; known: A10"),
         (dict(engine="magic"), "unknown engine 'magic'"),
         (dict(gpu="A100-80GB-SXM"), "A100 has no FP8 tensor cores; fp16, int8, int4 would run"),
