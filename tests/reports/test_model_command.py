@@ -22,7 +22,7 @@ def folder(tmp_path):
 
 
 def test_what_is_printed_is_planned_as_it_is(folder, capsys):
-    """By its shape alone, gpt-oss-120b was a dense model: 117 GB read for each token, and two nodes with eight H100 each."""
+    """Described by its shape alone, gpt-oss-120b was a dense model: 117 GB read for each token, and two nodes with eight H100 each."""
     assert main(["model", str(folder)]) == 0
     model = yaml.safe_load(capsys.readouterr().out)["model"]
     assert model["name"] == "gpt-oss-120b" and model["shape"]["checkpoint"]["precision"] == "mxfp4"

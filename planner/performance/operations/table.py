@@ -66,7 +66,7 @@ def _read(name: str) -> list[dict[str, str]]:
 
 @cache
 def _curves() -> dict[tuple[str, str], dict[tuple[int, ...], Curve]]:
-    """By operation and precision, for each shape the curve over its last column: tokens or context."""
+    """Returns, for each operation and precision, the curve of each shape over its last column: tokens or context."""
     found: dict[tuple[str, str], dict[tuple[int, ...], dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in _read("operations_nvidia_h200_vllm.csv"):
         *shape, size = (int(row[name]) for name in _SHAPES.get(row["operation"], ("columns", "tokens")))

@@ -95,7 +95,7 @@ def alertmanager(folder, all_receivers, address):
 
 
 def tell(port, *alerts, resolved=False):
-    """As Prometheus does."""
+    """Sends the alerts in the form in which Prometheus does."""
     ends = {"endsAt": "2020-01-01T00:00:01Z", "startsAt": "2020-01-01T00:00:00Z"} if resolved else {}
     body = json.dumps([{"labels": alert, "annotations": {"summary": "s"}} | ends for alert in alerts]).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v2/alerts", body, {"content-type": "application/json"})
