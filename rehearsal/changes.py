@@ -97,6 +97,8 @@ class Running:
         return None
 
     def _not_in_place(self, outcome: Outcome, before: dict[str, Any]) -> str | None:
+        if not outcome.changed:
+            return "it changed nothing: the stack has these settings already"
         after = self._azure()
         lost = [key for key, count in before["nodes"].items() if after["nodes"].get(key, 0) < count]
         if lost:

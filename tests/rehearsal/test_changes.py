@@ -99,6 +99,11 @@ def test_a_pool_is_replaced_by_one_that_is_there_first(layout, steps, right):
     assert (make(layout, Engine(made), becomes="replaced after") is None) == right
 
 
+def test_a_change_of_nothing_is_none(layout):
+    """prod had the minimum of nodes that it was to be raised to, and the rehearsal called that a change in place."""
+    assert make(layout, Engine(outcome()), becomes="in place") == "it changed nothing: the stack has these settings already"
+
+
 LISTED = "update azure-native:containerservice:ManagedCluster cluster [agentPoolProfiles[0].name, agentPoolProfiles[1]]"
 
 
