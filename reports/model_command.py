@@ -62,11 +62,8 @@ def _yaml(name: str, source: str | None, shape: Any) -> str:
 
     from planner.fit.own_shape import as_settings
 
-    model: dict[str, Any] = {"name": name, **({"source": source} if source else {}), "shape": as_settings(shape)}
-    if shape.published:
-        model["quantization"] = {"precision": shape.published.precision}
-    else:
-        model["quantization"] = {"precision": "bf16"}
+    quantization = {"precision": shape.published.precision if shape.published else "bf16"}
+    model = {"name": name, **({"source": source} if source else {}), "shape": as_settings(shape), "quantization": quantization}
     return yaml.safe_dump({"model": model}, sort_keys=False, width=120).rstrip()
 
 
@@ -103,11 +100,10 @@ def hub_files(source: str) -> dict[str, Any]:
     from settings.weight_source import parse
 
     try:
-        repository = parse(source).repository
+        parsed = parse(source)
     except PydanticCustomError as error:
         raise Unreadable(f"{source}: {error.message()}") from error
-    commit = source.split("@")[1].split("/")[0]
-    base = f"https://huggingface.co/{repository}/resolve/{commit}"
+    base = f"https://huggingface.co/{parsed.repository}/resolve/{parsed.commit}"
     files = {_CONFIG: _parsed(source, _fetched(f"{base}/{_CONFIG}"))}
     try:
         return files | {_QUANTIZATION: _parsed(source, _fetched(f"{base}/{_QUANTIZATION}"))}

@@ -38,6 +38,8 @@ class WeightSource:
     """Whether the source is a whole model or a folder. For an artifact this is known only after the download, so it is False."""
     repository: str | None = None
     """`org/name` on the Hugging Face hub, or None for other sources."""
+    commit: str | None = None
+    """The commit of that repository, or None for other sources."""
 
     @property
     def hash(self) -> str:
@@ -62,7 +64,7 @@ def parse(text: str) -> WeightSource:
                 f"{named}: the next fetch could bring other weights, and nothing would record which ones are served",
                 f"add @ and the commit's 40 hexadecimal digits, as printed by `git ls-remote https://huggingface.co/{match['model']}`",
             )
-        return WeightSource(text=text, file=match["file"], many=match["file"] is None, repository=match["model"])
+        return WeightSource(text=text, file=match["file"], many=match["file"] is None, repository=match["model"], commit=version)
     if match := _BLOB.fullmatch(text):
         path = match["path"]
         return WeightSource(text=text, file=None if path.endswith("/") else path.rsplit("/", 1)[-1], many=path.endswith("/"))
