@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,45 @@ __all__ = ["ModelShape", "Published", "configs", "models"]
 
 
 @cache
-def models() -> dict[str, ModelShape]:
+def models() -> Mapping[str, ModelShape]:
     """Returns every model of known shape by its name."""
-    published = {name: read(name, entry["config"]).shape for name, entry in configs().items()}
-    return {row["model"]: _shape(row) for row in rows("models.csv")} | published
+    return _Models()
 
 
 def configs() -> dict[str, dict[str, Any]]:
     """Returns the entries of `data/configs` by their names: repository, source, source_date and config."""
+    return {name: json.loads(path.read_text()) for name, path in _config_files().items()}
+
+
+class _Models(Mapping[str, ModelShape]):
+    """Reads a config.json when its model is asked for, as a plan needs one of them."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, ModelShape] = {}
+        self._makers: dict[str, Callable[[], ModelShape]] = {
+            **{row["model"]: partial(_shape, row) for row in rows("models.csv")},
+            **{name: partial(_published, name, path) for name, path in _config_files().items()},
+        }
+
+    def __getitem__(self, name: str) -> ModelShape:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def _config_files() -> dict[str, Path]:
     folder = Path(__file__).parent / "data" / "configs"
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: path for path in sorted(folder.glob("*.json"))}
+
+
+def _published(name: str, path: Path) -> ModelShape:
+    return read(name, json.loads(path.read_text())["config"]).shape
 
 
 def _shape(row: dict[str, str]) -> ModelShape:
